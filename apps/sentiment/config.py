@@ -1,0 +1,125 @@
+"""The settings of the sentiment task: one field a flag, saved whole in `config.json`."""
+
+import dataclasses
+from typing import Literal
+
+from common.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to train, on what, and how."""
+
+    data: str = "imdb"
+    """`imdb`, or your own .csv, .tsv or .parquet file with columns text,label (and split)."""
+    validation_share: float = 0.1
+    """Share of the training reviews that is cut off for validation."""
+    split_seed: int = 0
+    """Which reviews are cut off; the same for all training seeds."""
+
+    tokenizer: Literal["word", "bpe"] = "word"
+    """Whole words, or byte-pair pieces of words."""
+    vocab_size: int = 30000
+    """Distinct tokens that are kept."""
+    max_length: int = 400
+    """Tokens read of a review; of a longer one its first quarter and its last three quarters."""
+
+    cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
+    """Kind of recurrence."""
+    units: int = 64
+    """Size of the state, of each direction."""
+    num_layers: int = 1
+    """Recurrent layers on top of each other."""
+    bidirectional: bool = True
+    """Read from both ends."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Of simple_rnn: tanh, or ReLU that starts from the identity."""
+    region_length: int = 50
+    """Tokens the recurrence reads in one go; regions of a review run side by side. 0: all."""
+    pooling: Literal["max", "mean", "attention", "last"] = "max"
+    """How the states of all tokens become one vector."""
+    embed_dim: int = 128
+    """Size of a token's vector."""
+    encoder: str = ""
+    """Run folder of `pretrain`, whose embedding and recurrence to start from."""
+
+    word_dropout: float = 0.1
+    """Share of tokens whose vector is dropped in training."""
+    embedding_dropout: float = 0.3
+    """Share of the embedding's features dropped, the same at all tokens of a region."""
+    recurrent_dropout: float = 0.0
+    """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
+    dropout: float = 0.5
+    """Share of the pooled features dropped, and of those between recurrent layers."""
+
+    optimizer: Literal["rmsprop", "adam", "adamw", "sgd"] = "rmsprop"
+    """Kind of update."""
+    learning_rate: float = 2e-3
+    """Peak rate."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
+    """How the rate moves after the warm-up."""
+    warmup_steps: int = 200
+    """Steps until the rate has risen to its peak."""
+    clipping: Literal["none", "norm", "global_norm", "value", "adaptive"] = "global_norm"
+    """What is cut when gradients grow: nothing, each by its norm, all by theirs, each entry, or all
+    by a running percentile of their norm."""
+    clip_threshold: float = 1.0
+    """Greatest norm or value that stays uncut."""
+    clip_percentile: float = 50.0
+    """Percentile of the recent gradient norms, for adaptive clipping."""
+
+    epochs: int = 4
+    """Passes over the training reviews."""
+    patience: int = 0
+    """Epochs without a better validation accuracy before stopping; 0 never stops early."""
+    tokens_per_batch: int = 16000
+    """Tokens, padding included, in one step; long reviews come in smaller batches."""
+    buckets: int = 6
+    """Distinct lengths that reviews are padded to; each compiles once."""
+    jit_compile: bool = True
+    """Compile the training step with XLA."""
+    seed: int = 1
+    """Of weights, order and dropout."""
+
+    def __post_init__(self):
+        """Checks what the types cannot say."""
+        for name in ("vocab_size", "units", "num_layers", "embed_dim", "epochs", "buckets"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{_flag(name)} must be at least 1.")
+        for name in ("word_dropout", "embedding_dropout", "recurrent_dropout", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(
+                    f"{_flag(name)} is a share: give a number from 0 up to, not with, 1."
+                )
+        if not 0 < self.validation_share < 0.5:
+            raise UserError("--validation-share must lie between 0 and 0.5.")
+        if self.learning_rate <= 0:
+            raise UserError("--learning-rate must be greater than 0.")
+        if self.max_length < 4:
+            raise UserError("--max-length must be at least 4.")
+        if self.region_length < 0 or self.warmup_steps < 0 or self.patience < 0:
+            raise UserError("--region-length, --warmup-steps and --patience cannot be negative.")
+        if self.region_length and self.pooling == "last":
+            raise UserError(
+                "--pooling last needs the whole review in one go: add --region-length 0."
+            )
+        if self.activation != "tanh" and self.cell != "simple_rnn":
+            raise UserError(f"--activation {self.activation} is for --cell simple_rnn alone.")
+        longest = max(self.max_length, self.region_length)
+        if self.tokens_per_batch < longest:
+            raise UserError(
+                f"--tokens-per-batch {self.tokens_per_batch} is less than one review of {longest}"
+                " tokens: raise it, or lower --max-length."
+            )
+        if not 0 <= self.clip_percentile <= 100:
+            raise UserError("--clip-percentile must lie between 0 and 100.")
+        if self.clip_threshold <= 0:
+            raise UserError(
+                "--clip-threshold must be greater than 0; --clipping none cuts nothing."
+            )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,180 @@
+"""Reloads a run from disk and scores a split of the data beside the baselines.
+
+python -m apps.sentiment.evaluate --run runs/sentiment/lstm-s1
+"""
+
+import hashlib
+import json as json_format
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from apps.sentiment.baselines import score_baselines
+from apps.sentiment.metrics import classification_metrics
+from apps.sentiment.predict import PRETRAINED, Predictor
+from common.artifact import METRICS, read_json, write_json
+from common.config import run_command
+from common.device import device_line
+from common.errors import UserError
+from data.batching import text_batches
+from data.download import cache_directory, data_directory
+from data.errors import DataError
+from data.sentiment import Reviews, SentimentData, load_reviews
+from data.tokenization import encode
+
+
+def predict_probabilities(predictor: Predictor, texts: list[str]) -> np.ndarray:
+    """Returns `(batch, classes)` probabilities of the texts, in their order."""
+    config = predictor.config
+    sequences = encode(predictor.tokenizer, texts, max_length=config.max_length)
+    batches = text_batches(
+        sequences,
+        buckets=config.buckets,
+        multiple=config.region_length or 8,
+        tokens_per_batch=config.tokens_per_batch,
+    )
+    predictor.model.compile(jit_compile=config.jit_compile)
+    logits = predictor.model.predict(batches, verbose=0)
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits, axis=-1))
+    restored = np.empty_like(probabilities)
+    restored[np.concatenate(batches.batches)] = probabilities
+    return restored
+
+
+def cached_baselines(data: SentimentData, split: Reviews, cache_dir: Path) -> dict:
+    """Returns the baselines' scores on a split, fitted once and kept in the cache.
+
+    Args:
+        data: Whose `train` split the baselines are fitted on.
+        split: What they are scored on.
+        cache_dir: Root of derived files.
+    """
+    digest = hashlib.sha256()
+    for reviews in (data.splits["train"], split):
+        for text in reviews.texts:
+            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+        digest.update(reviews.labels.tobytes())
+    digest.update(Path(score_baselines.__code__.co_filename).read_bytes())
+    path = cache_dir / "sentiment_baselines" / f"{digest.hexdigest()[:16]}.json"
+    if path.is_file():
+        return read_json(path)
+    train = data.splits["train"]
+    scores = score_baselines(train.texts, train.labels, split.texts, split.labels)
+    write_json(path, scores)
+    return scores
+
+
+def evaluate_run(
+    run: Path, *, data: str, data_dir: str, split: str, baselines: bool
+) -> tuple[dict[str, float], dict[str, dict[str, float]], float]:
+    """Scores the saved model of a run folder.
+
+    Args:
+        run: Run folder.
+        data: As the flag; empty for the data that the run was trained on.
+        data_dir: As the flag.
+        split: `train`, `validation` or `test`.
+        baselines: Whether to score them too.
+
+    Returns:
+        metrics: Of the model.
+        baselines: Name to metrics; empty if not wanted.
+        rate: Reviews a second.
+
+    Raises:
+        UserError: If the data has other labels than the model.
+    """
+    predictor = Predictor.load(run)
+    config = predictor.config
+    cache_dir = cache_directory()
+    loaded = load_reviews(
+        data or config.data,
+        data_dir=data_directory(data_dir),
+        cache_dir=cache_dir,
+        validation_share=config.validation_share,
+        split_seed=config.split_seed,
+    )
+    if list(loaded.label_names) != list(predictor.labels):
+        raise UserError(
+            f"{data or config.data} has the labels {', '.join(loaded.label_names)}, but the model"
+            f" of {run} knows {', '.join(predictor.labels)}: evaluate on data with the same labels."
+        )
+    reviews = loaded.splits[split]
+    begin = time.perf_counter()
+    probabilities = predict_probabilities(predictor, reviews.texts)
+    rate = len(reviews.texts) / (time.perf_counter() - begin)
+    metrics = classification_metrics(probabilities, reviews.labels)
+    scores = cached_baselines(loaded, reviews, cache_dir) if baselines else {}
+    if not data or data == config.data:
+        _record(run, predictor, split, metrics, scores, loaded.hashes)
+    return metrics, scores, rate
+
+
+def _record(run, predictor, split, metrics, baselines, hashes) -> None:
+    """Adds a split's scores to the run's `metrics.json`, replacing older ones of that split."""
+    path = run / METRICS
+    record = read_json(path) if path.is_file() else {"task": "sentiment"}
+    record.setdefault("parameters", predictor.model.count_params())
+    record.setdefault("data", hashes)
+    record.setdefault("metrics", {})[split] = metrics
+    record.setdefault("baselines", {})
+    for name, scores in baselines.items():
+        record["baselines"].setdefault(name, {})[split] = scores
+    write_json(path, record)
+
+
+def metrics_table(rows: dict[str, dict[str, float]], title: str) -> Table:
+    """Returns a table with one line a system, in percent."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    names = ["accuracy", "f1", "roc_auc", "ece"]
+    for name in ["", *names]:
+        table.add_column(name, justify="right" if name else "left")
+    for system, metrics in rows.items():
+        cells = [f"{metrics[name]:.2%}" if name in metrics else "" for name in names]
+        table.add_row(system, *cells)
+    return table
+
+
+def main(
+    run: Path = PRETRAINED,
+    data: str = "",
+    data_dir: str = "",
+    split: str = "test",
+    baselines: bool = True,
+    json: bool = False,
+) -> None:
+    """Scores a saved model beside the baselines.
+
+    Args:
+        run: Run folder of the model.
+        data: `imdb` or your own file; by default what the run was trained on.
+        data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
+        split: train, validation or test.
+        baselines: Score majority, TF-IDF + logistic regression and NB-SVM too.
+        json: Print one line of JSON instead of a table.
+    """
+    if split not in ("train", "validation", "test"):
+        raise UserError(f"--split {split} is unknown: choose train, validation or test.")
+    console = Console(stderr=json)
+    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    metrics, scores, rate = evaluate_run(
+        run, data=data, data_dir=data_dir, split=split, baselines=baselines
+    )
+    if json:
+        print(json_format.dumps({"split": split, "metrics": metrics, "baselines": scores}))
+        return
+    console.print(metrics_table({str(run): metrics, **scores}, f"sentiment, {split} split"))
+    console.print(f"[dim]{rate:.0f} reviews a second[/dim]", highlight=False)
+
+
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.sentiment.evaluate",
+        description="Scores a saved sentiment model on a split it was not trained on.",
+        errors=(DataError,),
+    )

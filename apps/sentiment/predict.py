@@ -1,0 +1,248 @@
+"""Loads a trained run and reads reviews: label, probability, and the words that moved it.
+
+python -m apps.sentiment.predict --text "Not the worst film, but far from a good one."
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from apps.sentiment.config import Config
+from common.artifact import TOKENIZER, load_model, read_config
+from common.config import config_from_flags, run_command
+from common.errors import UserError
+from common.plots import plot_words, word_colour
+from data.batching import pad_tokens
+from data.errors import DataError
+from data.tokenization import encode, kept_positions, load_tokenizer
+from models.sentiment import build_explainer, token_contributions
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """A verdict on one text."""
+
+    text: str
+    label: str
+    probability: float
+    """Of `label`."""
+    probabilities: dict[str, float]
+    """Of every label."""
+    pieces: list[tuple[str, float]]
+    """The whole text in order, cut into `(characters, score)`: what each word added to the logit
+    of `label` against the mean of the others. White space, and what a long text was cut by, has 0.
+    """
+    tokens: int
+    tokens_read: int
+
+    def top_words(self, count: int = 5) -> list[tuple[str, float]]:
+        """Returns the words that moved the verdict most, strongest first."""
+        words = [(word, score) for word, score in self.pieces if score]
+        return sorted(words, key=lambda item: -abs(item[1]))[:count]
+
+
+class Predictor:
+    """A trained sentiment model with its tokenizer, from a run folder alone."""
+
+    def __init__(self, model, tokenizer, config: Config, labels: list[str]):
+        """Takes the parts; use `Predictor.load`."""
+        self.model, self.tokenizer, self.config, self.labels = model, tokenizer, config, labels
+        self._explainer = build_explainer(model)
+
+    @classmethod
+    def load(cls, run: str | Path) -> "Predictor":
+        """Loads a run folder.
+
+        Raises:
+            UserError: If the folder is missing, incomplete or of another task.
+            DataError: If its tokenizer cannot be read.
+        """
+        run = Path(run)
+        stored = read_config(run, "sentiment")
+        labels = stored.pop("labels")
+        config = config_from_flags(Config, stored, run / "config.json")
+        tokenizer = load_tokenizer(run / TOKENIZER)
+        model = load_model(run)
+        return cls(model, tokenizer, config, labels)
+
+    def predict(self, texts: list[str], *, batch_size: int = 32) -> list[Prediction]:
+        """Reads texts.
+
+        Args:
+            texts: Any number of texts, none of them blank.
+            batch_size: Texts read at once.
+
+        Raises:
+            DataError: If a text is blank.
+        """
+        for number, text in enumerate(texts, start=1):
+            if not text.strip():
+                raise DataError(f"Text {number} is empty: give at least one word.")
+        sequences = encode(self.tokenizer, texts, max_length=self.config.max_length)
+        order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
+        found: dict[int, Prediction] = {}
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            lengths = np.array([len(sequences[row]) for row in rows])
+            step = self.config.region_length or 50
+            tokens = pad_tokens(sequences, rows, -(-lengths.max() // step) * step)
+            outputs = {
+                name: np.asarray(value)
+                for name, value in self._explainer.predict_on_batch(tokens).items()
+            }
+            shares = token_contributions(
+                outputs["states"],
+                np.asarray(self.model.get_layer("logits").kernel),
+                lengths,
+                pooling=self.config.pooling,
+                bidirectional=self.config.bidirectional,
+                weights=outputs.get("weights"),
+            )
+            for index, row in enumerate(rows):
+                found[row] = self._verdict(texts[row], outputs["logits"][index], shares[index])
+        return [found[row] for row in range(len(texts))]
+
+    def _verdict(self, text: str, logits: np.ndarray, shares: np.ndarray) -> Prediction:
+        """Puts one text's verdict together.
+
+        Args:
+            text: As it came.
+            logits: `(classes,)`.
+            shares: `(time, classes)` of `token_contributions`.
+        """
+        probabilities = np.exp(logits - logits.max())
+        probabilities /= probabilities.sum()
+        best = int(probabilities.argmax())
+        rest = (shares.sum(axis=1) - shares[:, best]) / (shares.shape[1] - 1)
+        scores = shares[:, best] - rest
+        offsets = self.tokenizer.encode(text).offsets
+        kept = kept_positions(len(offsets), self.config.max_length)
+        return Prediction(
+            text=text,
+            label=self.labels[best],
+            probability=float(probabilities[best]),
+            probabilities=dict(zip(self.labels, map(float, probabilities), strict=True)),
+            pieces=_cut(text, [offsets[position] for position in kept], scores),
+            tokens=len(offsets),
+            tokens_read=len(kept),
+        )
+
+
+def _cut(text: str, spans: list[tuple[int, int]], scores: np.ndarray) -> list[tuple[str, float]]:
+    """Cuts `text` at the `spans` of its tokens; what stands between them scores 0."""
+    pieces, end = [], 0
+    for (start, stop), score in zip(spans, scores, strict=False):
+        if start > end:
+            pieces.append((text[end:start], 0.0))
+        if stop > start:
+            pieces.append((text[start:stop], float(score)))
+        end = max(end, stop)
+    if end < len(text):
+        pieces.append((text[end:], 0.0))
+    return pieces
+
+
+def as_json(prediction: Prediction) -> str:
+    """Returns a prediction as one line of JSON."""
+    return json.dumps(
+        {
+            "text": prediction.text,
+            "label": prediction.label,
+            "probability": round(prediction.probability, 6),
+            "probabilities": {k: round(v, 6) for k, v in prediction.probabilities.items()},
+            "words": [[word, round(score, 4)] for word, score in prediction.pieces if score],
+            "tokens": prediction.tokens,
+            "tokens_read": prediction.tokens_read,
+        },
+        ensure_ascii=False,
+    )
+
+
+def show(prediction: Prediction, console: Console) -> None:
+    """Prints a verdict and its text, coloured by what each word added, in a terminal."""
+    console.print(
+        f"[bold]{prediction.label}[/bold] {prediction.probability:.1%}", highlight=False, end="  "
+    )
+    line = Text()
+    greatest = max((abs(score) for _, score in prediction.pieces), default=0.0)
+    for characters, score in prediction.pieces:
+        if abs(score) > 0.1 * greatest:
+            red, green, blue = word_colour(score, greatest)
+            line.append(characters, style=f"black on rgb({red},{green},{blue})")
+        else:
+            line.append(characters)
+    console.print(line)
+    words = " ".join(f"{word} {score:+.2f}" for word, score in prediction.top_words())
+    console.print(f"  [dim]moved by[/dim] {words}", highlight=False)
+    if prediction.tokens_read < prediction.tokens:
+        console.print(
+            f"  [dim]read {prediction.tokens_read} of {prediction.tokens} tokens: the first quarter"
+            " and the last three quarters of what fits[/dim]"
+        )
+
+
+def _read_lines() -> list[str]:
+    """Returns the texts on standard input, one a line; blank lines are skipped with a word."""
+    if sys.stdin.isatty():
+        raise UserError(
+            'Nothing to read: give --text "...", or texts on standard input, one a line.'
+        )
+    texts = []
+    for number, raw in enumerate(sys.stdin.buffer, start=1):
+        try:
+            text = raw.decode("utf-8").strip()
+        except UnicodeDecodeError:
+            raise UserError(
+                f"Line {number} of standard input is not UTF-8: convert it, e.g. with iconv."
+            ) from None
+        if text:
+            texts.append(text)
+        else:
+            print(f"line {number} is empty: skipped", file=sys.stderr)
+    if not texts:
+        raise UserError("Standard input holds no text: give one a line.")
+    return texts
+
+
+def main(
+    text: str | None = None, run: Path = PRETRAINED, json: bool = False, picture: Path | None = None
+) -> None:
+    """Reads reviews with a trained model.
+
+    Args:
+        text: The review; without it, each line of standard input is one.
+        run: Run folder of the model.
+        json: Print one line of JSON a review.
+        picture: PNG file to draw the (first) review to, coloured by what each word added.
+    """
+    if text is not None and not text.strip():
+        raise UserError("--text is empty: give at least one word.")
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise UserError(f"--picture {picture} must end in .png.")
+    predictor = Predictor.load(run)
+    predictions = predictor.predict([text] if text is not None else _read_lines())
+    console = Console(soft_wrap=True)
+    for prediction in predictions:
+        if json:
+            print(as_json(prediction))
+        else:
+            show(prediction, console)
+    if picture is not None:
+        first = predictions[0]
+        plot_words(first.pieces, picture, title=f"{first.label}, {first.probability:.1%}")
+
+
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.sentiment.predict",
+        description="Says what a review thinks, how surely, and which words tell.",
+        errors=(DataError,),
+    )

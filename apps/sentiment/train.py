@@ -1,0 +1,306 @@
+"""Trains a sentiment model: reviews -> encoder -> classifier -> run folder.
+
+python -m apps.sentiment.train                  # LSTM on IMDB
+python -m apps.sentiment.train --cell gru
+python -m apps.sentiment.train --data reviews.csv --run runs/sentiment/mine
+"""
+
+import sys
+from pathlib import Path
+
+import keras
+from rich.console import Console
+
+from apps.sentiment.config import Config
+from apps.sentiment.evaluate import evaluate_run, metrics_table
+from common.artifact import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    MODEL,
+    PLOTS,
+    STATE,
+    TOKENIZER,
+    clear_run,
+    load_model,
+    open_run,
+    read_config,
+    save_model,
+    write_json,
+    write_text,
+)
+from common.callbacks import BestEpoch, History, StopOnNaN, read_history, tensorboard_callback
+from common.clipping import GradientClipping
+from common.config import config_from_flags, fields_as_flags, resumed_config, run_command
+from common.device import device_line, device_name, peak_memory_mb, versions
+from common.errors import UserError
+from common.learning_rate import LearningRateControl
+from common.learning_rate_finder import find_learning_rate
+from common.optimizers import build_optimizer
+from common.plots import plot_learning_curves, plot_optimisation, plot_rate_finder
+from common.results import commit
+from common.training_state import TrainingState, is_finished, saved_epoch
+from data.batching import text_batches
+from data.download import cache_directory, data_directory
+from data.errors import DataError
+from data.sentiment import load_reviews
+from data.tokenization import encode, load_tokenizer, train_tokenizer
+from models.sentiment import build_encoder, build_sentiment_classifier
+
+
+def build(config: Config, *, vocab_size: int, num_classes: int) -> keras.Model:
+    """Builds the model that `config` describes."""
+    encoder = build_encoder(
+        vocab_size=vocab_size,
+        embed_dim=config.embed_dim,
+        cell=config.cell,
+        units=config.units,
+        num_layers=config.num_layers,
+        bidirectional=config.bidirectional,
+        activation=config.activation,
+        word_dropout=config.word_dropout,
+        embedding_dropout=config.embedding_dropout,
+        dropout=config.dropout,
+        recurrent_dropout=config.recurrent_dropout,
+        region_length=config.region_length,
+    )
+    return build_sentiment_classifier(
+        encoder,
+        num_classes=num_classes,
+        pooling=config.pooling,
+        bidirectional=config.bidirectional,
+        dropout=config.dropout,
+        region_length=config.region_length,
+    )
+
+
+def load_encoder_weights(model: keras.Model, run: Path) -> None:
+    """Starts the encoder of `model` from that of a `pretrain` run.
+
+    Raises:
+        UserError: If the run has no model or its encoder has another shape.
+    """
+    ours = model.get_layer("encoder")
+    theirs = load_model(run).get_layer("encoder")
+    shapes = [[tuple(weight.shape) for weight in part.trainable_weights] for part in (ours, theirs)]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"The encoder of {run} has other shapes: give --cell, --units, --num-layers,"
+            " --bidirectional and --embed-dim as it was pretrained."
+        )
+    for weight, value in zip(ours.trainable_weights, theirs.trainable_weights, strict=True):
+        weight.assign(value)
+
+
+def train(
+    config: Config, *, run: Path, data_dir: str, resume: bool, tensorboard: bool, find_rate: bool
+) -> None:
+    """Trains one model and leaves a run folder, scored on the validation split.
+
+    Args:
+        config: Settings.
+        run: Folder to write; what stood there is replaced unless `resume`.
+        data_dir: Folder of downloads, or empty.
+        resume: Go on after the last finished epoch.
+        tensorboard: Write event files to `run/tensorboard`.
+        find_rate: Draw the loss over a rising learning rate instead of training.
+    """
+    console = Console()
+    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    data = load_reviews(
+        config.data,
+        data_dir=data_directory(data_dir),
+        cache_dir=cache_directory(),
+        validation_share=config.validation_share,
+        split_seed=config.split_seed,
+    )
+    train_split, validation_split = data.splits["train"], data.splits["validation"]
+    keras.utils.set_random_seed(config.seed)
+
+    if resume:
+        tokenizer = load_tokenizer(run / TOKENIZER)
+    elif config.encoder:
+        tokenizer = load_tokenizer(Path(config.encoder) / TOKENIZER)
+    else:
+        tokenizer = train_tokenizer(
+            train_split.texts, kind=config.tokenizer, vocab_size=config.vocab_size
+        )
+    model = build(config, vocab_size=tokenizer.get_vocab_size(), num_classes=len(data.label_names))
+    if config.encoder and not resume:
+        load_encoder_weights(model, Path(config.encoder))
+
+    epochs_done = saved_epoch(run / STATE) if resume else 0
+    shape = {
+        "buckets": config.buckets,
+        "multiple": config.region_length or 8,
+        "tokens_per_batch": config.tokens_per_batch,
+    }
+    batches = text_batches(
+        encode(tokenizer, train_split.texts, max_length=config.max_length),
+        train_split.labels,
+        shuffle=True,
+        seed=config.seed,
+        epoch=epochs_done,
+        **shape,
+    )
+    validation_batches = text_batches(
+        encode(tokenizer, validation_split.texts, max_length=config.max_length),
+        validation_split.labels,
+        **shape,
+    )
+    model.compile(
+        optimizer=build_optimizer(
+            config.optimizer,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=config.jit_compile,
+    )
+    console.print(
+        f"{len(train_split.texts)} reviews to train on, {len(validation_split.texts)} to validate ·"
+        f" {model.count_params():,} parameters · {len(batches)} steps an epoch",
+        highlight=False,
+    )
+    if find_rate:
+        rates, losses, suggestion = find_learning_rate(model, batches)
+        plot_rate_finder(rates, losses, suggestion, run / PLOTS / "learning_rate_finder.png")
+        console.print(
+            f"suggested --learning-rate {suggestion:.1e}; the curve is in"
+            f" {run / PLOTS / 'learning_rate_finder.png'}"
+        )
+        return
+
+    if not resume:
+        clear_run(run)
+        tokenizer_text = tokenizer.to_str(pretty=False)
+        write_text(run / TOKENIZER, tokenizer_text)
+        settings = {"task": "sentiment", "labels": data.label_names, **fields_as_flags(config)}
+        write_json(run / CONFIG, settings)
+
+    total_steps = config.epochs * len(batches)
+    clipping = GradientClipping(
+        config.clipping, threshold=config.clip_threshold, percentile=config.clip_percentile
+    )
+    rate = LearningRateControl(
+        config.learning_rate,
+        schedule=config.schedule,
+        total_steps=total_steps,
+        # A short training warms up for a tenth of it.
+        warmup_steps=min(config.warmup_steps, total_steps // 10),
+        monitor="val_loss",
+    )
+    best = BestEpoch(
+        monitor="val_accuracy",
+        mode="max",
+        patience=config.patience,
+        save=lambda trained: save_model(trained, run / MODEL),
+    )
+    callbacks = [
+        StopOnNaN(),
+        clipping,
+        rate,
+        best,
+        History(run / HISTORY),
+        TrainingState(run / STATE, parts=[rate, best]),
+    ]
+    if tensorboard:
+        callbacks.insert(-1, tensorboard_callback(run / "tensorboard"))
+    if not is_finished(run / STATE):
+        model.fit(
+            batches,
+            validation_data=validation_batches,
+            epochs=config.epochs,
+            initial_epoch=epochs_done,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose="auto" if sys.stdout.isatty() else 2,
+        )
+
+    history = read_history(run / HISTORY)
+    plot_learning_curves(
+        history, run / PLOTS / "learning_curves.png", metric="accuracy", title=str(run)
+    )
+    plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
+    facts = {
+        "task": "sentiment",
+        "command": command_of(config),
+        "parameters": model.count_params(),
+        "seconds": round(sum(history["seconds"]), 1),
+        "epochs": len(history["seconds"]),
+        "peak_memory_mb": peak_memory_mb(),
+        "backend": keras.backend.backend(),
+        "device": device_name(),
+        "versions": versions(),
+        "commit": commit(),
+        "data": data.hashes,
+    }
+    write_json(run / METRICS, facts)
+    # From disk, so that the score is the saved model's.
+    metrics, _, _ = evaluate_run(
+        run, data="", data_dir=data_dir, split="validation", baselines=False
+    )
+    console.print(metrics_table({str(run): metrics}, "sentiment, validation split"))
+    console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}")
+
+
+def command_of(config: Config) -> str:
+    """Returns the command that trains with these settings, the seed left out."""
+    command = "python -m apps.sentiment.train"
+    default = fields_as_flags(Config())
+    for name, value in fields_as_flags(config).items():
+        if value == default[name] or name == "seed":
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            command += f" --{flag}" if value else f" --no-{flag}"
+        else:
+            command += f" --{flag} {value}"
+    return command
+
+
+def main(
+    config: Config,
+    run: str = "",
+    data_dir: str = "",
+    resume: bool = False,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+    find_learning_rate: bool = False,
+) -> None:
+    """Trains a sentiment model and leaves a run folder.
+
+    Args:
+        config: Settings of the model and its training.
+        run: Folder to write (default: runs/sentiment/<cell>-s<seed>).
+        data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
+        resume: Go on where an interrupted run stopped, with its own settings.
+        overwrite: Replace the run that stands in the folder.
+        tensorboard: Write event files for TensorBoard.
+        find_learning_rate: Draw the loss over a rising learning rate instead of training.
+    """
+    folder = Path(run or f"runs/sentiment/{config.cell}-s{config.seed}")
+    open_run(folder, task="sentiment", resume=resume, overwrite=overwrite or find_learning_rate)
+    if resume:
+        stored = read_config(folder, "sentiment")
+        stored.pop("labels")
+        stored_config = config_from_flags(Config, stored, folder / CONFIG)
+        config = resumed_config(config, stored_config, folder)
+    train(
+        config,
+        run=folder,
+        data_dir=data_dir,
+        resume=resume,
+        tensorboard=tensorboard,
+        find_rate=find_learning_rate,
+    )
+
+
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.sentiment.train",
+        description="Trains a recurrent network that tells what a review thinks.",
+        errors=(DataError,),
+    )

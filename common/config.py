@@ -1,0 +1,140 @@
+"""From a dataclass to flags, to `config.json` and back; and the frame of every command."""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from common.errors import UserError
+
+
+def run_command(
+    function: Callable[..., Any],
+    *,
+    prog: str,
+    description: str,
+    errors: tuple[type[Exception], ...] = (),
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Runs `function` with the flags of the command line, and ends the process.
+
+    A mistake of the user (`UserError`, one of `errors`, or an operating system's error such as a
+    full disk) becomes one line on standard error and exit status 2.
+
+    Args:
+        function: Its parameters become flags; a dataclass parameter gives one flag a field.
+        prog: The command as the user types it.
+        description: What the command does, for `--help`.
+        errors: More exceptions that are a user's mistake.
+        arguments: Instead of the process's own.
+    """
+    try:
+        call = parse_call(function, prog=prog, description=description, arguments=arguments)
+        call()
+    except (UserError, *errors) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+def parse_call(
+    function: Callable[..., Any],
+    *,
+    prog: str,
+    description: str,
+    arguments: Sequence[str] | None = None,
+) -> Callable[[], Any]:
+    """Turns flags into a call of `function` that is ready to be made.
+
+    Raises:
+        UserError: If a flag is unknown or its value is not accepted.
+        SystemExit: After `--help` was printed.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+
+    # Parsing and running are kept apart, so that only what the parser prints is held back.
+    @functools.wraps(function)
+    def prepare(*args: Any, **kwargs: Any) -> Callable[[], Any]:
+        return functools.partial(function, *args, **kwargs)
+
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            return tyro.cli(
+                prepare,
+                prog=prog,
+                description=description,
+                args=arguments,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise UserError(f"{_one_line(captured.getvalue())} All flags: {prog} --help")
+
+
+def fields_as_flags(config: Any) -> dict[str, Any]:
+    """Returns a settings dataclass as `config.json` holds it: flag name to value, in order."""
+    return dataclasses.asdict(config)
+
+
+def config_from_flags(config_class: type, values: dict[str, Any], source: Path) -> Any:
+    """Builds a settings dataclass from what a `config.json` holds.
+
+    A setting that a newer version added takes its default.
+
+    Raises:
+        UserError: If `source` holds a setting that does not exist.
+    """
+    known = {field.name for field in dataclasses.fields(config_class)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise UserError(f"{source} holds settings that do not exist: {', '.join(unknown)}.")
+    return config_class(**values)
+
+
+def resumed_config(given: Any, stored: Any, run: Path) -> Any:
+    """Returns the stored settings of a run that goes on, and refuses flags that contradict them.
+
+    Args:
+        given: The settings from the command line; those left at their default say nothing.
+        stored: The settings that the run was started with.
+        run: Its folder.
+
+    Raises:
+        UserError: If a flag was given another value than the run has.
+    """
+    default = type(given)()
+    for field in dataclasses.fields(given):
+        wanted, held = getattr(given, field.name), getattr(stored, field.name)
+        if wanted not in (held, getattr(default, field.name)):
+            raise UserError(
+                f"--{field.name.replace('_', '-')} {wanted} differs from the {held} of {run}:"
+                " --resume goes on with the run's own settings, so leave the flag out."
+            )
+    return stored
+
+
+def _one_line(boxed: str) -> str:
+    """Returns the parser's framed message as one line, without what it repeats of the help."""
+    lines = [line.strip("│╭╮╰╯─ ") for line in boxed.splitlines()[1:]]
+    kept = itertools.takewhile(
+        lambda line: not line.startswith(("Argument helptext", "For full helptext")), lines
+    )
+    message = " ".join(" ".join(kept).split()).removeprefix("Error parsing config: ")
+    return message if message.endswith((".", "!")) else f"{message}."
+
+
+def _fail(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,96 @@
+"""Starts the backend quietly and says, in one line, what it runs on."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def _quiet_native_code() -> Iterator[None]:
+    """Holds back what native code writes to standard error, unless something fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def start_backend() -> None:
+    """Imports Keras and its backend and finds the devices, without the pages of start-up log.
+
+    To be called before anything else imports `keras`. With TensorFlow on a GPU, memory is taken as
+    it is needed instead of all at once.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet_native_code():
+        import keras
+
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            for gpu in tf.config.list_physical_devices("GPU"):
+                tf.config.experimental.set_memory_growth(gpu, True)
+            # The first list of logical devices starts the runtime, which logs too.
+            tf.config.list_logical_devices()
+
+
+def device_name() -> str:
+    """Returns the device that computations run on, for instance `CPU, 2 threads`."""
+    import keras
+
+    devices = keras.distribution.list_devices()
+    kinds = [str(device).split(":")[0].upper() for device in devices]
+    accelerators = [kind for kind in kinds if kind not in ("CPU",)]
+    if accelerators:
+        return f"{len(accelerators)} x {accelerators[0]}"
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"CPU, {threads} threads"
+
+
+def device_line() -> str:
+    """Returns the line that each command begins with."""
+    import keras
+
+    backend = keras.backend.backend()
+    return (
+        f"{device_name()} · {backend} {_version(backend)} · keras {keras.__version__}"
+        f" · {keras.config.dtype_policy().name}"
+    )
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions that a result depends on."""
+    import keras
+
+    backend = keras.backend.backend()
+    names = ("keras", backend, "tokenizers", "numpy", "scikit-learn")
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def peak_memory_mb() -> int:
+    """Returns the greatest resident memory of this process so far, in MB (0 where unknown)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / (1e6 if sys.platform == "darwin" else 1e3))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,177 @@
+"""Pictures of a run: learning curves, gradient norm and rate, the rate finder, coloured words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from common.artifact import atomic_path
+
+# No screen is needed, and none is opened.
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
+
+TRAIN, VALIDATION, MARK = "#8a8f98", "#0b6e99", "#d1495b"
+SUPPORT, OPPOSE = np.array([27, 120, 55]), np.array([178, 24, 43])
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130, bbox_inches="tight", facecolor="white")
+    plt.close(figure)
+
+
+def _axes(count: int, title: str) -> tuple[plt.Figure, list[plt.Axes]]:
+    figure, axes = plt.subplots(1, count, figsize=(5.2 * count, 3.6), squeeze=False)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left", fontweight="bold")
+    for axis in axes[0]:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+        axis.set_axisbelow(True)
+    figure.subplots_adjust(top=0.84, wspace=0.28)
+    return figure, list(axes[0])
+
+
+def plot_learning_curves(
+    history: dict[str, Sequence[float]], path: Path, *, metric: str, title: str
+) -> None:
+    """Draws loss and one metric of train and validation over the epochs, the best epoch marked.
+
+    Args:
+        history: Columns of `history.csv`: `loss`, `val_loss`, and the metric likewise.
+        path: PNG file to write.
+        metric: Name of the metric, whose greatest validation value is the best.
+        title: Line above the picture.
+    """
+    figure, axes = _axes(2, title)
+    epochs = np.arange(1, len(history["loss"]) + 1)
+    best = int(np.argmax(history[f"val_{metric}"]))
+    for axis, name in zip(axes, ("loss", metric), strict=True):
+        axis.plot(epochs, history[name], "o-", color=TRAIN, markersize=4, label="train")
+        axis.plot(
+            epochs, history[f"val_{name}"], "o-", color=VALIDATION, markersize=4, label="validation"
+        )
+        value = history[f"val_{name}"][best]
+        axis.plot(epochs[best], value, "o", color=MARK, markersize=8, label=f"saved: {value:.4f}")
+        axis.set(xlabel="epoch", ylabel=name.replace("_", " "))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.legend(frameon=False)
+    _save(figure, path)
+
+
+def plot_optimisation(history: dict[str, Sequence[float]], path: Path, *, title: str) -> None:
+    """Draws gradient norm with the share of clipped steps, and the learning rate.
+
+    Args:
+        history: Columns of `history.csv`: `gradient_norm`, `gradient_norm_max`, `clipped_share`
+            and `learning_rate`.
+        path: PNG file to write.
+        title: Line above the picture.
+    """
+    figure, (norms, rates) = _axes(2, title)
+    epochs = np.arange(1, len(history["gradient_norm"]) + 1)
+    norms.plot(epochs, history["gradient_norm"], "o-", color=VALIDATION, markersize=4, label="mean")
+    norms.plot(
+        epochs, history["gradient_norm_max"], "o:", color=TRAIN, markersize=4, label="greatest"
+    )
+    norms.set(xlabel="epoch", ylabel="gradient norm before clipping", yscale="log")
+    norms.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for epoch, norm, share in zip(
+        epochs, history["gradient_norm"], history["clipped_share"], strict=True
+    ):
+        norms.annotate(
+            f"{share:.0%}",
+            (epoch, norm),
+            textcoords="offset points",
+            xytext=(0, 6),
+            ha="center",
+            fontsize=7,
+            color=VALIDATION,
+        )
+    norms.legend(frameon=False, title="(% of steps clipped)", title_fontsize=7)
+    rates.plot(epochs, history["learning_rate"], "o-", color=VALIDATION, markersize=4)
+    rates.set(xlabel="epoch", ylabel="learning rate at its end", ylim=(0, None))
+    rates.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _save(figure, path)
+
+
+def plot_rate_finder(
+    rates: Sequence[float], losses: Sequence[float], suggestion: float, path: Path
+) -> None:
+    """Draws the loss over a rising learning rate and marks the suggested rate."""
+    figure, (axis,) = _axes(1, "learning-rate finder")
+    axis.plot(rates, losses, color=VALIDATION)
+    axis.axvline(suggestion, color=MARK, linestyle="--", label=f"suggestion: {suggestion:.1e}")
+    axis.set(xscale="log", xlabel="learning rate", ylabel="smoothed loss")
+    axis.legend(frameon=False)
+    _save(figure, path)
+
+
+def word_colour(score: float, greatest: float) -> tuple[int, int, int]:
+    """Returns the background of a word: white at 0, green for, red against, `(red, green, blue)`.
+
+    Args:
+        score: What the word adds to the verdict; negative speaks against it.
+        greatest: The greatest absolute score of the text.
+    """
+    strength = 0.85 * min(1.0, abs(score) / greatest) if greatest else 0.0
+    full = SUPPORT if score > 0 else OPPOSE
+    return tuple(int(round(255 + strength * (part - 255))) for part in full)
+
+
+def plot_words(
+    pieces: Sequence[tuple[str, float]], path: Path, *, title: str, columns: int = 92
+) -> None:
+    """Writes a text as a picture, each word on a colour that tells what it added to the verdict.
+
+    Args:
+        pieces: The text cut into `(characters, score)`, in order and without gaps.
+        path: PNG file to write.
+        title: Line above the text.
+        columns: Characters a line.
+    """
+    lines: list[list[tuple[str, float]]] = [[]]
+    width = 0
+    for characters, score in pieces:
+        for part in _split_lines(characters, columns):
+            if part == "\n" or (width and width + len(part) > columns):
+                lines.append([])
+                width = 0
+            part = part.strip("\n") if width else part.lstrip()
+            if part:
+                lines[-1].append((part, score))
+                width += len(part)
+    greatest = max((abs(score) for _, score in pieces), default=0.0)
+    # DejaVu Sans Mono, which Matplotlib brings, is .602 of its size wide.
+    size, line = 10, 0.235
+    character = 0.602 * size / 72
+    figure = plt.figure(figsize=(character * (columns + 2), line * (len(lines) + 2)))
+    axis = figure.add_axes((0, 0, 1, 1), xlim=(-1, columns + 1), ylim=(0, len(lines) + 2))
+    axis.axis("off")
+    # The text is the user's: a dollar sign is a dollar sign, not mathematics.
+    style = {"va": "center", "parse_math": False}
+    axis.text(0, len(lines) + 1.2, title, fontsize=11, fontweight="bold", **style)
+    for row, words in enumerate(lines):
+        column, y = 0, len(lines) - row
+        for word, score in words:
+            red, green, blue = word_colour(score, greatest)
+            colour = (red / 255, green / 255, blue / 255)
+            axis.add_patch(
+                plt.Rectangle((column, y - 0.46), len(word), 0.92, facecolor=colour, linewidth=0)
+            )
+            axis.text(column, y, word, family="DejaVu Sans Mono", fontsize=size, **style)
+            column += len(word)
+    _save(figure, path)
+
+
+def _split_lines(characters: str, columns: int) -> list[str]:
+    """Cuts a piece at its line breaks, and a word that is longer than a line into lines."""
+    parts: list[str] = []
+    for index, part in enumerate(characters.split("\n")):
+        if index:
+            parts.append("\n")
+        parts += [part[start : start + columns] for start in range(0, len(part), columns)]
+    return parts

@@ -1,0 +1,182 @@
+"""Published rows and tables: gathered from run folders by commands, never written by hand.
+
+`python -m common.results gather RESULTS_FOLDER NAME RUN...` makes one row of the runs of its seeds;
+`python -m common.results tables FILE...` writes the tables of Markdown files anew. A table stands
+between two comments, the first of which says what it holds:
+
+    <!-- table: apps/sentiment/results split=test metrics=accuracy,f1 -->
+    <!-- /table -->
+"""
+
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from common.artifact import CONFIG, METRICS, read_json, write_json, write_text
+from common.errors import UserError
+
+_TABLE = re.compile(
+    r"(<!-- table: (?P<folder>\S+) split=(?P<split>\w+) metrics=(?P<metrics>[\w,]+) -->\n)"
+    r".*?(<!-- /table -->)",
+    re.DOTALL,
+)
+# Titles of metrics and whether they are shown in percent.
+_TITLES = {
+    "accuracy": ("accuracy %", 100),
+    "f1": ("F1 %", 100),
+    "roc_auc": ("ROC AUC %", 100),
+    "ece": ("calibration error %", 100),
+}
+_SAME_IN_ALL_SEEDS = ("task", "command", "parameters", "backend", "device", "versions", "data")
+
+
+def commit() -> str:
+    """Returns the short hash of the checked-out commit, marked `+` if files differ from it."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
+    """Gathers the metrics of one configuration trained with several seeds.
+
+    Args:
+        runs: Run folders that differ in their seed alone.
+        name: Name of the row.
+
+    Returns:
+        The row, with one value a seed in every list.
+
+    Raises:
+        UserError: If a run is missing, was not scored, or differs in more than the seed.
+    """
+    metrics = [read_json(run / METRICS) for run in runs]
+    configs = [read_json(run / CONFIG) for run in runs]
+    seeds = [config.pop("seed") for config in configs]
+    for run, config in zip(runs, configs, strict=True):
+        differing = sorted(key for key in config if config[key] != configs[0].get(key))
+        if differing:
+            raise UserError(f"{run} differs from {runs[0]} in {', '.join(differing)}: not one row.")
+    splits = {split for found in metrics for split in found["metrics"]}
+    for run, found in zip(runs, metrics, strict=True):
+        missing = splits - set(found["metrics"])
+        if missing:
+            raise UserError(f"{run} was not scored on {', '.join(missing)}: evaluate it first.")
+    first = metrics[0]
+    return {
+        "name": name,
+        **{key: first[key] for key in _SAME_IN_ALL_SEEDS},
+        "config": configs[0],
+        "seeds": seeds,
+        "metrics": {
+            split: {
+                metric: [found["metrics"][split][metric] for found in metrics]
+                for metric in first["metrics"][split]
+            }
+            for split in sorted(splits)
+        },
+        "baselines": first["baselines"],
+        "seconds": [found["seconds"] for found in metrics],
+        "epochs": [found["epochs"] for found in metrics],
+        "peak_memory_mb": max(found["peak_memory_mb"] for found in metrics),
+        "commit": first["commit"],
+    }
+
+
+def table(folder: Path, *, split: str, metrics: list[str]) -> str:
+    """Returns the Markdown table of all rows in a results folder, best first, baselines among them.
+
+    Args:
+        folder: Holds one JSON file a row.
+        split: Whose scores to show.
+        metrics: Which ones; the first sorts the rows, greatest on top.
+
+    Raises:
+        UserError: If the folder holds no row of that split.
+    """
+    rows = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    rows = [row for row in rows if split in row["metrics"]]
+    if not rows:
+        raise UserError(f"{folder} holds no row with scores of {split}: gather one first.")
+    lines: list[tuple[float, str]] = []
+    for row in rows:
+        scores = row["metrics"][split]
+        epochs = statistics.mean(row["epochs"])
+        cells = [
+            f"`{row['name']}`",
+            *(_spread(scores.get(metric), metric) for metric in metrics),
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{epochs:.0f}",
+            f"{statistics.mean(row['seconds']) / 60:.1f} min",
+            f"{len(row['seeds'])}",
+        ]
+        lines.append((statistics.mean(scores[metrics[0]]), _line(cells)))
+    baselines = {name: found for row in rows for name, found in row["baselines"].items()}
+    for name, found in baselines.items():
+        if split in found:
+            scores = {metric: [value] for metric, value in found[split].items()}
+            cells = [f"{name} (baseline)", *(_spread(scores.get(m), m) for m in metrics)]
+            lines.append((found[split][metrics[0]], _line([*cells, "", "", "", ""])))
+    titles = ["row", *(_TITLES.get(metric, (metric, 1))[0] for metric in metrics)]
+    titles += ["parameters", "epochs", "training", "seeds"]
+    rule = _line(["---", *["---:"] * (len(titles) - 1)])
+    body = [line for _, line in sorted(lines, key=lambda item: -item[0])]
+    return "\n".join([_line(titles), rule, *body]) + "\n"
+
+
+def write_tables(text: str, root: Path) -> str:
+    """Returns a Markdown text with each of its tables made anew from the rows below `root`."""
+
+    def fill(match: re.Match) -> str:
+        found = table(
+            root / match["folder"], split=match["split"], metrics=match["metrics"].split(",")
+        )
+        return f"{match[1]}{found}{match[5]}"
+
+    return _TABLE.sub(fill, text)
+
+
+def _spread(values: list[float] | None, metric: str) -> str:
+    """Returns `91.2 ± 0.1`: mean and standard deviation over the seeds."""
+    if values is None:
+        return ""
+    scale = _TITLES.get(metric, (metric, 1))[1]
+    mean = f"{statistics.mean(values) * scale:.2f}"
+    return f"{mean} ± {statistics.stdev(values) * scale:.2f}" if len(values) > 1 else mean
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _main(arguments: list[str]) -> None:
+    verb, *rest = arguments or [""]
+    if verb == "gather" and len(rest) >= 3:
+        folder, name, *runs = rest
+        write_json(Path(folder) / f"{name}.json", gather_row([Path(run) for run in runs], name))
+    elif verb == "tables" and rest:
+        for file in map(Path, rest):
+            write_text(file, write_tables(file.read_text(encoding="utf-8"), Path()))
+    else:
+        raise UserError(
+            "usage: python -m common.results gather RESULTS_FOLDER NAME RUN... | tables FILE..."
+        )
+
+
+if __name__ == "__main__":
+    try:
+        _main(sys.argv[1:])
+    except UserError as user_error:
+        print(user_error, file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,175 @@
+"""Where bytes live: folders for downloads and derived files, atomic writes, TensorFlow Datasets."""
+
+import contextlib
+import hashlib
+import http.client
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import textwrap
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import platformdirs
+
+from data.errors import DataError
+
+_PROJECT = "recurrent-apps"
+
+
+def data_directory(flag: str = "") -> Path:
+    """The folder of downloads: the flag, else `DATA_DIR`, else the user's cache folder."""
+    return _directory(flag, "DATA_DIR", "downloads")
+
+
+def cache_directory(flag: str = "") -> Path:
+    """The folder of derived files: the flag, else `CACHE_DIR`, else the user's cache folder."""
+    return _directory(flag, "CACHE_DIR", "derived")
+
+
+def _directory(flag: str, variable: str, name: str) -> Path:
+    chosen = flag or os.environ.get(variable, "")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(platformdirs.user_cache_dir(_PROJECT)) / name
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Lends a path to write to; the file takes its place at `path` only if all went well."""
+    draft = _draft(path)
+    try:
+        yield draft
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Lends a folder to fill; it takes its place at `path` only if all went well.
+
+    If another process has put a folder there meanwhile, that one stays.
+    """
+    draft = _draft(path)
+    try:
+        draft.mkdir()
+        yield draft
+        if not path.exists():
+            os.rename(draft, path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _draft(path: Path) -> Path:
+    """A new name beside `path`: a rename is atomic only within one file system."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+
+
+def import_tfds() -> tuple[ModuleType, ModuleType]:
+    """Imports TensorFlow Datasets and TensorFlow, without the pages of their start-up log.
+
+    Raises:
+        DataError: If they are not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    with _quiet_native_code():
+        try:
+            import keras
+            import tensorflow
+            import tensorflow_datasets
+        except ImportError as error:
+            raise DataError(
+                f"IMDB is read by TensorFlow Datasets once ({error}): install tensorflow and "
+                "tensorflow-datasets, or point CACHE_DIR to a folder where it was read before."
+            ) from error
+        if keras.backend.backend() != "tensorflow":
+            # TensorFlow would take the GPU's memory from the backend that trains.
+            tensorflow.config.set_visible_devices([], "GPU")
+        # The first list of logical devices starts the runtime, which logs too.
+        tensorflow.config.list_logical_devices()
+    return tensorflow_datasets, tensorflow
+
+
+@contextlib.contextmanager
+def _quiet_native_code() -> Iterator[None]:
+    """Holds back what native code writes to standard error; errors come as exceptions."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def prepare_tfds(name: str, root: Path, *, host: str) -> None:
+    """Lets TensorFlow Datasets download and prepare a data set, wholly or not at all.
+
+    Args:
+        name: The data set as `tfds.builder` names it.
+        root: The `data_dir` of TensorFlow Datasets.
+        host: The address that the data set comes from.
+
+    Raises:
+        DataError: If the network or the disk fails.
+    """
+    remedy = (
+        "nothing half-written stays; check the connection and the disk and run again, or point "
+        "DATA_DIR / --data-dir to a filled cache."
+    )
+    try:
+        # Without a network the downloader below would go on trying for minutes.
+        urllib.request.urlopen(urllib.request.Request(host, method="HEAD"), timeout=20).close()
+    except urllib.error.HTTPError:
+        pass  # The host answers; what it says of this page does not matter.
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise DataError(f"{name} cannot be downloaded from {host} ({reason}): {remedy}") from error
+    tfds, tensorflow = import_tfds()
+    failures = (
+        OSError,
+        tensorflow.errors.OpError,
+        tfds.download.DownloadError,
+        tfds.core.download.download_manager.NonMatchingChecksumError,
+    )
+    try:
+        with tfds_draft(name, root) as draft, contextlib.redirect_stdout(sys.stderr):
+            tfds.builder(name, data_dir=draft).download_and_prepare()
+    except failures as error:
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 160, placeholder=" ...")
+        raise DataError(f"{name} cannot be prepared in {root} ({reason}): {remedy}") from error
+
+
+@contextlib.contextmanager
+def tfds_draft(name: str, root: Path) -> Iterator[Path]:
+    """Lends a `data_dir` in which to prepare a data set; it moves to `root` if all went well.
+
+    What else lies there, such as a downloaded archive, is deleted in any case.
+
+    Args:
+        name: The data set as `<name>/<configuration>:<version>`.
+        root: The `data_dir` where the data set shall stand.
+    """
+    folder = name.replace(":", "/")
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".draft-", dir=root) as draft:
+        yield Path(draft)
+        (root / folder).parent.mkdir(parents=True, exist_ok=True)
+        (Path(draft) / folder).rename(root / folder)

@@ -1,0 +1,286 @@
+"""Reviews with their labels: IMDB through TensorFlow Datasets, or a CSV, TSV or Parquet file."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from data.download import atomic_folder, import_tfds, prepare_tfds, sha256_of
+from data.errors import DataError
+
+SPLITS = ("train", "validation", "test", "unlabelled")
+UNLABELLED = -1
+
+_IMDB = "imdb_reviews/plain_text:1.0.0"
+_IMDB_FOLDER = Path("imdb_reviews", "plain_text", "1.0.0")
+_IMDB_HOST = "http://ai.stanford.edu/"
+_IMDB_SPLITS = ("train", "test", "unsupervised")
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Texts and their labels.
+
+    Attributes:
+        texts: One raw text a review.
+        labels: `(batch,)` int32, positions in `label_names`; -1 means unlabelled.
+    """
+
+    texts: list[str]
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class SentimentData:
+    """All splits of a data set.
+
+    Attributes:
+        splits: `train`, `validation`, `test` and, where there are any, `unlabelled` reviews.
+        label_names: The name of each label number.
+        hashes: The SHA-256 of each source file, by its name.
+    """
+
+    splits: dict[str, Reviews]
+    label_names: tuple[str, ...]
+    hashes: dict[str, str]
+
+
+def load_reviews(
+    data: str, *, data_dir: Path, cache_dir: Path, validation_share: float, split_seed: int
+) -> SentimentData:
+    """Loads reviews and cuts off what the source does not split itself.
+
+    The cut looks at each text alone: equal texts always land in the same part, and neither the
+    order nor the number of the others matters.
+
+    Args:
+        data: `"imdb"`, or the path of a file with the columns `text`, `label` and perhaps `split`.
+        data_dir: Folder of downloads; IMDB stands in its `tensorflow_datasets`.
+        cache_dir: Folder of derived files, where IMDB is kept as Parquet after its first use.
+        validation_share: Share of the texts to validate on, and for a file without `split` also
+            the share to test on.
+        split_seed: Another seed makes another cut.
+
+    Raises:
+        DataError: If the data cannot be had, read or used.
+    """
+    if data == "imdb":
+        splits, hashes = _load_imdb(data_dir / "tensorflow_datasets", cache_dir)
+        label_names = ("negative", "positive")
+    else:
+        splits, label_names, hashes = _load_file(data)
+    splits = _cut(splits, validation_share, split_seed)
+    for split in ("train", "validation", "test"):
+        if not splits[split].texts:
+            raise DataError(
+                f"--data {data} leaves no row for the {split} split: give it more rows, another "
+                "--validation-share or a column split."
+            )
+    in_train = set(np.unique(splits["train"].labels))
+    for split in ("validation", "test"):
+        unknown = set(np.unique(splits[split].labels)) - in_train
+        if unknown:
+            raise DataError(
+                f'--data {data}: the label "{label_names[min(unknown)]}" occurs in the {split} '
+                "split but never in train: give train some rows with it."
+            )
+    return SentimentData(splits=splits, label_names=label_names, hashes=hashes)
+
+
+def _cut(
+    splits: dict[str, Reviews], validation_share: float, split_seed: int
+) -> dict[str, Reviews]:
+    """Cuts validation, and test where the source has none, off `train`."""
+    train = splits["train"]
+    positions = np.array([_position(text, split_seed) for text in train.texts])
+    if "validation" in splits:
+        validation = np.zeros(len(positions), dtype=bool)
+    else:
+        validation = positions < validation_share
+    test = np.zeros(len(positions), dtype=bool)
+    if "test" not in splits:
+        test = ~validation & (positions < 2 * validation_share)
+    parts = {"train": ~validation & ~test, "validation": validation, "test": test}
+    cut = {name: _select(train, chosen) for name, chosen in parts.items()}
+    return cut | {name: reviews for name, reviews in splits.items() if name != "train"}
+
+
+def _position(text: str, seed: int) -> float:
+    """A number in [0, 1) that depends on the text and the seed alone."""
+    salted = f"{seed}:{text}".encode("utf-8", errors="surrogatepass")
+    return int.from_bytes(hashlib.blake2b(salted, digest_size=6).digest()) / 2**48
+
+
+def _select(reviews: Reviews, chosen: np.ndarray) -> Reviews:
+    texts = [text for text, take in zip(reviews.texts, chosen, strict=True) if take]
+    return Reviews(texts=texts, labels=reviews.labels[chosen])
+
+
+# ---- IMDB ------------------------------------------------------------------------------------
+
+
+def _load_imdb(root: Path, cache_dir: Path) -> tuple[dict[str, Reviews], dict[str, str]]:
+    """IMDB from the Parquet files, which are made from the prepared TensorFlow data set."""
+    folder = root / _IMDB_FOLDER
+    if not folder.exists():
+        prepare_tfds(_IMDB, root, host=_IMDB_HOST)
+    hashes = {path.name: sha256_of(path) for path in sorted(folder.glob("*.tfrecord*"))}
+    digest = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
+    cached = cache_dir / f"imdb_reviews-{digest[:12]}"
+    if not cached.exists():
+        frames = _read_prepared_imdb(root)
+        try:
+            with atomic_folder(cached) as draft:
+                for split, frame in frames.items():
+                    path = draft / f"{split}.parquet"
+                    frame.to_parquet(path, index=False, write_page_checksum=True)
+        except OSError as error:
+            raise DataError(
+                f"Cannot write {cached} ({error.strerror or error}): make room there, or point "
+                "CACHE_DIR to another folder."
+            ) from error
+    splits = {}
+    for split in _IMDB_SPLITS:
+        path = cached / f"{split}.parquet"
+        try:
+            frame = pd.read_parquet(path, page_checksum_verification=True)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is damaged: delete the folder {cached}, run again.") from error
+        labels = frame["label"].to_numpy(dtype=np.int32)
+        splits[split] = Reviews(texts=frame["text"].tolist(), labels=labels)
+    splits["unlabelled"] = splits.pop("unsupervised")
+    return splits, hashes
+
+
+def _read_prepared_imdb(root: Path) -> dict[str, pd.DataFrame]:
+    """Reads the prepared data set; a frame with the columns `text` and `label` a split."""
+    folder = root / _IMDB_FOLDER
+    remedy = f"delete the folder {folder} and run again."
+    try:
+        info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+        counts = {split["name"]: sum(map(int, split["shardLengths"])) for split in info["splits"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder}/dataset_info.json is missing or damaged: {remedy}") from error
+    tfds, tensorflow = import_tfds()
+    builder = tfds.builder(_IMDB, data_dir=root)
+    frames = {}
+    for split in _IMDB_SPLITS:
+        try:
+            batches = tfds.as_numpy(builder.as_dataset(split=split, batch_size=1_000))
+            frame = pd.concat([pd.DataFrame(batch) for batch in batches], ignore_index=True)
+            frame["text"] = frame["text"].str.decode("utf-8")
+            complete = len(frame) == counts[split]
+        except (tensorflow.errors.OpError, OSError, ValueError, KeyError) as error:
+            raise DataError(f"{_tfrecord(folder, split)} is damaged: {remedy}") from error
+        if not complete:
+            raise DataError(f"{_tfrecord(folder, split)} lacks some reviews: {remedy}")
+        frames[split] = frame[["text", "label"]]
+    return frames
+
+
+def _tfrecord(folder: Path, split: str) -> Path:
+    return next(folder.glob(f"*-{split}.tfrecord*"), folder / f"imdb_reviews-{split}.tfrecord")
+
+
+# ---- A file of one's own ---------------------------------------------------------------------
+
+
+def _load_file(data: str) -> tuple[dict[str, Reviews], tuple[str, ...], dict[str, str]]:
+    """Reads and checks a table with the columns `text`, `label` and perhaps `split`."""
+    path = Path(data).expanduser()
+    if path.suffix.lower() not in (*_SEPARATORS, ".parquet"):
+        raise DataError(f'--data {data} is neither "imdb" nor a .csv, .tsv or .parquet file.')
+    if path.is_dir():
+        raise DataError(f"--data {path} is a folder: name a file in it.")
+    if not path.exists():
+        raise DataError(f"--data {path} does not exist: check the path.")
+    try:
+        table = _read_table(path)
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        raise DataError(f"Cannot read {path} ({reason}): check the file.") from error
+    # Rows are counted as a spreadsheet counts them.
+    first_row = 1 if path.suffix.lower() == ".parquet" else 2
+
+    def reject(faulty: pd.Series, problem: str) -> None:
+        if faulty.any():
+            raise DataError(f"{path}, row {table.index[faulty.argmax()] + first_row}: {problem}")
+
+    reject(table["text"] == "", "the text is empty; fill it in or remove the row.")
+    split = table.get("split", pd.Series("", index=table.index))
+    if "split" in table:
+        wrong = ~split.isin(SPLITS)
+        found = split[wrong].iloc[0] if wrong.any() else ""
+        reject(wrong, f'the split is "{found}"; it must be one of {", ".join(SPLITS)}.')
+    labelled = split != "unlabelled"
+    problem = "the label is missing; fill it in or put the row into the split unlabelled."
+    reject(labelled & (table["label"] == ""), problem)
+    label_names = tuple(sorted(set(table["label"][labelled])))
+    if len(label_names) < 2:
+        found = f'only the label "{label_names[0]}"' if label_names else "no labelled row"
+        raise DataError(f"{path} has {found}: a classifier needs at least two labels.")
+    numbers = {name: number for number, name in enumerate(label_names)}
+    labels = table["label"].map(numbers).where(labelled, UNLABELLED).to_numpy(dtype=np.int32)
+    everything = Reviews(texts=table["text"].tolist(), labels=labels)
+    splits = {"train": everything}
+    if "split" in table:
+        parts = {name: _select(everything, (split == name).to_numpy()) for name in SPLITS}
+        needed = {name: part for name, part in parts.items() if part.texts}
+        splits = {"train": parts["train"], "test": parts["test"], **needed}
+    return splits, label_names, {path.name: sha256_of(path)}
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Reads the columns of a file as stripped strings; missing values are empty."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            # Texts like "NA" and "null" are texts. Blank lines stay, so that rows can be counted.
+            table = pd.read_csv(
+                path,
+                sep=_SEPARATORS[path.suffix.lower()],
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                skip_blank_lines=False,
+            )
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}, line {_first_undecodable_line(path)}: not UTF-8; save the file as UTF-8."
+        ) from error
+    except ValueError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise DataError(f"{path} cannot be parsed ({reason}): mend the file.") from error
+    if not isinstance(table.index, pd.RangeIndex) and path.suffix.lower() != ".parquet":
+        raise DataError(f"{path}, row 2 has more fields than the header: quote texts with commas.")
+    table = table.reset_index(drop=True).rename(columns=lambda name: str(name).strip())
+    if not {"text", "label"} <= set(table.columns):
+        found = ", ".join(map(repr, table.columns))
+        raise DataError(f"{path} needs the columns text and label, but has {found}.")
+    columns = [name for name in ("text", "label", "split") if name in table.columns]
+    table = table[columns].apply(lambda column: column.map(_as_text))
+    return table[(table != "").any(axis=1)]
+
+
+def _as_text(value: object) -> str:
+    """A cell as a stripped string; integers that a gap has turned into floats are whole again."""
+    if pd.isna(value):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _first_undecodable_line(path: Path) -> int:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1

@@ -1,0 +1,206 @@
+"""Recurrent encoders that all apps share: cells, stacks, both directions, regions, pooling.
+
+No mask enters a recurrence, so the fused GPU kernels stay usable and every backend does the same:
+sequences are padded on the right, the backward direction reads each sequence reversed by its own
+length, and pooling looks at real steps only. Padding therefore changes nothing.
+"""
+
+import keras
+from keras import layers, ops
+
+CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+# Below any state that is kept, yet within the range of float16.
+_NEVER_THE_MAXIMUM = -1e4
+
+
+def recurrent_layer(
+    cell: str, units: int, *, activation: str = "tanh", recurrent_dropout: float = 0.0, name: str
+) -> keras.Layer:
+    """Returns one recurrent layer that gives its state at every step.
+
+    Args:
+        cell: `simple_rnn`, `lstm` or `gru`.
+        units: Size of the state.
+        activation: `tanh` or `relu`, for `simple_rnn` only; ReLU starts from the identity matrix,
+            which keeps gradients alive over many steps (Le et al., 2015).
+        recurrent_dropout: Share of the state dropped between steps, one mask a sequence (Gal and
+            Ghahramani, 2016). Anything but 0 rules the fused GPU kernels out.
+        name: Name of the layer.
+    """
+    options = {}
+    if cell == "simple_rnn":
+        options["activation"] = activation
+        if activation == "relu":
+            options["recurrent_initializer"] = "identity"
+    return CELLS[cell](
+        units, return_sequences=True, recurrent_dropout=recurrent_dropout, name=name, **options
+    )
+
+
+def sequence_mask(tokens: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns `<bool>(batch, time)`, True where `tokens` `<int32>(batch, time)` is not padding."""
+    return ops.not_equal(tokens, 0)
+
+
+def reversal(mask: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the order that reverses each sequence in place and leaves its padding behind it.
+
+    Args:
+        mask: `<bool>(batch, time)`, True at real steps, all of them on the left.
+
+    Returns:
+        `<int32>(batch, time)`: which step stands at each step of the reversed sequence. Applying
+        it twice gives the sequence back.
+    """
+    real = ops.cast(mask, "int32")
+    length = ops.sum(real, axis=1, keepdims=True)
+    # A running count, since the number of steps may be unknown while the model is built.
+    step = ops.cumsum(ops.ones_like(real), axis=1) - 1
+    return ops.where(ops.less(step, length), length - 1 - step, step)
+
+
+def take_steps(sequence: keras.KerasTensor, order: keras.KerasTensor) -> keras.KerasTensor:
+    """Reorders `(batch, time, features)` by `order` `<int32>(batch, time)`."""
+    return ops.take_along_axis(sequence, ops.expand_dims(order, -1), axis=1)
+
+
+def recurrent_stack(
+    inputs: keras.KerasTensor,
+    mask: keras.KerasTensor,
+    *,
+    cell: str,
+    units: int,
+    num_layers: int,
+    bidirectional: bool,
+    activation: str = "tanh",
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+) -> keras.KerasTensor:
+    """Runs a stack of recurrent layers over a right-padded sequence.
+
+    Args:
+        inputs: `(batch, time, features)`.
+        mask: `<bool>(batch, time)`, True at real steps.
+        cell: `simple_rnn`, `lstm` or `gru`.
+        units: Size of the state, of each direction.
+        num_layers: Layers on top of each other.
+        bidirectional: Whether a second layer reads each sequence from its end.
+        activation: Of `simple_rnn`.
+        dropout: Between the layers of the stack.
+        recurrent_dropout: Inside the recurrence.
+
+    Returns:
+        `(batch, time, units)`, or `(batch, time, 2 * units)` forward then backward. Steps that are
+        padding hold values without meaning.
+    """
+    order = reversal(mask) if bidirectional else None
+
+    def layer(direction: str, index: int) -> keras.Layer:
+        return recurrent_layer(
+            cell,
+            units,
+            activation=activation,
+            recurrent_dropout=recurrent_dropout,
+            name=f"{direction}_{index}",
+        )
+
+    states = inputs
+    for index in range(1, num_layers + 1):
+        if index > 1:
+            states = layers.Dropout(dropout, name=f"between_{index}")(states)
+        forward = layer("forward", index)(states)
+        if bidirectional:
+            backward = layer("backward", index)(take_steps(states, order))
+            forward = ops.concatenate([forward, take_steps(backward, order)], axis=-1)
+        states = forward
+    return states
+
+
+@keras.saving.register_keras_serializable(package="models")
+class Chop(layers.Layer):
+    """Cuts `(batch, time)` into regions: `(batch * regions, region_length)`.
+
+    The regions of a text then run side by side instead of one after the other, and gradients flow
+    back through one region only (Johnson and Zhang, 2016). `time` must be a multiple of
+    `region_length`.
+    """
+
+    def __init__(self, region_length: int, **options):
+        """Takes the number of steps in a region."""
+        super().__init__(**options)
+        self.region_length = region_length
+
+    def call(self, tokens):
+        """Returns `(batch * regions, region_length)`."""
+        return ops.reshape(tokens, (-1, self.region_length))
+
+    def compute_output_shape(self, tokens_shape):
+        """Returns the shape with an unknown number of regions."""
+        return (None, self.region_length)
+
+    def get_config(self):
+        """Returns what a reload needs."""
+        return {**super().get_config(), "region_length": self.region_length}
+
+
+@keras.saving.register_keras_serializable(package="models")
+class Join(layers.Layer):
+    """Puts the regions of `Chop` together again: `(batch, time, features)`."""
+
+    def call(self, regions, tokens):
+        """Takes `(batch * regions, region_length, features)` and the tokens that were chopped."""
+        # The two unknown sizes, batch and time, are both known here, not while the model is built.
+        return ops.reshape(regions, (-1, ops.shape(tokens)[1], regions.shape[-1]))
+
+    def compute_output_shape(self, regions_shape, tokens_shape):
+        """Returns `(batch, time, features)`."""
+        return (tokens_shape[0], tokens_shape[1], regions_shape[-1])
+
+
+def pool_max(states: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the greatest value of each feature over the real steps: `(batch, features)`."""
+    real = ops.expand_dims(mask, -1)
+    return ops.max(ops.where(real, states, _NEVER_THE_MAXIMUM), axis=1)
+
+
+def pool_mean(states: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the mean of each feature over the real steps: `(batch, features)`."""
+    real = ops.expand_dims(ops.cast(mask, states.dtype), -1)
+    return ops.sum(states * real, axis=1) / ops.maximum(ops.sum(real, axis=1), 1)
+
+
+def pool_last(
+    states: keras.KerasTensor, mask: keras.KerasTensor, *, bidirectional: bool
+) -> keras.KerasTensor:
+    """Returns where each direction ends: forward at the last real step, backward at the first.
+
+    Args:
+        states: `(batch, time, features)`, forward then backward if `bidirectional`.
+        mask: `<bool>(batch, time)`, True at real steps.
+        bidirectional: Whether the second half of the features reads backward.
+
+    Returns:
+        `(batch, features)`.
+    """
+    length = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
+    last = ops.squeeze(take_steps(states, ops.maximum(length - 1, 0)), axis=1)
+    if not bidirectional:
+        return last
+    units = states.shape[-1] // 2
+    return ops.concatenate([last[:, :units], states[:, 0, units:]], axis=-1)
+
+
+def attention_weights(
+    states: keras.KerasTensor, mask: keras.KerasTensor, *, units: int
+) -> keras.KerasTensor:
+    """Returns how much each real step counts, `(batch, time, 1)`, summing to 1 (Yang et al., 2016).
+
+    Args:
+        states: `(batch, time, features)`.
+        mask: `<bool>(batch, time)`, True at real steps.
+        units: Size of the hidden layer that scores a step.
+    """
+    hidden = layers.Dense(units, activation="tanh", name="attention_hidden")(states)
+    scores = layers.Dense(1, use_bias=False, name="attention_scores")(hidden)
+    scores = ops.where(ops.expand_dims(mask, -1), scores, _NEVER_THE_MAXIMUM)
+    return layers.Softmax(axis=1, name="attention_weights")(scores)

@@ -1,0 +1,320 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from apps.sentiment import evaluate, predict, train
+from apps.sentiment.config import Config
+from apps.sentiment.predict import Predictor
+from common.artifact import publish_run, read_json
+from common.callbacks import read_history
+from common.config import parse_call
+from common.errors import UserError
+from data.errors import DataError
+from data.sentiment import load_reviews
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "--epochs 2 --units 4 --embed-dim 6 --max-length 40 --region-length 10 --buckets 2"
+    " --tokens-per-batch 800 --warmup-steps 2 --no-jit-compile --vocab-size 300"
+).split()
+
+
+def run_train(*arguments):
+    parse_call(train.main, prog="train", description="", arguments=[*TINY, *map(str, arguments)])()
+
+
+@pytest.fixture(scope="session")
+def trained(reviews_csv, tmp_path_factory):
+    """A run folder trained on a tiny file of one's own."""
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    run_train("--data", reviews_csv, "--run", run)
+    return run
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    return Path(shutil.copytree(trained, tmp_path / "copy"))
+
+
+def test_a_run_folder_holds_what_the_house_promises(trained):
+    for name in ("config.json", "model.keras", "tokenizer.json", "history.csv", "metrics.json"):
+        assert (trained / name).is_file(), name
+    assert (trained / "plots" / "learning_curves.png").stat().st_size > 5000
+    assert read_json(trained / "config.json")["units"] == 4
+    history = read_history(trained / "history.csv")
+    assert {"loss", "val_loss", "accuracy", "val_accuracy"} <= set(history)
+    assert {"gradient_norm", "clipped_share", "learning_rate", "seconds"} <= set(history)
+    assert len(history["loss"]) == 2
+    assert not list(trained.glob(".*")), "a temporary file was left behind"
+
+
+def test_the_validation_score_is_that_of_the_best_epoch_read_from_disk(trained):
+    history = read_history(trained / "history.csv")
+    stored = read_json(trained / "metrics.json")["metrics"]["validation"]["accuracy"]
+    assert stored == pytest.approx(max(history["val_accuracy"]), abs=1e-6)
+
+
+def test_a_moved_run_folder_still_predicts(trained, copy):
+    texts = ["A moving film.", "A dull film, and far too long!"]
+    before = [found.probabilities for found in Predictor.load(trained).predict(texts)]
+    moved = [found.probabilities for found in Predictor.load(copy).predict(texts)]
+    assert before == moved
+
+
+def test_predictions_come_in_the_order_of_the_texts_whatever_their_lengths(trained):
+    predictor = Predictor.load(trained)
+    texts = ["good " * count + "film" for count in (30, 1, 12, 3, 25)]
+    together = predictor.predict(texts, batch_size=2)
+    for text, found in zip(texts, together, strict=True):
+        alone = predictor.predict([text])[0]
+        assert found.text == text
+        assert found.probability == pytest.approx(alone.probability, abs=1e-5)
+
+
+def test_the_pieces_are_the_text_and_their_scores_sum_to_the_margin(trained):
+    predictor = Predictor.load(trained)
+    text = "Not good,<br />  but “far” from dull - 7/10 …\tcafé! 電影"
+    found = predictor.predict([text])[0]
+    assert "".join(characters for characters, _ in found.pieces) == text
+    bias = np.asarray(predictor.model.get_layer("logits").bias)
+    best = predictor.labels.index(found.label)
+    margin = np.log(found.probability) - np.log(1 - found.probability)
+    expected = margin - (bias[best] - bias[1 - best])
+    assert sum(score for _, score in found.pieces) == pytest.approx(expected, abs=1e-3)
+
+
+def test_evaluate_agrees_with_predict(trained, reviews_csv, cache_dir):
+    metrics, baselines, _ = evaluate.evaluate_run(
+        trained, data="", data_dir="", split="test", baselines=True
+    )
+    data = load_reviews(
+        str(reviews_csv), data_dir=Path(), cache_dir=cache_dir, validation_share=0.1, split_seed=0
+    )
+    test = data.splits["test"]
+    labels = [found.label for found in Predictor.load(trained).predict(test.texts)]
+    truth = [data.label_names[label] for label in test.labels]
+    assert metrics["accuracy"] == pytest.approx(np.mean(np.array(labels) == np.array(truth)))
+    assert set(baselines) == {"majority", "tfidf_logreg", "nb_svm"}
+    assert read_json(trained / "metrics.json")["baselines"]["nb_svm"]["test"]
+
+
+def test_a_run_is_not_overwritten_unless_asked_for(copy, reviews_csv):
+    before = (copy / "model.keras").read_bytes()
+    with pytest.raises(UserError, match="--resume.*--overwrite"):
+        run_train("--data", reviews_csv, "--run", copy)
+    assert (copy / "model.keras").read_bytes() == before
+    run_train("--data", reviews_csv, "--run", copy, "--overwrite", "--cell", "gru")
+    assert read_json(copy / "config.json")["cell"] == "gru"
+
+
+def test_a_failing_overwrite_leaves_the_old_run(copy):
+    before = {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()}
+    with pytest.raises(DataError, match="does not exist"):
+        run_train("--data", "missing.csv", "--run", copy, "--overwrite")
+    assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
+
+
+def test_overwrite_refuses_a_folder_that_training_did_not_write(tmp_path, reviews_csv):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="not a run folder"):
+        run_train("--data", reviews_csv, "--run", tmp_path, "--overwrite")
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, reviews_csv, monkeypatch):
+    arguments = ["--data", reviews_csv, "--epochs", "3", "--clipping", "adaptive"]
+    run_train(*arguments, "--run", tmp_path / "whole")
+    original, calls = train.History.on_epoch_end, []
+
+    def stop_in_the_second_epoch(self, epoch, logs=None):
+        if epoch == 1 and not calls:
+            calls.append(epoch)
+            raise KeyboardInterrupt
+        original(self, epoch, logs)
+
+    monkeypatch.setattr(train.History, "on_epoch_end", stop_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run_train(*arguments, "--run", tmp_path / "stopped")
+    assert len(read_history(tmp_path / "stopped" / "history.csv")["loss"]) == 1
+    run_train(*arguments, "--run", tmp_path / "stopped", "--resume")
+    whole, stopped = (
+        np.load(tmp_path / name / "state.npz", allow_pickle=False) for name in ("whole", "stopped")
+    )
+    arrays = [name for name in whole.files if whole[name].dtype.kind == "f"]
+    assert len(arrays) > 10
+    for name in arrays:
+        np.testing.assert_array_equal(whole[name], stopped[name])
+
+
+def test_resume_refuses_a_flag_that_contradicts_the_run(copy, reviews_csv):
+    with pytest.raises(UserError, match="--units 5 differs from the 4"):
+        run_train("--run", copy, "--resume", "--data", reviews_csv, "--units", "5")
+
+
+def test_a_published_run_is_smaller_and_predicts_alike(trained, tmp_path):
+    publish_run(trained, tmp_path / "small")
+    texts = ["A moving film.", "Far from good."]
+    before = Predictor.load(trained).predict(texts)
+    after = Predictor.load(tmp_path / "small").predict(texts)
+    for one, other in zip(before, after, strict=True):
+        assert one.probability == pytest.approx(other.probability, abs=5e-3)
+    sizes = [(run / "model.keras").stat().st_size for run in (trained, tmp_path / "small")]
+    assert sizes[1] < sizes[0]
+
+
+def test_a_text_of_a_million_words_is_read_at_both_ends(trained):
+    text = "first " + "word " * 1_000_000 + "last"
+    found = Predictor.load(trained).predict([text])[0]
+    assert found.tokens == 1_000_002
+    assert found.tokens_read == 40
+    assert found.pieces[-1][0] == "last"
+
+
+def test_a_blank_text_is_named(trained):
+    with pytest.raises(DataError, match="Text 2 is empty"):
+        Predictor.load(trained).predict(["fine", " \n\t "])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "model.keras").unlink(), "has no model.keras"),
+        (lambda run: (run / "model.keras").write_bytes(b""), "cut short"),
+        (
+            lambda run: (run / "model.keras").write_bytes(
+                (run / "model.keras").read_bytes()[:-500]
+            ),
+            "cut short",
+        ),
+        (lambda run: (run / "tokenizer.json").write_text("{"), "tokenizer.json"),
+        (lambda run: (run / "config.json").write_text("{"), "not valid JSON"),
+        (lambda run: (run / "config.json").write_text('{"task": "captioning"}'), "captioning"),
+        (lambda run: shutil.rmtree(run), "no run folder"),
+    ],
+)
+def test_a_damaged_run_folder_is_explained_in_one_line(copy, damage, message):
+    damage(copy)
+    with pytest.raises((UserError, DataError), match=message) as caught:
+        Predictor.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pooling", "last"], "--region-length 0"),
+        (["--activation", "relu"], "--cell simple_rnn"),
+        (["--tokens-per-batch", "10"], "--tokens-per-batch"),
+        (["--dropout", "1"], "--dropout"),
+        (["--uints", "3"], "--units"),
+        (["--cell", "lstn"], "simple_rnn"),
+    ],
+)
+def test_a_wrong_flag_is_explained_in_one_line(arguments, message):
+    with pytest.raises(UserError, match=message) as caught:
+        parse_call(train.main, prog="train", description="", arguments=arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_evaluating_on_data_with_other_labels_is_refused(trained, tmp_path):
+    other = tmp_path / "other.csv"
+    rows = [f"text number {index},{'spam' if index % 2 else 'ham'}" for index in range(60)]
+    other.write_text("\n".join(["text,label", *rows]))
+    with pytest.raises(UserError, match="ham, spam.*same labels"):
+        evaluate.evaluate_run(trained, data=str(other), data_dir="", split="test", baselines=False)
+
+
+def test_a_full_disk_leaves_the_old_model(copy, monkeypatch):
+    from common import artifact
+
+    before = (copy / "model.keras").read_bytes()
+    model = artifact.load_model(copy)
+
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        artifact.save_model(model, copy / "model.keras")
+    assert (copy / "model.keras").read_bytes() == before
+    assert not list(copy.glob(".*"))
+
+
+def test_three_labels_train_and_predict(tmp_path):
+    words = {"red": "rose fire", "green": "grass leaf", "blue": "sea sky"}
+    rows = [
+        f"{words[label].split()[index % 2]} number {index},{label}"
+        for index in range(120)
+        for label in words
+    ]
+    (tmp_path / "colours.csv").write_text("\n".join(["text,label", *rows]))
+    run_train(
+        "--data",
+        tmp_path / "colours.csv",
+        "--run",
+        tmp_path / "run",
+        "--pooling",
+        "attention",
+        "--learning-rate",
+        "0.05",
+        "--epochs",
+        "4",
+    )
+    found = Predictor.load(tmp_path / "run").predict(["sea number 5", "fire number 9"])
+    assert [prediction.label for prediction in found] == ["blue", "red"]
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        env={**os.environ, "NO_COLOR": "1"},
+        **options,
+    )
+
+
+def test_the_command_reads_lines_and_writes_json(trained):
+    done = command(
+        "apps.sentiment.predict",
+        "--run",
+        trained,
+        "--json",
+        input=b"A moving film.\n\nFar from good.\n",
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["text"] for line in lines] == ["A moving film.", "Far from good."]
+    assert "line 2 is empty" in done.stderr.decode()
+    for line in lines:
+        assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        (["apps.sentiment.predict", "--text", " "], b"", "--text is empty"),
+        (["apps.sentiment.predict", "--run", "{run}"], b"caf\xe9\n", "Line 1 of standard input"),
+        (["apps.sentiment.train", "--data", "nowhere.csv"], b"", "nowhere.csv"),
+    ],
+)
+def test_a_user_s_mistake_ends_in_one_line_and_status_2(trained, arguments, stdin, message):
+    done = command(*[part.format(run=trained) for part in arguments], input=stdin)
+    assert done.returncode == 2
+    assert message in done.stderr.decode()
+    assert len(done.stderr.decode().strip().splitlines()) == 1
+
+
+def test_a_picture_of_the_words_is_drawn(trained, tmp_path):
+    predict.main(text="Far from good, $5 & <b>dull</b>!", run=trained, picture=tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_defaults_are_a_valid_configuration():
+    assert Config().cell == "lstm"

@@ -1,0 +1,229 @@
+import importlib.util
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from common.callbacks import (
+    BestEpoch,
+    History,
+    StopOnNaN,
+    read_history,
+    tensorboard_callback,
+)
+from common.clipping import GradientClipping
+from common.errors import UserError
+from common.learning_rate import LearningRateControl
+
+
+def linear_model(rate: float = 0.05) -> keras.Model:
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, layers.Dense(1)(inputs))
+    model.compile(keras.optimizers.SGD(rate), "mse")
+    return model
+
+
+def linear_data(batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    inputs = np.random.default_rng(0).normal(size=(batch, 3)).astype("float32")
+    return inputs, inputs.sum(axis=1, keepdims=True)
+
+
+def run_epochs(callback, values: list[float], monitor: str = "val_loss", start: int = 0) -> int:
+    """Drives a callback by hand; returns the number of epochs until it stops training."""
+    model = keras.Sequential()
+    model.stop_training = False
+    callback.set_model(model)
+    callback.on_train_begin()
+    for epoch, value in enumerate(values, start):
+        callback.on_epoch_begin(epoch)
+        callback.on_epoch_end(epoch, {monitor: value})
+        if model.stop_training:
+            return epoch + 1
+    return start + len(values)
+
+
+def test_a_loss_that_is_not_finite_ends_training_with_advice(tmp_path):
+    saved = []
+    with pytest.raises(UserError) as raised:
+        linear_model(rate=1e20).fit(
+            *linear_data(),
+            batch_size=4,
+            epochs=3,
+            verbose=0,
+            callbacks=[
+                StopOnNaN(),
+                BestEpoch("loss", "min", 0, save=saved.append),
+                History(tmp_path / "history.csv"),
+            ],
+        )
+    message = str(raised.value)
+    assert "epoch 1" in message and "\n" not in message
+    assert "--learning-rate" in message and "--clipping global_norm" in message
+    assert saved == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_finite_loss_goes_through():
+    log = linear_model().fit(*linear_data(), verbose=0, callbacks=[StopOnNaN()]).history
+    assert np.isfinite(log["loss"]).all()
+
+
+def test_weights_that_only_validation_sees_as_nan_end_training():
+    stop = StopOnNaN()
+    stop.on_epoch_begin(4)
+    stop.on_train_batch_end(2, {"loss": 0.5})
+    with pytest.raises(UserError, match="val_loss is nan in epoch 5"):
+        stop.on_epoch_end(4, {"loss": 0.5, "val_loss": float("nan")})
+
+
+def test_each_improvement_is_saved_and_nothing_else():
+    saved = []
+    best = BestEpoch("val_bleu", "max", 0, save=lambda model: saved.append(best.best))
+    run_epochs(best, [float("nan"), 1.0, 3.0, 3.0, 2.0, 4.0, 1.0], monitor="val_bleu")
+    assert saved == [1.0, 3.0, 4.0]
+    assert (best.best_epoch, best.best) == (6, 4.0)
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(0, 6), (1, 3), (2, 4), (4, 6), (5, 6)])
+def test_training_stops_when_patience_is_used_up(patience, epochs):
+    best = BestEpoch("val_loss", "min", patience, save=lambda model: None)
+    assert run_epochs(best, [3.0, 2.0, 2.5, 2.0, 2.1, 2.2]) == epochs
+
+
+def test_patience_goes_on_after_a_resumption():
+    values = [3.0, 2.0, 2.1, 2.2, 2.3]
+    first, second = (BestEpoch("val_loss", "min", 3, save=lambda model: None) for _ in range(2))
+    assert run_epochs(first, values[:3]) == 3
+    second.set_state(json.loads(json.dumps(first.get_state())))
+    assert (second.best, second.best_epoch) == (2.0, 2)
+    assert run_epochs(second, values[3:], start=3) == 5
+
+
+def test_a_metric_that_is_not_logged_is_named_with_those_that_are():
+    best = BestEpoch("val_acc", "max", 0, save=lambda model: None)
+    with pytest.raises(UserError, match="no metric val_acc to watch: choose one of val_loss"):
+        run_epochs(best, [1.0])
+
+
+def test_the_model_is_saved_with_the_weights_of_its_epoch(tmp_path):
+    model, weights = linear_model(), []
+    inputs, targets = linear_data()
+    model.fit(
+        inputs,
+        targets,
+        validation_data=(inputs, targets),
+        epochs=3,
+        verbose=0,
+        callbacks=[
+            BestEpoch("val_loss", "min", 0, save=lambda model: weights.append(model.get_weights()))
+        ],
+    )
+    for saved, now in zip(weights[-1], model.get_weights(), strict=True):
+        np.testing.assert_array_equal(saved, now)
+
+
+def test_history_holds_what_keras_logs_and_what_callbacks_add(tmp_path):
+    inputs, targets = linear_data()
+    log = (
+        linear_model()
+        .fit(
+            inputs,
+            targets,
+            validation_data=(inputs, targets),
+            epochs=3,
+            verbose=0,
+            callbacks=[
+                GradientClipping(),
+                LearningRateControl(0.05, "cosine", total_steps=3),
+                History(tmp_path / "history.csv"),
+            ],
+        )
+        .history
+    )
+    columns = read_history(tmp_path / "history.csv")
+    assert columns.pop("epoch") == [1, 2, 3]
+    assert all(seconds >= 0 for seconds in columns.pop("seconds"))
+    assert columns == log
+    assert {"loss", "val_loss", "gradient_norm", "learning_rate"} <= set(columns)
+
+
+def test_history_of_a_resumed_training_drops_the_rows_after_it(tmp_path):
+    path = tmp_path / "history.csv"
+    run_epochs(History(path), [0.1 + 0.2, 2.0, 3.0, 4.0])
+    kept = path.read_text().splitlines()[:3]
+    run_epochs(History(path), [30.0], start=2)
+    assert path.read_text().splitlines()[:3] == kept
+    assert read_history(path)["val_loss"] == [0.1 + 0.2, 2.0, 30.0]
+    run_epochs(History(path), [5.0])
+    assert read_history(path)["epoch"] == [1]
+
+
+def test_a_column_that_comes_later_is_empty_before(tmp_path):
+    history = History(tmp_path / "history.csv")
+    history.on_train_begin()
+    for epoch, logs in enumerate([{"loss": 1.0}, {"loss": 0.5, "val_loss": 0.6}]):
+        history.on_epoch_begin(epoch)
+        history.on_epoch_end(epoch, logs)
+    columns = read_history(tmp_path / "history.csv")
+    assert columns["loss"] == [1.0, 0.5]
+    assert np.isnan(columns["val_loss"][0]) and columns["val_loss"][1] == 0.6
+
+
+def test_a_history_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "history.csv"
+    run_epochs(History(path), [1.0, 2.0])
+    before = path.read_bytes()
+
+    def full(source, destination):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        run_epochs(History(path), [3.0], start=2)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("text", ["epoch,loss\n1,bad\n", "loss\n0.5\n", "epoch,loss\n1\n2,3,4\n"])
+def test_a_file_that_is_no_history_is_refused(tmp_path, text):
+    path = tmp_path / "history.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match="not a training history"):
+        read_history(path)
+
+
+def test_a_history_that_is_missing_is_named(tmp_path):
+    with pytest.raises(UserError, match="history.csv does not exist"):
+        read_history(tmp_path / "history.csv")
+
+
+def test_tensorboard_receives_what_the_callbacks_add(tmp_path):
+    pytest.importorskip("tensorflow")
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    log = (
+        linear_model()
+        .fit(
+            *linear_data(),
+            epochs=2,
+            verbose=0,
+            callbacks=[GradientClipping(), tensorboard_callback(tmp_path)],
+        )
+        .history
+    )
+    events = accumulator.EventAccumulator(str(tmp_path / "train"))
+    events.Reload()
+    values = [
+        float(np.frombuffer(event.tensor_proto.tensor_content, "float32")[0])
+        if event.tensor_proto.tensor_content
+        else event.tensor_proto.float_val[0]
+        for event in events.Tensors("epoch_gradient_norm")
+    ]
+    assert values == pytest.approx(log["gradient_norm"])
+
+
+def test_tensorboard_without_its_packages_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="need tensorflow, which is not installed: `pip install"):
+        tensorboard_callback(tmp_path)

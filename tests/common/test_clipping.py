@@ -1,0 +1,345 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from common.clipping import GradientClipping
+from common.errors import UserError
+
+MODES = ["norm", "global_norm", "value", "adaptive"]
+
+
+def linear_model(optimizer=None, **compile_options) -> keras.Model:
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, layers.Dense(1)(inputs))
+    model.compile(optimizer or keras.optimizers.SGD(1.0), "mse", **compile_options)
+    return model
+
+
+def linear_data(batch: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    inputs = generator.normal(size=(batch, 3)).astype("float32")
+    return inputs, (inputs.sum(axis=1, keepdims=True) + 1).astype("float32")
+
+
+def linear_gradient(model: keras.Model, inputs, targets) -> np.ndarray:
+    """The gradient of the mean squared error, kernel and bias in one vector."""
+    kernel, bias = model.get_weights()
+    error = inputs @ kernel + bias - targets
+    return np.append(2 * inputs.T @ error, 2 * error.sum()) / len(inputs)
+
+
+def flat(arrays) -> np.ndarray:
+    return np.concatenate([np.ravel(array) for array in arrays])
+
+
+def apply(model: keras.Model, *gradients) -> np.ndarray:
+    """Updates with given gradients; returns by how much SGD of rate 1 changed the weights."""
+    before = flat(model.get_weights())
+    model.optimizer.apply(
+        [ops.convert_to_tensor(np.asarray(gradient, "float32")) for gradient in gradients],
+        model.trainable_variables,
+    )
+    with np.errstate(invalid="ignore"):
+        return before - flat(model.get_weights())
+
+
+def installed(*arguments, **options) -> tuple[keras.Model, GradientClipping]:
+    model, clipping = linear_model(), GradientClipping(*arguments, **options)
+    clipping.install(model)
+    return model, clipping
+
+
+def recorded(clipping: GradientClipping) -> dict[str, float]:
+    logs = {}
+    clipping.on_epoch_end(0, logs)
+    return logs
+
+
+KERNEL, BIAS = [[3.0], [0.0], [-4.0]], [12.0]  # Of norms 5 and 12, together 13.
+
+
+def test_the_norm_of_each_variable_is_limited_by_itself():
+    model, _ = installed("norm", threshold=10.0)
+    np.testing.assert_allclose(apply(model, KERNEL, BIAS), [3, 0, -4, 10], rtol=1e-6)
+
+
+def test_the_global_norm_shortens_all_gradients_alike():
+    model, _ = installed("global_norm", threshold=6.5)
+    np.testing.assert_allclose(apply(model, KERNEL, BIAS), [1.5, 0, -2, 6], rtol=1e-6)
+
+
+def test_values_are_cut_one_by_one():
+    model, _ = installed("value", threshold=3.5)
+    np.testing.assert_allclose(apply(model, KERNEL, BIAS), [3, 0, -3.5, 3.5], rtol=1e-6)
+
+
+def test_the_adaptive_mode_shortens_to_the_percentile_of_the_norms():
+    model, _ = installed("adaptive", percentile=50)
+    apply(model, [[0.0], [0.0], [3.0]], [4.0])
+    # Halfway between 5 and 13.
+    assert np.linalg.norm(apply(model, KERNEL, BIAS)) == pytest.approx(9.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["none", *MODES])
+def test_a_gradient_within_the_limit_is_not_touched(mode):
+    gradient = np.array([0.3, -0.1, 0.2, 0.05], "float32")
+    unclipped, clipped = linear_model(), linear_model()
+    clipped.set_weights(unclipped.get_weights())
+    GradientClipping(mode, threshold=1.0).install(clipped)
+    for model in (unclipped, clipped):
+        apply(model, gradient[:3, None], gradient[3:])
+    np.testing.assert_array_equal(flat(unclipped.get_weights()), flat(clipped.get_weights()))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_clipped_step_is_no_longer_than_its_norm(mode):
+    model, threshold = linear_model(), 0.01
+    clipping = GradientClipping(mode, threshold=threshold, percentile=0)
+    inputs, targets = linear_data()
+    steps = []
+    for _ in range(2):
+        before = model.get_weights()
+        log = model.fit(inputs, targets, batch_size=8, verbose=0, callbacks=[clipping]).history
+        steps.append([b - a for a, b in zip(model.get_weights(), before, strict=True)])
+        # The percentile 0 is the smallest norm so far, in the first step the only one.
+        assert log["clipped_share"] == [0.0 if mode == "adaptive" and len(steps) == 1 else 1.0]
+        inputs, targets = 3 * inputs, 3 * targets
+    rounding = 1 + 1e-4  # A difference of two weights has fewer digits than a weight.
+    for step in steps:
+        if mode == "norm":
+            assert all(np.linalg.norm(part) <= threshold * rounding for part in step)
+        elif mode == "value":
+            assert np.abs(flat(step)).max() <= threshold * rounding
+        elif mode == "global_norm":
+            assert np.linalg.norm(flat(step)) <= threshold * rounding
+    if mode == "adaptive":
+        assert np.linalg.norm(flat(steps[1])) <= np.linalg.norm(flat(steps[0])) * rounding
+
+
+def test_a_clipped_step_points_where_the_gradient_points():
+    model = linear_model()
+    inputs, targets = linear_data()
+    gradient, before = linear_gradient(model, inputs, targets), flat(model.get_weights())
+    model.fit(inputs, targets, verbose=0, callbacks=[GradientClipping("global_norm", 0.5)])
+    expected = 0.5 * gradient / np.linalg.norm(gradient)
+    np.testing.assert_allclose(before - flat(model.get_weights()), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_record_equals_the_gradient_in_closed_form():
+    model, rate = linear_model(keras.optimizers.SGD(0.05)), 0.05
+    inputs, targets = linear_data(batch=24)
+    weights = model.get_weights()
+    log = model.fit(
+        inputs,
+        targets,
+        batch_size=8,
+        epochs=2,
+        shuffle=False,
+        verbose=0,
+        callbacks=[GradientClipping("none")],
+    ).history
+    model.set_weights(weights)
+    for epoch in range(2):
+        norms = []
+        for start in range(0, 24, 8):
+            gradient = linear_gradient(model, inputs[start : start + 8], targets[start : start + 8])
+            norms.append(np.linalg.norm(gradient))
+            kernel, bias = model.get_weights()
+            model.set_weights([kernel - rate * gradient[:3, None], bias - rate * gradient[3:]])
+        assert log["gradient_norm"][epoch] == pytest.approx(np.mean(norms), rel=1e-4)
+        assert log["gradient_norm_max"][epoch] == pytest.approx(max(norms), rel=1e-4)
+        assert log["clipped_share"][epoch] == 0.0
+
+
+@pytest.mark.parametrize("mode", ["none", "global_norm"])
+def test_the_gradient_of_a_repeated_token_counts_once(mode):
+    tokens = np.array([[1, 1, 1, 2], [1, 3, 1, 1]])
+    inputs = keras.Input((4,), dtype="int32")
+    embedding = layers.Embedding(5, 2, name="embedding")
+    model = keras.Model(inputs, layers.GlobalAveragePooling1D()(embedding(inputs)))
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    before = embedding.get_weights()[0]
+    # The loss is the mean of 4 squares; a token that fills n of 4 places has n/4 of the mean.
+    share = np.stack([(tokens == token).mean(axis=1) for token in range(5)], axis=1)
+    error = share @ before - 1.0
+    gradient = share.T @ (2 * error / 4)
+    log = model.fit(
+        tokens, np.ones((2, 2), "float32"), verbose=0, callbacks=[GradientClipping(mode, 0.1)]
+    ).history
+    norm = np.linalg.norm(gradient)
+    assert norm > 0.1
+    assert log["gradient_norm"] == [pytest.approx(norm, rel=1e-5)]
+    expected = gradient if mode == "none" else gradient * 0.1 / norm
+    np.testing.assert_allclose(before - embedding.get_weights()[0], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("jit_compile", ["auto", True])
+def test_the_adaptive_threshold_is_the_percentile_of_the_window(jit_compile):
+    model = linear_model(keras.optimizers.SGD(0.3), jit_compile=jit_compile)
+    inputs, targets = linear_data()
+    log = model.fit(
+        inputs,
+        targets,
+        epochs=12,
+        verbose=0,
+        callbacks=[GradientClipping("adaptive", percentile=35, window=5)],
+    ).history
+    norms = log["gradient_norm"]  # One step an epoch.
+    for step, threshold in enumerate(log["clip_threshold"]):
+        expected = np.percentile(norms[max(0, step - 4) : step + 1], 35)
+        assert threshold == pytest.approx(expected, rel=1e-5)
+        assert log["clipped_share"][step] == float(norms[step] > expected * (1 + 1e-6))
+
+
+def test_clipping_a_part_of_the_steps_is_recorded_as_their_share():
+    model, clipping = installed("global_norm", threshold=6.0)
+    for _ in range(3):
+        apply(model, [[0.0], [0.0], [3.0]], [4.0])
+    apply(model, KERNEL, BIAS)
+    assert recorded(clipping) == {
+        "gradient_norm": pytest.approx((3 * 5 + 13) / 4),
+        "gradient_norm_max": pytest.approx(13),
+        "clipped_share": 0.25,
+    }
+    clipping.on_epoch_begin(1)
+    apply(model, [[0.0], [0.0], [3.0]], [4.0])
+    assert recorded(clipping)["gradient_norm_max"] == pytest.approx(5)
+
+
+def test_gradients_whose_squares_overflow_are_clipped_all_the_same():
+    model, clipping = installed("global_norm", threshold=1.0)
+    model.set_weights([np.zeros((3, 1)), np.zeros(1)])
+    step = apply(model, np.multiply(KERNEL, 1e30), np.multiply(BIAS, 1e30))
+    np.testing.assert_allclose(step, np.array([3, 0, -4, 12]) / 13, rtol=1e-5)
+    assert recorded(clipping)["gradient_norm"] == pytest.approx(1.3e31, rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_leaves_record_and_window_alone(wrong):
+    model, clipping = installed("adaptive", percentile=50)
+    apply(model, [[0.0], [0.0], [3.0]], [4.0])
+    apply(model, [[0.0], [wrong], [3.0]], [4.0])
+    assert recorded(clipping)["gradient_norm"] == pytest.approx(5)
+    apply(model, KERNEL, BIAS)
+    assert recorded(clipping) == {
+        "gradient_norm": pytest.approx(9),
+        "gradient_norm_max": pytest.approx(13),
+        "clipped_share": 0.5,
+        "clip_threshold": pytest.approx(9),
+    }
+
+
+@pytest.mark.parametrize("mode", ["none", *MODES])
+def test_nan_is_not_hidden_from_the_weights(mode):
+    model, clipping = installed(mode)
+    assert np.isnan(apply(model, [[0.0], [np.nan], [3.0]], [4.0])[1])
+    assert np.isnan(recorded(clipping)["gradient_norm"])
+
+
+def test_a_recurrent_model_that_explodes_trains_with_clipping():
+    losses = {}
+    inputs = np.random.default_rng(0).normal(size=(64, 40, 1)).astype("float32")
+    for mode in ("none", "global_norm"):
+        keras.utils.set_random_seed(1)
+        sequence = keras.Input((40, 1))
+        # A linear recurrence of gain 1.1 multiplies what it saw first by 1.1^40 = 45.
+        states = layers.SimpleRNN(
+            8, activation=None, recurrent_initializer=keras.initializers.Orthogonal(gain=1.1)
+        )(sequence)
+        model = keras.Model(sequence, layers.Dense(1)(states))
+        model.compile(keras.optimizers.SGD(0.05), "mse")
+        losses[mode] = model.fit(
+            inputs,
+            inputs[:, -1],
+            batch_size=16,
+            epochs=10,
+            verbose=0,
+            shuffle=False,
+            callbacks=[GradientClipping(mode, threshold=1.0)],
+        ).history["loss"]
+    assert not np.isfinite(losses["none"][-1])
+    assert losses["global_norm"][-1] < losses["global_norm"][0] / 20
+
+
+def test_a_second_fit_clips_once_and_starts_a_new_record():
+    model, clipping = linear_model(), GradientClipping("global_norm", 0.5)
+    inputs, targets = linear_data()
+    model.fit(inputs, targets, verbose=0, callbacks=[clipping])
+    variables = len(model.optimizer.variables)
+    norm = np.linalg.norm(linear_gradient(model, inputs, targets))
+    log = model.fit(inputs, targets, verbose=0, callbacks=[clipping]).history
+    assert log["gradient_norm"] == [pytest.approx(norm, rel=1e-4)]
+    assert len(model.optimizer.variables) == variables
+    assert len(model.optimizer.apply.hooks) == 1
+
+
+def test_a_step_that_was_compiled_before_clips_as_well():
+    model = linear_model()
+    inputs, targets = linear_data()
+    model.fit(inputs, targets, verbose=0)
+    before = flat(model.get_weights())
+    model.fit(inputs, targets, verbose=0, callbacks=[GradientClipping("global_norm", 0.01)])
+    step = np.linalg.norm(before - flat(model.get_weights()))
+    assert step == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_scaled_loss_is_recorded_in_its_own_unit():
+    model = linear_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1.0)))
+    inputs, targets = linear_data()
+    gradient, before = linear_gradient(model, inputs, targets), flat(model.get_weights())
+    log = model.fit(inputs, targets, verbose=0, callbacks=[GradientClipping()]).history
+    assert log["gradient_norm"] == [pytest.approx(np.linalg.norm(gradient), rel=1e-4)]
+    step = np.linalg.norm(before - flat(model.get_weights()))
+    assert step == pytest.approx(min(1.0, np.linalg.norm(gradient)), rel=1e-4)
+
+
+@pytest.mark.parametrize("setting", ["clipnorm", "global_clipnorm", "clipvalue"])
+def test_an_optimizer_that_clips_by_itself_is_refused(setting):
+    model = linear_model(keras.optimizers.SGD(1.0, **{setting: 1.0}))
+    with pytest.raises(UserError, match=f"{setting} set .* leave {setting} out"):
+        GradientClipping().install(model)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"loss_scale_factor": 2.0}, {"gradient_accumulation_steps": 2}]
+)
+def test_an_optimizer_that_changes_gradients_afterwards_is_refused(setting):
+    with pytest.raises(UserError, match=f"{next(iter(setting))}: leave it out"):
+        GradientClipping().install(linear_model(keras.optimizers.SGD(1.0, **setting)))
+
+
+def test_an_optimizer_has_one_clipping_and_a_clipping_one_optimizer():
+    model, clipping = installed()
+    with pytest.raises(UserError, match="already has a gradient clipping"):
+        GradientClipping().install(model)
+    with pytest.raises(UserError, match="one optimizer"):
+        clipping.install(linear_model())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "norms"}, "unknown"),
+        ({"threshold": 0.0}, "above 0"),
+        ({"threshold": float("nan")}, "above 0"),
+        ({"percentile": 101}, "0 to 100"),
+        ({"window": 0}, "1 or more"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        GradientClipping(**options)
+
+
+def test_a_model_that_is_not_compiled_is_refused():
+    inputs = keras.Input((3,))
+    with pytest.raises(UserError, match="compile it first"):
+        GradientClipping().install(keras.Model(inputs, layers.Dense(1)(inputs)))
+
+
+def test_a_model_without_variables_is_refused():
+    model = keras.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(UserError, match="build it"):
+        GradientClipping().install(model)

@@ -1,0 +1,285 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.errors import DataError
+from data.samples import write_reviews_csv
+from data.sentiment import load_reviews
+
+FOLDER = Path("tensorflow_datasets", "imdb_reviews", "plain_text", "1.0.0")
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(data, *, data_dir=tmp_path, cache_dir=tmp_path / "cache", share=0.2, seed=0):
+        return load_reviews(
+            str(data),
+            data_dir=data_dir,
+            cache_dir=cache_dir,
+            validation_share=share,
+            split_seed=seed,
+        )
+
+    return load
+
+
+def write_table(path, rows, columns=("text", "label")):
+    frame = pd.DataFrame(rows, columns=list(columns))
+    if path.suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    return path
+
+
+def many_rows(count=60):
+    return [(f"text {number}", "no yes".split()[number % 2]) for number in range(count)]
+
+
+def flat(data):
+    return {
+        split: list(zip(reviews.texts, reviews.labels.tolist(), strict=True))
+        for split, reviews in data.splits.items()
+    }
+
+
+def refuses(load, path, *expected, **options):
+    with pytest.raises(DataError) as caught:
+        load(path, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in expected:
+        assert part in message, message
+
+
+# ---- IMDB ------------------------------------------------------------------------------------
+
+
+def test_imdb_has_its_splits_and_labels(load, imdb_dir, cache_dir):
+    data = load("imdb", data_dir=imdb_dir, cache_dir=cache_dir)
+    sizes = {split: len(reviews.texts) for split, reviews in data.splits.items()}
+    assert sizes["train"] + sizes["validation"] == 240
+    assert 0 < sizes["validation"] < 96
+    assert (sizes["test"], sizes["unlabelled"]) == (80, 40)
+    assert data.label_names == ("negative", "positive")
+    assert np.bincount(data.splits["test"].labels).tolist() == [40, 40]
+    assert set(data.splits["unlabelled"].labels.tolist()) == {-1}
+    assert all(reviews.labels.dtype == np.int32 for reviews in data.splits.values())
+    assert sorted(data.hashes) == sorted(path.name for path in (imdb_dir / FOLDER).glob("*record*"))
+
+
+def test_a_second_use_of_imdb_gives_the_same_without_tensorflow_datasets(
+    load, imdb_dir, cache_dir, monkeypatch
+):
+    first = load("imdb", data_dir=imdb_dir, cache_dir=cache_dir)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    second = load("imdb", data_dir=imdb_dir, cache_dir=cache_dir)
+    assert flat(first) == flat(second)
+    assert first.hashes == second.hashes
+    assert not list(cache_dir.glob(".*"))
+
+
+def copied(imdb_dir, tmp_path):
+    """A copy of the sample below `tmp_path` whose files may be damaged."""
+    target = tmp_path / FOLDER
+    target.mkdir(parents=True)
+    for path in (imdb_dir / FOLDER).iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def test_a_damaged_download_is_named_and_leaves_no_cache(load, imdb_dir, tmp_path):
+    folder = copied(imdb_dir, tmp_path)
+    (path,) = folder.glob("*-test.tfrecord*")
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:60] + b"??" + whole[62:], b""):
+        path.write_bytes(content)
+        refuses(load, "imdb", path.name, f"delete the folder {folder}")
+    path.unlink()
+    refuses(load, "imdb", "imdb_reviews-test.tfrecord", f"delete the folder {folder}")
+    (folder / "dataset_info.json").write_text("{")
+    refuses(load, "imdb", "dataset_info.json", f"delete the folder {folder}")
+    assert not list((tmp_path / "cache").glob("*"))
+
+
+def test_a_damaged_cache_is_named(load, imdb_dir, tmp_path):
+    load("imdb", data_dir=imdb_dir)
+    (path,) = (tmp_path / "cache").glob("*/train.parquet")
+    whole = path.read_bytes()
+    middle = len(whole) // 3
+    for content in (whole[:-20], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]):
+        path.write_bytes(content)
+        refuses(load, "imdb", "train.parquet is damaged", data_dir=imdb_dir)
+
+
+def test_a_cache_that_cannot_be_written_is_named(load, imdb_dir, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    cache = tmp_path / "file" / "cache"
+    refuses(load, "imdb", str(cache), "CACHE_DIR", data_dir=imdb_dir, cache_dir=cache)
+
+
+def test_without_a_network_imdb_leaves_nothing_behind(load, tmp_path, monkeypatch):
+    # Nobody listens on port 9, so the connection is refused at once.
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", "")
+    refuses(load, "imdb", "cannot be downloaded", "--data-dir", "check the connection")
+    assert not list(tmp_path.iterdir())
+
+
+def test_importing_the_pipelines_imports_no_tensorflow():
+    modules = "data.batching, data.samples, data.sentiment, data.tokenization"
+    code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
+    environment = {**os.environ, "KERAS_BACKEND": "numpy"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+# ---- A file of one's own ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_all_three_formats_give_the_same(load, tmp_path, suffix):
+    rows = [(f'A "quoted", film {number}\nin two lines', number % 3) for number in range(80)]
+    data = load(write_table(tmp_path / f"own{suffix}", rows))
+    assert data.label_names == ("0", "1", "2")
+    found = sum(flat(data).values(), start=[])
+    assert sorted(found) == sorted(rows)
+    assert list(data.hashes) == [f"own{suffix}"]
+
+
+def test_texts_that_look_like_missing_values_survive(load, tmp_path):
+    odd = [("NA", "no"), ("null", "yes"), ("nan", "no"), ("None", "yes")]
+    data = load(write_table(tmp_path / "own.csv", many_rows() + odd))
+    texts = {text for reviews in data.splits.values() for text in reviews.texts}
+    assert {"NA", "null", "nan", "None"} <= texts
+
+
+def test_the_cut_looks_at_each_text_alone(load, tmp_path):
+    rows = many_rows(200)
+    whole = flat(load(write_table(tmp_path / "a.csv", rows)))
+    shuffled = flat(load(write_table(tmp_path / "b.csv", rows[::-1])))
+    fewer = flat(load(write_table(tmp_path / "c.csv", rows[:100] * 2)))
+    for split, pairs in whole.items():
+        assert sorted(shuffled[split]) == sorted(pairs)
+        assert set(fewer[split]) <= set(pairs)
+        assert all(fewer[split].count(pair) == 2 for pair in fewer[split])
+    assert flat(load(tmp_path / "a.csv", seed=1)) != whole
+
+
+def test_validation_and_test_get_the_share_each(load, tmp_path):
+    data = load(write_table(tmp_path / "own.csv", many_rows(2_000)), share=0.1)
+    sizes = {split: len(reviews.texts) for split, reviews in data.splits.items()}
+    # Three standard deviations of a binomial count are 40.
+    assert abs(sizes["validation"] - 200) < 40
+    assert abs(sizes["test"] - 200) < 40
+
+
+def test_a_column_split_is_followed(load, tmp_path):
+    splits = ("train", "validation", "test", "unlabelled")
+    rows = [(text, label, splits[number % 4]) for number, (text, label) in enumerate(many_rows())]
+    rows = [(text, label if split != "validation" else "no", split) for text, label, split in rows]
+    rows = [
+        (text, "yes" if number % 8 else "no", split) for number, (text, _, split) in enumerate(rows)
+    ]
+    data = load(write_table(tmp_path / "own.csv", rows, ("text", "label", "split")))
+    for split in splits:
+        assert data.splits[split].texts == [text for text, _, found in rows if found == split]
+    assert set(data.splits["unlabelled"].labels.tolist()) == {-1}
+
+
+def test_without_validation_rows_the_cut_takes_them_from_train_only(load, tmp_path):
+    rows = [
+        (text, label, "test" if number >= 80 else "train")
+        for number, (text, label) in enumerate(many_rows(100))
+    ]
+    data = load(write_table(tmp_path / "own.csv", rows, ("text", "label", "split")))
+    assert len(data.splits["test"].texts) == 20
+    assert len(data.splits["train"].texts) + len(data.splits["validation"].texts) == 80
+    assert data.splits["validation"].texts
+
+
+def test_unlabelled_rows_need_no_label(load, tmp_path):
+    rows = [
+        (*row, "test" if number % 4 == 0 else "train") for number, row in enumerate(many_rows(80))
+    ]
+    for path in (tmp_path / "own.csv", tmp_path / "own.parquet"):
+        rows = [(text, number % 8 // 4, split) for number, (text, _, split) in enumerate(rows)]
+        data = load(
+            write_table(path, [*rows, ("more", None, "unlabelled")], ("text", "label", "split"))
+        )
+        assert data.splits["unlabelled"].texts == ["more"]
+        # The gap turns the column into floats; the labels are still whole.
+        assert data.label_names in {("0", "1"), ("0.0", "1.0")}
+
+
+def test_generated_reviews_load_as_a_file_of_ones_own(load, reviews_csv):
+    data = load(reviews_csv)
+    assert sum(len(reviews.texts) for reviews in data.splits.values()) == 300
+    assert data.label_names == ("negative", "positive")
+
+
+HEADER = b"text,label\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("own.xlsx", b"", ['neither "imdb" nor a .csv, .tsv or .parquet']),
+        ("imbd", None, ['neither "imdb" nor a .csv, .tsv or .parquet']),
+        ("gone.csv", None, ["gone.csv does not exist"]),
+        ("own.csv", b"", ["own.csv cannot be parsed"]),
+        ("own.csv", HEADER, ["no labelled row"]),
+        ("own.csv", HEADER + b"fine,yes\nnot f\xefne,no\n", ["line 3", "UTF-8"]),
+        ("own.csv", HEADER + b'fine,yes\n"open,no\n', ["cannot be parsed", "row 2"]),
+        ("own.csv", HEADER + b"fine,yes\na, b,no\n", ["cannot be parsed", "line 3"]),
+        ("own.csv", HEADER + b"a, b,no\nfine,yes\n", ["row 2", "quote"]),
+        ("own.csv", b"review;label\nfine;yes\n", ["text and label", "'review;label'"]),
+        ("own.csv", HEADER + b"fine,yes\n  ,no\n", ["row 3", "the text is empty"]),
+        ("own.csv", HEADER + b"fine,yes\n\nbad,\n", ["row 4", "the label is missing"]),
+        ("own.csv", HEADER + b"fine,yes\nbad,yes\n", ['only the label "yes"']),
+        ("own.csv", HEADER + b"fine,yes\nbad,no\n", ["no row for the", "--validation-share"]),
+        (
+            "own.csv",
+            b"text,label,split\nfine,yes,train\nbad,no,dev\n",
+            ["row 3", '"dev"', "validation"],
+        ),
+        ("own.parquet", b"PAR1 not really", ["own.parquet cannot be parsed"]),
+    ],
+)
+def test_a_faulty_file_is_refused_in_one_line(load, tmp_path, name, content, expected):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    refuses(load, path, *expected)
+
+
+def test_a_folder_is_no_file(load, tmp_path):
+    (tmp_path / "own.csv").mkdir()
+    refuses(load, tmp_path / "own.csv", "is a folder")
+
+
+def test_a_label_that_train_never_shows_is_refused(load, tmp_path):
+    rows = [(text, label, "train") for text, label in many_rows()]
+    rows.append(("odd one", "maybe", "test"))
+    path = write_table(tmp_path / "own.csv", rows, ("text", "label", "split"))
+    refuses(load, path, '"maybe"', "test split", "never in train")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = write_reviews_csv(tmp_path / "reviews.csv", rows=10)
+    before = path.read_bytes()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("data.samples.reviews", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_reviews_csv(path, rows=20)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["reviews.csv"]

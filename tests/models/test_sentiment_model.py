@@ -1,0 +1,141 @@
+import keras
+import numpy as np
+import pytest
+
+from models.sentiment import (
+    build_encoder,
+    build_explainer,
+    build_sentiment_classifier,
+    token_contributions,
+)
+
+VOCAB, CLASSES = 40, 3
+CONFIGURATIONS = [
+    ("simple_rnn", "max", True, 4),
+    ("lstm", "mean", True, 0),
+    ("gru", "attention", True, 4),
+    ("lstm", "last", True, 0),
+    ("gru", "last", False, 0),
+    ("lstm", "max", False, 4),
+]
+
+
+def build(cell, pooling, bidirectional, region_length, *, num_layers=1, **options):
+    keras.utils.set_random_seed(7)
+    encoder = build_encoder(
+        vocab_size=VOCAB,
+        embed_dim=6,
+        cell=cell,
+        units=5,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        region_length=region_length,
+        **options,
+    )
+    return build_sentiment_classifier(
+        encoder,
+        num_classes=CLASSES,
+        pooling=pooling,
+        bidirectional=bidirectional,
+        region_length=region_length,
+    )
+
+
+def random_tokens(lengths, time):
+    generator = np.random.default_rng(0)
+    tokens = generator.integers(2, VOCAB, (len(lengths), time)).astype("int32")
+    return np.where(np.arange(time) < np.array(lengths)[:, None], tokens, 0).astype("int32")
+
+
+def outputs_of(model, tokens):
+    return keras.ops.convert_to_numpy(model(tokens))
+
+
+@pytest.mark.parametrize(("cell", "pooling", "bidirectional", "region_length"), CONFIGURATIONS)
+def test_padding_a_text_changes_nothing(cell, pooling, bidirectional, region_length):
+    model = build(cell, pooling, bidirectional, region_length, num_layers=2)
+    tokens = random_tokens([8, 3, 5], 8)
+    padded = np.pad(tokens, ((0, 0), (0, 8)))
+    np.testing.assert_allclose(
+        outputs_of(model, padded), outputs_of(model, tokens), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("cell", "pooling", "bidirectional", "region_length"), CONFIGURATIONS)
+def test_the_shares_of_the_tokens_and_the_bias_sum_to_the_logits(
+    cell, pooling, bidirectional, region_length
+):
+    model = build(cell, pooling, bidirectional, region_length)
+    dense = model.get_layer("logits")
+    dense.bias.assign([0.5, -1.0, 0.25])
+    lengths = np.array([12, 3, 7])
+    tokens = random_tokens(lengths, 12)
+    outputs = {
+        name: keras.ops.convert_to_numpy(value)
+        for name, value in build_explainer(model)(tokens).items()
+    }
+    shares = token_contributions(
+        outputs["states"],
+        keras.ops.convert_to_numpy(dense.kernel),
+        lengths,
+        pooling=pooling,
+        bidirectional=bidirectional,
+        weights=outputs.get("weights"),
+    )
+    np.testing.assert_allclose(
+        shares.sum(axis=1) + np.array([0.5, -1.0, 0.25]), outputs["logits"], rtol=1e-4, atol=1e-5
+    )
+    padding = tokens == 0
+    assert np.all(shares[padding] == 0)
+
+
+def test_the_backward_direction_is_the_layer_run_on_each_reversed_text():
+    model = build("gru", "mean", True, 0).get_layer("encoder")
+    lengths = [6, 2, 4]
+    tokens = random_tokens(lengths, 6)
+    states = outputs_of(model, tokens)[:, :, 5:]
+    vectors = keras.ops.convert_to_numpy(model.get_layer("embedding").embeddings)
+    layer = model.get_layer("backward_1")
+    for row, length in enumerate(lengths):
+        reversed_text = vectors[tokens[row, :length][::-1]][None]
+        expected = keras.ops.convert_to_numpy(layer(reversed_text))[0][::-1]
+        np.testing.assert_allclose(states[row, :length], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_region_is_read_as_if_it_stood_alone():
+    model = build("lstm", "max", True, 4)
+    tokens = random_tokens([12], 12)
+    explainer = build_explainer(model)
+    whole = keras.ops.convert_to_numpy(explainer(tokens)["states"])
+    for start in (0, 4, 8):
+        alone = keras.ops.convert_to_numpy(explainer(tokens[:, start : start + 4])["states"])
+        np.testing.assert_allclose(whole[:, start : start + 4], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_relu_starts_from_the_identity():
+    encoder = build("simple_rnn", "max", False, 0, activation="relu").get_layer("encoder")
+    _, recurrent, _ = encoder.get_layer("forward_1").get_weights()
+    np.testing.assert_array_equal(recurrent, np.eye(5))
+
+
+@pytest.mark.parametrize("pooling", ["max", "attention"])
+def test_a_saved_model_reloads_to_the_same_logits(tmp_path, pooling):
+    model = build("lstm", pooling, True, 4, num_layers=2, word_dropout=0.2, dropout=0.2)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    tokens = random_tokens([8, 5], 8)
+    np.testing.assert_array_equal(outputs_of(loaded, tokens), outputs_of(model, tokens))
+
+
+def test_word_dropout_drops_whole_vectors_in_training_alone():
+    encoder = build_encoder(
+        vocab_size=VOCAB, embed_dim=6, cell="gru", units=5, word_dropout=0.5, region_length=0
+    )
+    vectors = keras.Model(encoder.input, encoder.get_layer("word_dropout").output)
+    tokens = random_tokens([200], 200)
+    dropped = keras.ops.convert_to_numpy(vectors(tokens, training=True))[0]
+    zero = np.all(dropped == 0, axis=1)
+    np.testing.assert_array_equal(zero, np.any(dropped == 0, axis=1))
+    # 200 draws of one half: five standard deviations are 35.
+    assert 65 < zero.sum() < 135
+    assert not np.any(np.all(outputs_of(vectors, tokens)[0] == 0, axis=1))

@@ -1,0 +1,130 @@
+import ast
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("apps", "common", "data", "models")
+ALLOWED = {
+    "models": {"models"},
+    "data": {"data"},
+    "common": {"common"},
+    "apps": {"apps", "models", "data", "common"},
+}
+MAY_JOIN_TASKS = {"studies", "web"}
+
+
+def python_files(*packages):
+    return [path for package in packages for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported_modules(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports by a relative name"
+            yield node.module
+
+
+@pytest.mark.parametrize("path", python_files(*PACKAGES), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_package_imports_only_what_the_house_allows(path):
+    package, *inside = path.relative_to(ROOT).parts
+    for module in imported_modules(path):
+        parts = module.split(".")
+        if parts[0] in PACKAGES:
+            assert parts[0] in ALLOWED[package], f"{path} imports {module}"
+        if parts[0] == "apps" and len(parts) > 1 and inside[0] not in MAY_JOIN_TASKS:
+            assert parts[1] == inside[0], f"{path} imports another task's {module}"
+
+
+@pytest.mark.parametrize("path", python_files(*PACKAGES), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_module_imports_a_backend_when_it_is_imported(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module]
+        for name in names:
+            assert name.split(".")[0] not in ("tensorflow", "jax", "torch", "tensorflow_datasets")
+
+
+def tasks():
+    return [path.parent.name for path in sorted((ROOT / "apps").glob("*/config.py"))]
+
+
+@pytest.mark.parametrize("task", tasks())
+def test_every_setting_is_read(task):
+    module = __import__(f"apps.{task}.config", fromlist=["Config"])
+    read = set()
+    for path in (ROOT / "apps" / task).glob("*.py"):
+        if path.name != "config.py":
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Attribute):
+                    owner = node.value
+                    name = (
+                        owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+                    )
+                    if name == "config":
+                        read.add(node.attr)
+    unread = {field.name for field in dataclasses.fields(module.Config)} - read
+    assert not unread, f"settings of {task} that nobody reads: {sorted(unread)}"
+
+
+def readme_commands():
+    for path in sorted(ROOT.rglob("*.md")):
+        if any(part in (".venv", "runs") for part in path.parts):
+            continue
+        for block in re.findall(
+            r"```(?:sh|bash)\n(.*?)```", path.read_text(encoding="utf-8"), re.S
+        ):
+            for line in block.replace("\\\n", " ").splitlines():
+                # What stands before a pipe or behind a redirection is the shell's.
+                for part in re.split(r"\s*[|;]\s*|&&", line):
+                    words = shlex.split(part, comments=True)
+                    words = [word for word in words if not re.match(r"[A-Z_]+=", word)]
+                    if words[:1] in (["make"], ["python"]) and "<" not in part:
+                        yield pytest.param(words, part, id=f"{path.name}: {part.strip()[:60]}")
+
+
+@pytest.mark.parametrize(("words", "line"), readme_commands())
+def test_every_readme_command_parses(words, line):
+    if words[0] == "make":
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        for target in words[1:]:
+            assert re.search(rf"^{re.escape(target)}:", makefile, re.M), f"no target {target}"
+        flags = re.search(r'ARGS="([^"]*)"', line)
+        task_target = re.match(r"(train|evaluate|predict|pretrain)-(\w+)", words[1])
+        if not (flags and task_target):
+            return
+        module, arguments = f"apps.{task_target[2]}.{task_target[1]}", shlex.split(flags[1])
+    else:
+        assert words[1] == "-m", line
+        module, arguments = words[2], words[3:]
+    assert (ROOT / (module.replace(".", "/") + ".py")).is_file(), f"no module {module}"
+    loaded = __import__(module, fromlist=["main"])
+    if hasattr(loaded, "main"):
+        from common.config import parse_call
+
+        parse_call(loaded.main, prog=module, description="", arguments=arguments)
+
+
+def test_the_tables_of_the_readmes_are_those_of_the_results():
+    from common.results import write_tables
+
+    for path in (ROOT / "README.md", *sorted((ROOT / "apps").glob("*/README.md"))):
+        text = path.read_text(encoding="utf-8")
+        assert write_tables(text, ROOT) == text, f"run `make tables`: {path} is out of date"
+
+
+def test_nothing_is_pickled():
+    for path in python_files(*PACKAGES):
+        source = path.read_text(encoding="utf-8")
+        assert "import pickle" not in source
+        assert "allow_pickle=True" not in source
+        assert "enable_unsafe_deserialization" not in source
