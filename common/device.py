@@ -8,6 +8,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+# What `--jit-compile` says, in the terms of `keras.Model.compile`.
+XLA = {"auto": "auto", "on": True, "off": False}
+
 
 @contextlib.contextmanager
 def _quiet_native_code() -> Iterator[None]:

@@ -40,8 +40,12 @@ class Config:
     """How the states of all tokens become one vector."""
     embed_dim: int = 128
     """Size of a token's vector."""
-    encoder: str = ""
-    """Run folder of `pretrain`, whose embedding and recurrence to start from."""
+    embedding: Literal["word2vec", "random"] = "word2vec"
+    """Where the vectors start: trained on all reviews of the training split, labelled or not, or
+    at random."""
+    teachers: str = ""
+    """Run folders, separated by commas, whose mean verdict labels the unlabelled reviews; training
+    then learns from those too (self-training)."""
 
     word_dropout: float = 0.1
     """Share of tokens whose vector is dropped in training."""
@@ -78,8 +82,8 @@ class Config:
     """Tokens, padding included, in one step; long reviews come in smaller batches."""
     buckets: int = 6
     """Distinct lengths that reviews are padded to; each compiles once."""
-    jit_compile: bool = True
-    """Compile the training step with XLA."""
+    jit_compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the step with XLA. auto: on JAX alone; TensorFlow on a CPU was slower with it."""
     seed: int = 1
     """Of weights, order and dropout."""
 

@@ -18,7 +18,7 @@ from apps.sentiment.metrics import classification_metrics
 from apps.sentiment.predict import PRETRAINED, Predictor
 from common.artifact import METRICS, read_json, write_json
 from common.config import run_command
-from common.device import device_line
+from common.device import XLA, device_line
 from common.errors import UserError
 from data.batching import text_batches
 from data.download import cache_directory, data_directory
@@ -37,7 +37,7 @@ def predict_probabilities(predictor: Predictor, texts: list[str]) -> np.ndarray:
         multiple=config.region_length or 8,
         tokens_per_batch=config.tokens_per_batch,
     )
-    predictor.model.compile(jit_compile=config.jit_compile)
+    predictor.model.compile(jit_compile=XLA[config.jit_compile])
     logits = predictor.model.predict(batches, verbose=0)
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits, axis=-1))
     restored = np.empty_like(probabilities)

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 from rich.console import Console
 
 from apps.sentiment.config import Config
-from apps.sentiment.evaluate import evaluate_run, metrics_table
+from apps.sentiment.evaluate import evaluate_run, metrics_table, predict_probabilities
+from apps.sentiment.predict import Predictor
 from common.artifact import (
     CONFIG,
     HISTORY,
@@ -22,7 +24,6 @@ from common.artifact import (
     STATE,
     TOKENIZER,
     clear_run,
-    load_model,
     open_run,
     read_config,
     save_model,
@@ -32,7 +33,7 @@ from common.artifact import (
 from common.callbacks import BestEpoch, History, StopOnNaN, read_history, tensorboard_callback
 from common.clipping import GradientClipping
 from common.config import config_from_flags, fields_as_flags, resumed_config, run_command
-from common.device import device_line, device_name, peak_memory_mb, versions
+from common.device import XLA, device_line, device_name, peak_memory_mb, versions
 from common.errors import UserError
 from common.learning_rate import LearningRateControl
 from common.learning_rate_finder import find_learning_rate
@@ -43,9 +44,13 @@ from common.training_state import TrainingState, is_finished, saved_epoch
 from data.batching import text_batches
 from data.download import cache_directory, data_directory
 from data.errors import DataError
-from data.sentiment import load_reviews
+from data.sentiment import Reviews, load_reviews
 from data.tokenization import encode, load_tokenizer, train_tokenizer
+from data.word_vectors import train_word_vectors
 from models.sentiment import build_encoder, build_sentiment_classifier
+
+# Longer texts are cut for the word vectors too, far beyond any review.
+MOST_TOKENS = 10_000
 
 
 def build(config: Config, *, vocab_size: int, num_classes: int) -> keras.Model:
@@ -74,22 +79,36 @@ def build(config: Config, *, vocab_size: int, num_classes: int) -> keras.Model:
     )
 
 
-def load_encoder_weights(model: keras.Model, run: Path) -> None:
-    """Starts the encoder of `model` from that of a `pretrain` run.
+def targets_of(
+    labelled: Reviews, unlabelled: Reviews | None, teachers: list[Path], *, num_classes: int
+) -> tuple[list[str], np.ndarray]:
+    """Returns what to learn from: the labelled texts, and with teachers the unlabelled too.
+
+    Args:
+        labelled: The training split.
+        unlabelled: Reviews without labels.
+        teachers: Run folders; an unlabelled text gets the mean of their probabilities.
+        num_classes: Number of labels.
+
+    Returns:
+        texts: Labelled first.
+        targets: `(batch, classes)`, summing to 1.
 
     Raises:
-        UserError: If the run has no model or its encoder has another shape.
+        UserError: If there are teachers but nothing to label.
     """
-    ours = model.get_layer("encoder")
-    theirs = load_model(run).get_layer("encoder")
-    shapes = [[tuple(weight.shape) for weight in part.trainable_weights] for part in (ours, theirs)]
-    if shapes[0] != shapes[1]:
-        raise UserError(
-            f"The encoder of {run} has other shapes: give --cell, --units, --num-layers,"
-            " --bidirectional and --embed-dim as it was pretrained."
-        )
-    for weight, value in zip(ours.trainable_weights, theirs.trainable_weights, strict=True):
-        weight.assign(value)
+    targets = np.eye(num_classes, dtype="float32")[labelled.labels]
+    if not teachers:
+        return labelled.texts, targets
+    if unlabelled is None:
+        raise UserError("--teachers label unlabelled reviews, but --data has none: leave it out.")
+    verdicts = [
+        predict_probabilities(Predictor.load(teacher), unlabelled.texts) for teacher in teachers
+    ]
+    return (
+        labelled.texts + unlabelled.texts,
+        np.concatenate([targets, np.mean(verdicts, axis=0, dtype="float32")]),
+    )
 
 
 def train(
@@ -117,17 +136,26 @@ def train(
     train_split, validation_split = data.splits["train"], data.splits["validation"]
     keras.utils.set_random_seed(config.seed)
 
+    unlabelled = data.splits.get("unlabelled")
+    everything = train_split.texts + (unlabelled.texts if unlabelled else [])
     if resume:
         tokenizer = load_tokenizer(run / TOKENIZER)
-    elif config.encoder:
-        tokenizer = load_tokenizer(Path(config.encoder) / TOKENIZER)
     else:
-        tokenizer = train_tokenizer(
-            train_split.texts, kind=config.tokenizer, vocab_size=config.vocab_size
-        )
+        tokenizer = train_tokenizer(everything, kind=config.tokenizer, vocab_size=config.vocab_size)
+    teachers = [Path(name) for name in config.teachers.split(",") if name]
+    texts, targets = targets_of(
+        train_split, unlabelled, teachers, num_classes=len(data.label_names)
+    )
     model = build(config, vocab_size=tokenizer.get_vocab_size(), num_classes=len(data.label_names))
-    if config.encoder and not resume:
-        load_encoder_weights(model, Path(config.encoder))
+    vector_seconds = 0.0
+    if config.embedding == "word2vec":
+        vectors, vector_seconds = train_word_vectors(
+            encode(tokenizer, everything, max_length=MOST_TOKENS),
+            vocab_size=tokenizer.get_vocab_size(),
+            embed_dim=config.embed_dim,
+            cache_dir=cache_directory(),
+        )
+        model.get_layer("encoder").get_layer("embedding").embeddings.assign(vectors)
 
     epochs_done = saved_epoch(run / STATE) if resume else 0
     shape = {
@@ -136,8 +164,8 @@ def train(
         "tokens_per_batch": config.tokens_per_batch,
     }
     batches = text_batches(
-        encode(tokenizer, train_split.texts, max_length=config.max_length),
-        train_split.labels,
+        encode(tokenizer, texts, max_length=config.max_length),
+        targets,
         shuffle=True,
         seed=config.seed,
         epoch=epochs_done,
@@ -145,7 +173,7 @@ def train(
     )
     validation_batches = text_batches(
         encode(tokenizer, validation_split.texts, max_length=config.max_length),
-        validation_split.labels,
+        np.eye(len(data.label_names), dtype="float32")[validation_split.labels],
         **shape,
     )
     model.compile(
@@ -154,12 +182,12 @@ def train(
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
         ),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile=config.jit_compile,
+        jit_compile=XLA[config.jit_compile],
     )
     console.print(
-        f"{len(train_split.texts)} reviews to train on, {len(validation_split.texts)} to validate ·"
+        f"{len(texts)} reviews to train on, {len(validation_split.texts)} to validate ·"
         f" {model.count_params():,} parameters · {len(batches)} steps an epoch",
         highlight=False,
     )
@@ -227,7 +255,7 @@ def train(
         "task": "sentiment",
         "command": command_of(config),
         "parameters": model.count_params(),
-        "seconds": round(sum(history["seconds"]), 1),
+        "seconds": round(vector_seconds + sum(history["seconds"]), 1),
         "epochs": len(history["seconds"]),
         "peak_memory_mb": peak_memory_mb(),
         "backend": keras.backend.backend(),

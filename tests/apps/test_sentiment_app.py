@@ -21,7 +21,7 @@ from data.sentiment import load_reviews
 ROOT = Path(__file__).parents[2]
 TINY = (
     "--epochs 2 --units 4 --embed-dim 6 --max-length 40 --region-length 10 --buckets 2"
-    " --tokens-per-batch 800 --warmup-steps 2 --no-jit-compile --vocab-size 300"
+    " --tokens-per-batch 800 --warmup-steps 2 --vocab-size 300"
 ).split()
 
 

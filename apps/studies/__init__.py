@@ -1,0 +1,1 @@
+"""Studies: the apps and models measured against each other and against plainer ways."""
