@@ -1,0 +1,27 @@
+import pytest
+
+from common.plots import OPPOSE, SUPPORT, plot_words, word_colour
+
+
+def test_a_word_that_adds_nothing_stays_white():
+    assert word_colour(0.0, 3.0) == (255, 255, 255)
+    assert word_colour(0.0, 0.0) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(("sign", "full"), [(1, SUPPORT), (-1, OPPOSE)])
+def test_a_colour_deepens_towards_that_of_its_side(sign, full):
+    weak, strong = (word_colour(sign * size, 2.0) for size in (0.5, 2.0))
+    for channel in range(3):
+        assert full[channel] <= strong[channel] <= weak[channel] <= 255
+    assert sum(strong) < sum(weak)
+
+
+def test_a_picture_grows_with_its_text_and_takes_any_characters(tmp_path):
+    import matplotlib.image
+
+    heights = []
+    for count in (1, 20):
+        path = tmp_path / f"{count}.png"
+        plot_words([("an $x_1$ example\n", 0.4), ("y" * 120, -1.0)] * count, path, title="$ok$")
+        heights.append(matplotlib.image.imread(path).shape[0])
+    assert heights[1] > 5 * heights[0]

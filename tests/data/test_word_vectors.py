@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from data.errors import DataError
+from data.word_vectors import train_word_vectors
+
+
+def sequences():
+    # 2 and 3 stand in the same company, 4 in another.
+    generator = np.random.default_rng(0)
+    found = []
+    for _ in range(1500):
+        kind = generator.integers(2, 5)
+        company = generator.integers(10, 20, 6) if kind < 4 else generator.integers(20, 30, 6)
+        found.append(np.insert(company, 3, kind).astype("int32"))
+    return found
+
+
+def train(cache_dir):
+    return train_word_vectors(sequences(), vocab_size=40, embed_dim=8, cache_dir=cache_dir)
+
+
+def test_words_that_keep_the_same_company_are_near_each_other(tmp_path):
+    vectors, seconds = train(tmp_path)
+    unit = vectors[[2, 3, 4]] / np.linalg.norm(vectors[[2, 3, 4]], axis=1, keepdims=True)
+    assert unit[0] @ unit[1] > unit[0] @ unit[2] + 0.1
+    assert seconds > 0
+    assert vectors.shape == (40, 8)
+    assert not vectors[[0, 1, 35]].any()
+
+
+def test_a_second_run_takes_the_first_one_s_vectors(tmp_path):
+    first, seconds = train(tmp_path)
+    second, same_seconds = train(tmp_path)
+    np.testing.assert_array_equal(first, second)
+    assert seconds == same_seconds
+
+
+def test_a_damaged_cache_is_named(tmp_path):
+    train(tmp_path)
+    (path,) = (tmp_path / "word_vectors").iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="delete it"):
+        train(tmp_path)
