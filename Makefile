@@ -15,7 +15,7 @@ text_flag = $(if $(value TEXT),--text $(call quoted,TEXT))
 run_flag = $(if $(value RUN),--run $(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-sentiment test test-torch check format tables clean-venv \
+.PHONY: help setup demo demo-sentiment benchmark-sentiment test test-torch check format tables clean-venv \
         $(foreach task,$(TASKS),train-$(task) evaluate-$(task) predict-$(task))
 
 help:  ## list the targets
@@ -69,6 +69,20 @@ evaluate-sentiment: $(VENV)/.user  ## score RUN (default: the pretrained model) 
 
 predict-sentiment: $(VENV)/.user  ## read TEXT, or lines from standard input, with RUN (default: pretrained)
 	@$(PY) -m apps.sentiment.predict $(text_flag) $(run_flag) $(ARGS)
+
+# The rows of the result table. A run that stands in runs/ already is not trained again.
+SENTIMENT := runs/sentiment
+TEACHERS := $(SENTIMENT)/lstm-s1,$(SENTIMENT)/lstm-s2,$(SENTIMENT)/lstm-s3,$(SENTIMENT)/gru-s1,$(SENTIMENT)/gru-s2,$(SENTIMENT)/gru-s3
+
+benchmark-sentiment: $(VENV)/.user  ## train, score and gather every row of the sentiment table (under two hours on two cores)
+	set -e; row() { name=$$1; seeds=$$2; shift 2; runs=; for seed in $$seeds; do \
+	    run=$(SENTIMENT)/$$name-s$$seed; runs="$$runs $$run"; \
+	    test -f $$run/metrics.json || $(PY) -m apps.sentiment.train "$$@" --seed $$seed --run $$run; \
+	    grep -q '"test"' $$run/metrics.json || $(PY) -m apps.sentiment.evaluate --run $$run; \
+	  done; $(PY) -m common.results gather apps/sentiment/results $$name $$runs; }; \
+	row lstm "1 2 3" --cell lstm; row gru "1 2 3" --cell gru; row simple_rnn "1" --cell simple_rnn; \
+	row self_trained "1" --teachers $(TEACHERS) --epochs 3
+	$(MAKE) tables
 
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew
 	$(PY) -m common.results tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md)

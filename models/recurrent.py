@@ -170,24 +170,24 @@ def pool_mean(states: keras.KerasTensor, mask: keras.KerasTensor) -> keras.Keras
 
 
 def pool_last(
-    states: keras.KerasTensor, mask: keras.KerasTensor, *, bidirectional: bool
+    states: keras.KerasTensor, mask: keras.KerasTensor, *, backward_units: int
 ) -> keras.KerasTensor:
     """Returns where each direction ends: forward at the last real step, backward at the first.
 
     Args:
-        states: `(batch, time, features)`, forward then backward if `bidirectional`.
+        states: `(batch, time, features)`.
         mask: `<bool>(batch, time)`, True at real steps.
-        bidirectional: Whether the second half of the features reads backward.
+        backward_units: How many of the last features read backward.
 
     Returns:
         `(batch, features)`.
     """
     length = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
     last = ops.squeeze(take_steps(states, ops.maximum(length - 1, 0)), axis=1)
-    if not bidirectional:
+    if not backward_units:
         return last
-    units = states.shape[-1] // 2
-    return ops.concatenate([last[:, :units], states[:, 0, units:]], axis=-1)
+    forward_units = states.shape[-1] - backward_units
+    return ops.concatenate([last[:, :forward_units], states[:, 0, forward_units:]], axis=-1)
 
 
 def attention_weights(

@@ -40,6 +40,12 @@ class Config:
     """How the states of all tokens become one vector."""
     embed_dim: int = 128
     """Size of a token's vector."""
+    bigram_buckets: int = 100000
+    """Rows of a second embedding, in which each pair of words finds a vector by a hash. 0: none."""
+    bigram_dim: int = 32
+    """Size of a pair's vector."""
+    skip_connection: bool = True
+    """Put the mean of the words' vectors beside the pooled states of the recurrence."""
     embedding: Literal["word2vec", "random"] = "word2vec"
     """Where the vectors start: trained on all reviews of the training split, labelled or not, or
     at random."""
@@ -49,16 +55,18 @@ class Config:
 
     word_dropout: float = 0.1
     """Share of tokens whose vector is dropped in training."""
+    bigram_dropout: float = 0.5
+    """Share of pairs of words whose vector is dropped, besides."""
     embedding_dropout: float = 0.3
     """Share of the embedding's features dropped, the same at all tokens of a region."""
     recurrent_dropout: float = 0.0
     """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
-    dropout: float = 0.5
+    dropout: float = 0.4
     """Share of the pooled features dropped, and of those between recurrent layers."""
 
     optimizer: Literal["rmsprop", "adam", "adamw", "sgd"] = "rmsprop"
     """Kind of update."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     """Peak rate."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
@@ -78,7 +86,7 @@ class Config:
     """Passes over the training reviews."""
     patience: int = 0
     """Epochs without a better validation accuracy before stopping; 0 never stops early."""
-    tokens_per_batch: int = 16000
+    tokens_per_batch: int = 8000
     """Tokens, padding included, in one step; long reviews come in smaller batches."""
     buckets: int = 6
     """Distinct lengths that reviews are padded to; each compiles once."""
@@ -89,10 +97,24 @@ class Config:
 
     def __post_init__(self):
         """Checks what the types cannot say."""
-        for name in ("vocab_size", "units", "num_layers", "embed_dim", "epochs", "buckets"):
+        for name in (
+            "vocab_size",
+            "units",
+            "num_layers",
+            "embed_dim",
+            "bigram_dim",
+            "epochs",
+            "buckets",
+        ):
             if getattr(self, name) < 1:
                 raise UserError(f"{_flag(name)} must be at least 1.")
-        for name in ("word_dropout", "embedding_dropout", "recurrent_dropout", "dropout"):
+        for name in (
+            "word_dropout",
+            "bigram_dropout",
+            "embedding_dropout",
+            "recurrent_dropout",
+            "dropout",
+        ):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(
                     f"{_flag(name)} is a share: give a number from 0 up to, not with, 1."
@@ -103,6 +125,8 @@ class Config:
             raise UserError("--learning-rate must be greater than 0.")
         if self.max_length < 4:
             raise UserError("--max-length must be at least 4.")
+        if self.bigram_buckets < 0 or self.bigram_buckets == 1:
+            raise UserError("--bigram-buckets must be 0, for none, or at least 2.")
         if self.region_length < 0 or self.warmup_steps < 0 or self.patience < 0:
             raise UserError("--region-length, --warmup-steps and --patience cannot be negative.")
         if self.region_length and self.pooling == "last":

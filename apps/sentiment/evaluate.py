@@ -159,7 +159,7 @@ def main(
     """
     if split not in ("train", "validation", "test"):
         raise UserError(f"--split {split} is unknown: choose train, validation or test.")
-    console = Console(stderr=json)
+    console = Console(stderr=json, soft_wrap=True)
     console.print(f"[dim]{device_line()}[/dim]", highlight=False)
     metrics, scores, rate = evaluate_run(
         run, data=data, data_dir=data_dir, split=split, baselines=baselines

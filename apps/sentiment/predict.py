@@ -102,7 +102,7 @@ class Predictor:
                 np.asarray(self.model.get_layer("logits").kernel),
                 lengths,
                 pooling=self.config.pooling,
-                bidirectional=self.config.bidirectional,
+                **feature_counts(self.config),
                 weights=outputs.get("weights"),
             )
             for index, row in enumerate(rows):
@@ -133,6 +133,15 @@ class Predictor:
             tokens=len(offsets),
             tokens_read=len(kept),
         )
+
+
+def feature_counts(config: Config) -> dict[str, int]:
+    """Returns which of the encoder's features are vectors, and which read backward."""
+    vectors = config.embed_dim + (config.bigram_dim if config.bigram_buckets else 0)
+    return {
+        "vector_features": vectors if config.skip_connection else 0,
+        "backward_units": config.units if config.bidirectional else 0,
+    }
 
 
 def _cut(text: str, spans: list[tuple[int, int]], scores: np.ndarray) -> list[tuple[str, float]]:

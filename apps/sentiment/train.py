@@ -14,7 +14,7 @@ from rich.console import Console
 
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import evaluate_run, metrics_table, predict_probabilities
-from apps.sentiment.predict import Predictor
+from apps.sentiment.predict import Predictor, feature_counts
 from common.artifact import (
     CONFIG,
     HISTORY,
@@ -58,22 +58,26 @@ def build(config: Config, *, vocab_size: int, num_classes: int) -> keras.Model:
     encoder = build_encoder(
         vocab_size=vocab_size,
         embed_dim=config.embed_dim,
+        bigram_buckets=config.bigram_buckets,
+        bigram_dim=config.bigram_dim,
         cell=config.cell,
         units=config.units,
         num_layers=config.num_layers,
         bidirectional=config.bidirectional,
         activation=config.activation,
         word_dropout=config.word_dropout,
+        bigram_dropout=config.bigram_dropout,
         embedding_dropout=config.embedding_dropout,
         dropout=config.dropout,
         recurrent_dropout=config.recurrent_dropout,
         region_length=config.region_length,
+        skip_connection=config.skip_connection,
     )
     return build_sentiment_classifier(
         encoder,
         num_classes=num_classes,
         pooling=config.pooling,
-        bidirectional=config.bidirectional,
+        **feature_counts(config),
         dropout=config.dropout,
         region_length=config.region_length,
     )
@@ -124,7 +128,7 @@ def train(
         tensorboard: Write event files to `run/tensorboard`.
         find_rate: Draw the loss over a rising learning rate instead of training.
     """
-    console = Console()
+    console = Console(soft_wrap=True)
     console.print(f"[dim]{device_line()}[/dim]", highlight=False)
     data = load_reviews(
         config.data,

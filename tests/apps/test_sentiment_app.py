@@ -16,12 +16,12 @@ from common.callbacks import read_history
 from common.config import parse_call
 from common.errors import UserError
 from data.errors import DataError
-from data.sentiment import load_reviews
+from data.sentiment import Reviews, load_reviews
 
 ROOT = Path(__file__).parents[2]
 TINY = (
     "--epochs 2 --units 4 --embed-dim 6 --max-length 40 --region-length 10 --buckets 2"
-    " --tokens-per-batch 800 --warmup-steps 2 --vocab-size 300"
+    " --tokens-per-batch 800 --warmup-steps 2 --vocab-size 300 --bigram-buckets 50 --bigram-dim 3"
 ).split()
 
 
@@ -318,3 +318,32 @@ def test_a_picture_of_the_words_is_drawn(trained, tmp_path):
 
 def test_the_defaults_are_a_valid_configuration():
     assert Config().cell == "lstm"
+
+
+def test_teachers_label_the_unlabelled_reviews_with_their_mean_verdict(trained, tmp_path):
+    labelled = Reviews(["good film", "bad film"], np.array([1, 0], "int32"))
+    unlabelled = Reviews(["fine", "a dull and long film", "great"], np.full(3, -1, "int32"))
+    other = tmp_path / "other"
+    publish_run(trained, other)
+    texts, targets = train.targets_of(labelled, unlabelled, [trained, other], num_classes=2)
+    assert texts == labelled.texts + unlabelled.texts
+    np.testing.assert_array_equal(targets[:2], [[0, 1], [1, 0]])
+    for row, text in enumerate(unlabelled.texts, start=2):
+        verdicts = [
+            list(Predictor.load(run).predict([text])[0].probabilities.values())
+            for run in (trained, other)
+        ]
+        np.testing.assert_allclose(targets[row], np.mean(verdicts, axis=0), atol=1e-5)
+
+
+def test_teachers_without_unlabelled_reviews_are_refused(trained, tmp_path, reviews_csv):
+    with pytest.raises(UserError, match="--teachers"):
+        run_train("--data", reviews_csv, "--run", tmp_path / "run", "--teachers", trained)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_rate_finder_draws_its_curve_and_leaves_a_run_alone(copy, reviews_csv):
+    before = (copy / "model.keras").read_bytes()
+    run_train("--data", reviews_csv, "--run", copy, "--find-learning-rate")
+    assert (copy / "plots" / "learning_rate_finder.png").stat().st_size > 5000
+    assert (copy / "model.keras").read_bytes() == before

@@ -6,6 +6,7 @@ from models.sentiment import (
     build_encoder,
     build_explainer,
     build_sentiment_classifier,
+    hashed_bigrams,
     token_contributions,
 )
 
@@ -20,7 +21,7 @@ CONFIGURATIONS = [
 ]
 
 
-def build(cell, pooling, bidirectional, region_length, *, num_layers=1, **options):
+def build(cell, pooling, bidirectional, region_length, *, num_layers=1, pairs=False, **options):
     keras.utils.set_random_seed(7)
     encoder = build_encoder(
         vocab_size=VOCAB,
@@ -30,13 +31,20 @@ def build(cell, pooling, bidirectional, region_length, *, num_layers=1, **option
         num_layers=num_layers,
         bidirectional=bidirectional,
         region_length=region_length,
+        bigram_buckets=17 if pairs else 0,
+        bigram_dim=3,
+        skip_connection=pairs,
         **options,
     )
+    if pairs:
+        table = encoder.get_layer("bigram_embedding").embeddings
+        table.assign(np.random.default_rng(1).normal(size=table.shape))
     return build_sentiment_classifier(
         encoder,
         num_classes=CLASSES,
         pooling=pooling,
-        bidirectional=bidirectional,
+        vector_features=9 if pairs else 0,
+        backward_units=5 if bidirectional else 0,
         region_length=region_length,
     )
 
@@ -53,7 +61,7 @@ def outputs_of(model, tokens):
 
 @pytest.mark.parametrize(("cell", "pooling", "bidirectional", "region_length"), CONFIGURATIONS)
 def test_padding_a_text_changes_nothing(cell, pooling, bidirectional, region_length):
-    model = build(cell, pooling, bidirectional, region_length, num_layers=2)
+    model = build(cell, pooling, bidirectional, region_length, num_layers=2, pairs=True)
     tokens = random_tokens([8, 3, 5], 8)
     padded = np.pad(tokens, ((0, 0), (0, 8)))
     np.testing.assert_allclose(
@@ -65,7 +73,7 @@ def test_padding_a_text_changes_nothing(cell, pooling, bidirectional, region_len
 def test_the_shares_of_the_tokens_and_the_bias_sum_to_the_logits(
     cell, pooling, bidirectional, region_length
 ):
-    model = build(cell, pooling, bidirectional, region_length)
+    model = build(cell, pooling, bidirectional, region_length, pairs=True)
     dense = model.get_layer("logits")
     dense.bias.assign([0.5, -1.0, 0.25])
     lengths = np.array([12, 3, 7])
@@ -79,7 +87,8 @@ def test_the_shares_of_the_tokens_and_the_bias_sum_to_the_logits(
         keras.ops.convert_to_numpy(dense.kernel),
         lengths,
         pooling=pooling,
-        bidirectional=bidirectional,
+        vector_features=9,
+        backward_units=5 if bidirectional else 0,
         weights=outputs.get("weights"),
     )
     np.testing.assert_allclose(
@@ -112,6 +121,19 @@ def test_a_region_is_read_as_if_it_stood_alone():
         np.testing.assert_allclose(whole[:, start : start + 4], alone, rtol=1e-5, atol=1e-6)
 
 
+def test_a_pair_of_words_has_one_number_wherever_it_stands_and_padding_none():
+    tokens = np.array([[5, 9, 5, 9, 0, 0], [1, 9, 5, 0, 0, 0]], "int32")
+    numbers = keras.ops.convert_to_numpy(hashed_bigrams(tokens, buckets=1000))
+    assert numbers[0, 1] == numbers[0, 3] != numbers[0, 2] == numbers[1, 2]
+    # No word before the first, none known before the second, none at padding.
+    assert not numbers[:, 0].any() and not numbers[1, 1] and not numbers[:, 4:].any()
+    ids = np.random.default_rng(0).integers(2, 30_000, (1, 5000)).astype("int32")
+    numbers = keras.ops.convert_to_numpy(hashed_bigrams(ids, buckets=1000))
+    assert numbers.min() >= 0 and numbers.max() < 1000
+    # 5,000 pairs in 999 buckets leave about 999 / e^5, that is 7, of them empty.
+    assert len(np.unique(numbers)) > 950
+
+
 def test_relu_starts_from_the_identity():
     encoder = build("simple_rnn", "max", False, 0, activation="relu").get_layer("encoder")
     _, recurrent, _ = encoder.get_layer("forward_1").get_weights()
@@ -120,7 +142,7 @@ def test_relu_starts_from_the_identity():
 
 @pytest.mark.parametrize("pooling", ["max", "attention"])
 def test_a_saved_model_reloads_to_the_same_logits(tmp_path, pooling):
-    model = build("lstm", pooling, True, 4, num_layers=2, word_dropout=0.2, dropout=0.2)
+    model = build("lstm", pooling, True, 4, num_layers=2, pairs=True, word_dropout=0.2, dropout=0.2)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     tokens = random_tokens([8, 5], 8)
