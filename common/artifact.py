@@ -1,7 +1,7 @@
 """The run folder: what training leaves behind and prediction needs, written whole or not at all.
 
-`python -m common.artifact RUN DESTINATION` copies a run folder with its weights rounded to half
-precision and packed, small enough to be committed.
+`python -m common.artifact RUN DESTINATION` copies a run folder with its weights rounded and packed,
+small enough to be committed.
 """
 
 import contextlib
@@ -161,30 +161,48 @@ def load_model(run: Path):
 
 
 def shrink_model(source: Path, destination: Path) -> None:
-    """Copies a `.keras` file with weights rounded to half precision and packed.
+    """Copies a `.keras` file with its weights rounded to bfloat16 and packed: a third of the size.
 
-    The weights stay float32 for whoever loads the file; their last bits are zero, so that packing
-    halves them. Predictions move by about one part in a thousand.
+    The weights stay float32 for whoever loads the file; their last 16 bits are zero, so that they
+    pack well. A probability moves in its third digit.
     """
-    import h5py
-    import numpy as np
-
-    def round_to_half(_: str, item) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype == np.float32:
-            item[...] = item[...].astype(np.float16).astype(np.float32)
-
     with (
         atomic_path(destination) as temporary,
         zipfile.ZipFile(source) as old,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as new,
         tempfile.TemporaryDirectory() as folder,
     ):
         for name in old.namelist():
             extracted = Path(old.extract(name, folder))
             if extracted.suffix == ".h5":
-                with h5py.File(extracted, "r+") as weights:
-                    weights.visititems(round_to_half)
+                packed = extracted.with_name("packed.h5")
+                _pack_weights(extracted, packed)
+                extracted = packed
             new.write(extracted, name)
+
+
+def _pack_weights(source: Path, destination: Path) -> None:
+    """Copies an HDF5 file of weights, rounded to bfloat16 and compressed."""
+    import h5py
+    import numpy as np
+
+    with h5py.File(source) as old, h5py.File(destination, "w") as new:
+
+        def copy(name: str, item) -> None:
+            if isinstance(item, h5py.Group):
+                target = new.require_group(name)
+            elif item.dtype == np.float32 and item.size > 1:
+                # Half of the last place that stays is added first, so that the cut rounds.
+                bits = item[...].view(np.uint32) + np.uint32(0x8000)
+                rounded = (bits & np.uint32(0xFFFF0000)).view(np.float32)
+                options = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
+                target = new.create_dataset(name, data=rounded, **options)
+            else:
+                target = new.create_dataset(name, data=item[...])
+            target.attrs.update(item.attrs)
+
+        new.attrs.update(old.attrs)
+        old.visititems(copy)
 
 
 def publish_run(run: Path, destination: Path) -> None:

@@ -1,5 +1,6 @@
 """Pictures of a run: learning curves, gradient norm and rate, the rate finder, coloured words."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,6 +79,8 @@ def plot_optimisation(history: dict[str, Sequence[float]], path: Path, *, title:
         epochs, history["gradient_norm_max"], "o:", color=TRAIN, markersize=4, label="greatest"
     )
     norms.set(xlabel="epoch", ylabel="gradient norm before clipping", yscale="log")
+    for side in (norms.yaxis.set_major_formatter, norms.yaxis.set_minor_formatter):
+        side("{x:g}")
     norms.xaxis.set_major_locator(MaxNLocator(integer=True))
     for epoch, norm, share in zip(
         epochs, history["gradient_norm"], history["clipped_share"], strict=True
@@ -94,6 +97,7 @@ def plot_optimisation(history: dict[str, Sequence[float]], path: Path, *, title:
     norms.legend(frameon=False, title="(% of steps clipped)", title_fontsize=7)
     rates.plot(epochs, history["learning_rate"], "o-", color=VALIDATION, markersize=4)
     rates.set(xlabel="epoch", ylabel="learning rate at its end", ylim=(0, None))
+    rates.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
     _save(figure, path)
 
@@ -133,17 +137,7 @@ def plot_words(
         title: Line above the text.
         columns: Characters a line.
     """
-    lines: list[list[tuple[str, float]]] = [[]]
-    width = 0
-    for characters, score in pieces:
-        for part in _split_lines(characters, columns):
-            if part == "\n" or (width and width + len(part) > columns):
-                lines.append([])
-                width = 0
-            part = part.strip("\n") if width else part.lstrip()
-            if part:
-                lines[-1].append((part, score))
-                width += len(part)
+    lines = _wrap(pieces, columns)
     greatest = max((abs(score) for _, score in pieces), default=0.0)
     # DejaVu Sans Mono, which Matplotlib brings, is .602 of its size wide.
     size, line = 10, 0.235
@@ -167,11 +161,36 @@ def plot_words(
     _save(figure, path)
 
 
-def _split_lines(characters: str, columns: int) -> list[str]:
-    """Cuts a piece at its line breaks, and a word that is longer than a line into lines."""
-    parts: list[str] = []
-    for index, part in enumerate(characters.split("\n")):
-        if index:
-            parts.append("\n")
-        parts += [part[start : start + columns] for start in range(0, len(part), columns)]
-    return parts
+def _wrap(pieces: Sequence[tuple[str, float]], columns: int) -> list[list[tuple[str, float]]]:
+    """Breaks a coloured text into lines at white space; what is longer than a line is cut."""
+    # What stands between two white spaces stays together: a word and the full stop after it.
+    chunks: list[list[tuple[str, float]]] = [[]]
+    for characters, score in pieces:
+        for part in re.split(r"(\s+)", characters):
+            if part.isspace():
+                chunks.append([])
+                if "\n" in part:
+                    chunks.append([("\n", 0.0)])
+                    chunks.append([])
+            else:
+                starts = range(0, len(part), columns)
+                chunks[-1] += [(part[start : start + columns], score) for start in starts]
+    lines: list[list[tuple[str, float]]] = [[]]
+    width = 0
+    for chunk in filter(None, chunks):
+        length = sum(len(part) for part, _ in chunk)
+        if chunk[0][0] == "\n" or (width and width + 1 + length > columns):
+            lines.append([])
+            width = 0
+        if chunk[0][0] == "\n":
+            continue
+        if width:
+            lines[-1].append((" ", 0.0))
+            width += 1
+        for part, score in chunk:
+            if width and width + len(part) > columns:
+                lines.append([])
+                width = 0
+            lines[-1].append((part, score))
+            width += len(part)
+    return lines

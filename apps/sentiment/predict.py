@@ -245,7 +245,10 @@ def main(
             show(prediction, console)
     if picture is not None:
         first = predictions[0]
-        plot_words(first.pieces, picture, title=f"{first.label}, {first.probability:.1%}")
+        verdict = f"{first.label}, {first.probability:.1%}"
+        plot_words(
+            first.pieces, picture, title=f"{verdict}: green words speak for it, red ones against it"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 import pytest
 
-from common.plots import OPPOSE, SUPPORT, plot_words, word_colour
+from common.plots import OPPOSE, SUPPORT, _wrap, plot_words, word_colour
 
 
 def test_a_word_that_adds_nothing_stays_white():
@@ -25,3 +25,15 @@ def test_a_picture_grows_with_its_text_and_takes_any_characters(tmp_path):
         plot_words([("an $x_1$ example\n", 0.4), ("y" * 120, -1.0)] * count, path, title="$ok$")
         heights.append(matplotlib.image.imread(path).shape[0])
     assert heights[1] > 5 * heights[0]
+
+
+def test_a_line_breaks_at_white_space_alone_and_loses_no_word():
+    pieces = [("one", 1.0), (" ", 0.0), ("two", 2.0), (".", 3.0), ("\n", 0.0), ("three", 0.0)]
+    lines = _wrap(pieces, columns=7)
+    assert ["".join(part for part, _ in line) for line in lines] == ["one", "two.", "three"]
+    assert lines[1] == [("two", 2.0), (".", 3.0)]
+
+
+def test_a_word_longer_than_a_line_is_cut():
+    lines = _wrap([("abcdefgh", 1.0)], columns=3)
+    assert ["".join(part for part, _ in line) for line in lines] == ["abc", "def", "gh"]
