@@ -8,6 +8,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+import numpy as np
+
 # What `--jit-compile` says, in the terms of `keras.Model.compile`.
 XLA = {"auto": "auto", "on": True, "off": False}
 
@@ -53,13 +55,46 @@ def device_name() -> str:
     """Returns the device that computations run on, for instance `CPU, 2 threads`."""
     import keras
 
-    devices = keras.distribution.list_devices()
-    kinds = [str(device).split(":")[0].upper() for device in devices]
-    accelerators = [kind for kind in kinds if kind not in ("CPU",)]
+    if keras.backend.backend() == "torch":
+        import torch
+
+        accelerators = ["GPU"] * torch.cuda.device_count()
+    else:
+        devices = [
+            str(device).split(":")[0].upper() for device in keras.distribution.list_devices()
+        ]
+        accelerators = [kind for kind in devices if kind != "CPU"]
     if accelerators:
         return f"{len(accelerators)} x {accelerators[0]}"
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"CPU, {threads} threads"
+
+
+def random_states() -> list[np.ndarray]:
+    """Returns the states of the backend's own random generators, `<uint8>(bytes,)` each.
+
+    Keras keeps its generators in variables, but on PyTorch its dropout draws from PyTorch's own.
+    """
+    import keras
+
+    if keras.backend.backend() != "torch":
+        return []
+    import torch
+
+    states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+    return [state.cpu().numpy() for state in states]
+
+
+def set_random_states(states: list[np.ndarray]) -> None:
+    """Puts back what `random_states` returned; there is nothing to do off PyTorch."""
+    if not states:
+        return
+    import torch
+
+    first, *gpus = [torch.from_numpy(state) for state in states]
+    torch.set_rng_state(first)
+    if len(gpus) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(gpus)
 
 
 def device_line() -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from common.artifact import atomic_path
+from common.device import random_states, set_random_states
 from common.errors import UserError
 from common.optimizer_hook import base_optimizer
 
@@ -85,7 +86,7 @@ class TrainingState(keras.callbacks.Callback):
         Raises:
             UserError: If the file is damaged or belongs to other settings.
         """
-        arrays, host = _read(self.path, with_variables=True)
+        arrays, generators, host = _read(self.path)
         variables = _variables(model)
         names = [type(part).__name__ for part in self.parts]
         if host["variables"] != _signature(variables) or host["names"] != names:
@@ -100,13 +101,16 @@ class TrainingState(keras.callbacks.Callback):
             variable.assign(array.view(known) if array.dtype.kind == "V" else array)
         for part, state in zip(self.parts, host["parts"], strict=True):
             part.set_state(state)
+        set_random_states(generators)
         self._expected_epoch = host["epoch"]
 
     def _write(self, model: keras.Model, epoch: int) -> None:
         variables = _variables(model)
+        generators = random_states()
         host = {
             "epoch": epoch,
             "finished": bool(model.stop_training),
+            "generators": len(generators),
             "variables": _signature(variables),
             "names": [type(part).__name__ for part in self.parts],
             "parts": [part.get_state() for part in self.parts],
@@ -114,7 +118,7 @@ class TrainingState(keras.callbacks.Callback):
         arrays = [ops.convert_to_numpy(variable) for variable in variables]
         text = np.frombuffer(json.dumps(host).encode(), dtype=np.uint8)
         with atomic_path(self.path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, *arrays, host=text)
+            np.savez(file, *arrays, *generators, host=text)
 
 
 def saved_epoch(path: Path) -> int:
@@ -123,7 +127,7 @@ def saved_epoch(path: Path) -> int:
     Raises:
         UserError: If the file is damaged.
     """
-    return _read(path, with_variables=False)[1]["epoch"] if Path(path).exists() else 0
+    return _read(path, host_alone=True)[2]["epoch"] if Path(path).exists() else 0
 
 
 def is_finished(path: Path) -> bool:
@@ -132,7 +136,7 @@ def is_finished(path: Path) -> bool:
     Raises:
         UserError: If the file is damaged.
     """
-    return Path(path).exists() and _read(path, with_variables=False)[1]["finished"]
+    return Path(path).exists() and _read(path, host_alone=True)[2]["finished"]
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
@@ -145,14 +149,19 @@ def _signature(variables: list[keras.Variable]) -> list[list]:
     return [[list(variable.shape), str(variable.dtype)] for variable in variables]
 
 
-def _read(path: Path, *, with_variables: bool) -> tuple[list[np.ndarray], dict[str, Any]]:
+def _read(
+    path: Path, *, host_alone: bool = False
+) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, Any]]:
+    """Returns the variables, the states of random generators, and what the host remembers."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             host = json.loads(stored["host"].tobytes())
-            count = len(host["variables"]) if with_variables else 0
-            return [stored[f"arr_{index}"] for index in range(count)], host
-    # Whichever byte is wrong decides which error the archive's reader raises.
-    except (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+            if host_alone:
+                return [], [], host
+            count = len(host["variables"])
+            arrays = [stored[f"arr_{index}"] for index in range(count + host["generators"])]
+            return arrays[:count], arrays[count:], host
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is damaged ({error}): delete it and train anew with --overwrite."
         ) from error
