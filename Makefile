@@ -9,13 +9,20 @@ PY := $(VENV)/bin/python
 DEMO := runs/demo
 ARGS ?=
 
-# As typed, so that quotes and dollar signs in a text reach the program unchanged.
+# As typed, so that quotes and dollar signs in a text reach the program unchanged: exporting a
+# variable would expand it.
+unexport TEXT RUN
+define newline
+
+
+endef
 quoted = '$(subst ','\'',$(value $(1)))'
-text_flag = $(if $(value TEXT),--text $(call quoted,TEXT))
-run_flag = $(if $(value RUN),--run $(call quoted,RUN))
+one_line = $(if $(findstring $(newline),$(value $(1))),$(error $(1) spans lines: give texts on standard input, one a line))
+text_flag = $(call one_line,TEXT)$(if $(filter file undefined,$(origin TEXT)),,--text=$(call quoted,TEXT))
+run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-sentiment benchmark-sentiment test test-torch check format tables clean-venv \
+.PHONY: help setup demo demo-sentiment benchmark-sentiment test test-torch check format tables \
         $(foreach task,$(TASKS),train-$(task) evaluate-$(task) predict-$(task))
 
 help:  ## list the targets
@@ -33,8 +40,8 @@ ifdef GPU
 endif
 
 $(PY):
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.user: requirements.txt | $(PY)
 	@echo "installing requirements.txt into $(VENV) (a few minutes the first time)"
@@ -46,9 +53,9 @@ $(VENV)/.developer: requirements-dev.txt requirements.txt | $(PY)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/.user
 
-demo: $(VENV)/.user demo-sentiment  ## train, evaluate and predict on the embedded sample, offline
+demo: demo-sentiment  ## train, evaluate and predict on the embedded sample, offline
 
-demo-sentiment:
+demo-sentiment: $(VENV)/.user
 	@echo "— the sample: reviews whose verdict hangs on word order and negation"
 	$(PY) -m data.samples --data-dir $(DEMO)/data
 	@echo "— train"
@@ -70,18 +77,19 @@ evaluate-sentiment: $(VENV)/.user  ## score RUN (default: the pretrained model) 
 predict-sentiment: $(VENV)/.user  ## read TEXT, or lines from standard input, with RUN (default: pretrained)
 	@$(PY) -m apps.sentiment.predict $(text_flag) $(run_flag) $(ARGS)
 
-# The rows of the result table. A run that stands in runs/ already is not trained again.
+# The rows of the result table. A run that is complete is not trained again, one that was stopped goes on.
 SENTIMENT := runs/sentiment
 TEACHERS := $(SENTIMENT)/lstm-s1,$(SENTIMENT)/lstm-s2,$(SENTIMENT)/lstm-s3,$(SENTIMENT)/gru-s1,$(SENTIMENT)/gru-s2,$(SENTIMENT)/gru-s3
 
 benchmark-sentiment: $(VENV)/.user  ## train, score and gather every row of the sentiment table (under two hours on two cores)
 	set -e; row() { name=$$1; seeds=$$2; shift 2; runs=; for seed in $$seeds; do \
 	    run=$(SENTIMENT)/$$name-s$$seed; runs="$$runs $$run"; \
-	    test -f $$run/metrics.json || $(PY) -m apps.sentiment.train "$$@" --seed $$seed --run $$run; \
+	    test -f $$run/config.json && again=--resume || again=; \
+	    test -f $$run/plots/optimisation.png || $(PY) -m apps.sentiment.train "$$@" --seed $$seed --run $$run $$again; \
 	    grep -q '"test"' $$run/metrics.json || $(PY) -m apps.sentiment.evaluate --run $$run; \
 	  done; $(PY) -m common.results gather apps/sentiment/results $$name $$runs; }; \
 	row lstm "1 2 3" --cell lstm; row gru "1 2 3" --cell gru; row simple_rnn "1" --cell simple_rnn; \
-	row self_trained "1" --teachers $(TEACHERS) --epochs 3
+	row self_trained "1" --teachers $(TEACHERS) --epochs 2
 	$(MAKE) tables
 
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew

@@ -1,15 +1,10 @@
-"""The run folder: what training leaves behind and prediction needs, written whole or not at all.
-
-`python -m common.artifact RUN DESTINATION` copies a run folder with its weights rounded and packed,
-small enough to be committed.
-"""
+"""The run folder: what training leaves behind and prediction needs, written whole or not at all."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
-import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +19,10 @@ HISTORY = "history.csv"
 METRICS = "metrics.json"
 STATE = "state.npz"
 PLOTS = "plots"
+TENSORBOARD = "tensorboard"
+# All that training writes; anything else in a folder is the user's.
+_OWN = (MODEL, TOKENIZER, HISTORY, METRICS, STATE, PLOTS, TENSORBOARD, CONFIG)
+_ASIDE = ".replaced"
 
 
 @contextlib.contextmanager
@@ -31,6 +30,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path` that takes its place when the block succeeds.
 
     A block that fails, for instance because the disk is full, leaves the old file as it was.
+
+    Raises:
+        OSError: If the file cannot be written; it names `path` and the remedy.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays, because Keras and Matplotlib choose the format by it.
@@ -38,6 +40,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        remedy = "what stood there before is untouched; make room or choose another folder"
+        raise OSError(error.errno or errno.EIO, f"{reason} ({remedy})", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -89,34 +95,111 @@ def read_config(run: Path, task: str) -> dict[str, Any]:
     return config
 
 
+def read_labels(config: dict[str, Any], run: Path) -> list[str]:
+    """Takes the names of the labels out of what `read_config` returned.
+
+    Raises:
+        UserError: If there are none.
+    """
+    labels = config.pop("labels", None)
+    if not isinstance(labels, list) or len(labels) < 2:
+        raise UserError(f"{run / CONFIG} names no labels: restore it or train again.")
+    return labels
+
+
+def check_same_training(facts: dict[str, Any], run: Path) -> None:
+    """Makes sure that a run goes on with the data and the backend that it was begun with.
+
+    Args:
+        facts: `data` and `backend` of now, as `metrics.json` holds them.
+        run: Run folder.
+
+    Raises:
+        UserError: If either is another.
+    """
+    begun = read_json(run / METRICS)
+    remedies = {"data": "give the same --data and --data-dir", "backend": "set KERAS_BACKEND"}
+    for name, remedy in remedies.items():
+        if begun[name] != facts[name]:
+            raise UserError(
+                f"{run} was begun with the {name} {begun[name]}, not {facts[name]}: {remedy}, or"
+                " train anew with --overwrite."
+            )
+
+
 def open_run(run: Path, *, task: str, resume: bool, overwrite: bool) -> None:
     """Makes sure that training may write into `run`; deletes nothing.
 
     Raises:
-        UserError: If the folder holds a run and neither flag is set, or if there is nothing to
-            resume.
+        UserError: If the folder holds a run and neither flag is set, if it holds files that no
+            training wrote, or if there is nothing to resume.
     """
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other: give one of them.")
     if run.exists() and not run.is_dir():
         raise UserError(f"--run {run} is a file: name a folder.")
+    if (run / _ASIDE).is_dir() and not (run / MODEL).is_file():
+        _put_back(run)
     if resume:
         read_config(run, task)
-    elif overwrite and run.exists() and any(run.iterdir()):
-        # Only what training wrote may be deleted by training.
+        return
+    if not run.exists():
+        return
+    if (run / CONFIG).is_file():
+        if not overwrite:
+            raise UserError(
+                f"{run} holds a run already: go on with --resume, replace it with --overwrite, or"
+                " name another folder with --run."
+            )
         read_config(run, task)
-    elif run.exists() and any(run.iterdir()):
+        return
+    strange = [path.name for path in run.iterdir() if path.name not in _OWN]
+    strange = [name for name in strange if ".part" not in name]
+    if strange:
         raise UserError(
-            f"{run} holds a run already: go on with --resume, replace it with --overwrite, or name"
-            " another folder with --run."
+            f"{run} is not a run folder, it holds {min(strange)}: name another with --run."
         )
 
 
-def clear_run(run: Path) -> None:
-    """Deletes the files of an old run, and nothing else that may stand in its folder."""
-    for name in (MODEL, TOKENIZER, HISTORY, METRICS, STATE, CONFIG):
-        (run / name).unlink(missing_ok=True)
-    shutil.rmtree(run / PLOTS, ignore_errors=True)
+@contextlib.contextmanager
+def replace_run(run: Path) -> Iterator[None]:
+    """Sets the old run in a folder aside until the block has left a model there.
+
+    If it leaves none, for instance because the disk is full or the loss is no number, the old run
+    is put back. Files that training did not write stay where they are.
+    """
+    aside = run / _ASIDE
+    aside.mkdir(parents=True, exist_ok=True)
+    for name in _OWN:
+        if (run / name).exists():
+            os.replace(run / name, aside / name)
+    try:
+        yield
+    finally:
+        if (run / MODEL).is_file() or not any(aside.iterdir()):
+            shutil.rmtree(aside)
+        else:
+            _put_back(run)
+        remove_leftovers(run)
+
+
+def remove_leftovers(run: Path) -> None:
+    """Deletes the temporary files of a process that was killed while it wrote."""
+    for path in run.glob(".*.part*"):
+        path.unlink(missing_ok=True)
+
+
+def _put_back(run: Path) -> None:
+    aside = run / _ASIDE
+    # What the failed training wrote goes; the configuration comes back last, since it makes a run.
+    for name in _OWN:
+        if (run / name).is_dir():
+            shutil.rmtree(run / name)
+        else:
+            (run / name).unlink(missing_ok=True)
+        if (aside / name).exists():
+            os.replace(aside / name, run / name)
+    shutil.rmtree(aside)
 
 
 def save_model(model, path: Path) -> None:
@@ -158,75 +241,3 @@ def load_model(run: Path):
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
         raise UserError(f"{path} cannot be loaded ({first_line}): " + remedy) from error
-
-
-def shrink_model(source: Path, destination: Path) -> None:
-    """Copies a `.keras` file with its weights rounded to bfloat16 and packed: a third of the size.
-
-    The weights stay float32 for whoever loads the file; their last 16 bits are zero, so that they
-    pack well. A probability moves in its third digit.
-    """
-    with (
-        atomic_path(destination) as temporary,
-        zipfile.ZipFile(source) as old,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as new,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        for name in old.namelist():
-            extracted = Path(old.extract(name, folder))
-            if extracted.suffix == ".h5":
-                packed = extracted.with_name("packed.h5")
-                _pack_weights(extracted, packed)
-                extracted = packed
-            new.write(extracted, name)
-
-
-def _pack_weights(source: Path, destination: Path) -> None:
-    """Copies an HDF5 file of weights, rounded to bfloat16 and compressed."""
-    import h5py
-    import numpy as np
-
-    with h5py.File(source) as old, h5py.File(destination, "w") as new:
-
-        def copy(name: str, item) -> None:
-            if isinstance(item, h5py.Group):
-                target = new.require_group(name)
-            elif item.dtype == np.float32 and item.size > 1:
-                # Half of the last place that stays is added first, so that the cut rounds.
-                bits = item[...].view(np.uint32) + np.uint32(0x8000)
-                rounded = (bits & np.uint32(0xFFFF0000)).view(np.float32)
-                options = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
-                target = new.create_dataset(name, data=rounded, **options)
-            else:
-                target = new.create_dataset(name, data=item[...])
-            target.attrs.update(item.attrs)
-
-        new.attrs.update(old.attrs)
-        old.visititems(copy)
-
-
-def publish_run(run: Path, destination: Path) -> None:
-    """Copies what a user of the model needs from a run folder, with its model shrunk.
-
-    Raises:
-        UserError: If `run` has no model.
-    """
-    if not (run / MODEL).is_file():
-        raise UserError(f"{run} has no {MODEL}: train it first.")
-    destination.mkdir(parents=True, exist_ok=True)
-    shrink_model(run / MODEL, destination / MODEL)
-    for name in (CONFIG, TOKENIZER, HISTORY):
-        if (run / name).is_file():
-            with atomic_path(destination / name) as temporary:
-                shutil.copyfile(run / name, temporary)
-    # Metrics are left out: `evaluate` scores the shrunk model itself.
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python -m common.artifact RUN DESTINATION")
-    try:
-        publish_run(Path(sys.argv[1]), Path(sys.argv[2]))
-    except UserError as user_error:
-        print(user_error, file=sys.stderr)
-        sys.exit(2)

@@ -5,7 +5,9 @@ import dataclasses
 import functools
 import io
 import itertools
+import shlex
 import sys
+import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ def run_command(
     except OSError as error:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        print("Stopped; a training goes on with --resume.", file=sys.stderr)
         sys.exit(130)
 
 
@@ -88,18 +90,39 @@ def fields_as_flags(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def command_of(config: Any, *, prog: str) -> str:
+    """Returns the command that trains with these settings, the defaults and the seed left out."""
+    command = prog
+    default = fields_as_flags(type(config)())
+    for name, value in fields_as_flags(config).items():
+        if value == default[name] or name == "seed":
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            command += f" --{flag}" if value else f" --no-{flag}"
+        else:
+            command += f" --{flag} {shlex.quote(str(value))}"
+    return command
+
+
 def config_from_flags(config_class: type, values: dict[str, Any], source: Path) -> Any:
     """Builds a settings dataclass from what a `config.json` holds.
 
     A setting that a newer version added takes its default.
 
     Raises:
-        UserError: If `source` holds a setting that does not exist.
+        UserError: If `source` holds a setting that does not exist, or a value of another type.
     """
     known = {field.name for field in dataclasses.fields(config_class)}
     unknown = sorted(set(values) - known)
     if unknown:
         raise UserError(f"{source} holds settings that do not exist: {', '.join(unknown)}.")
+    kinds = typing.get_type_hints(config_class)
+    for name, value in values.items():
+        choices = typing.get_args(kinds[name])
+        number = kinds[name] is float and type(value) is int
+        if not (value in choices if choices else type(value) is kinds[name] or number):
+            raise UserError(f"{source}: {name} cannot be {value!r}; restore the file.")
     return config_class(**values)
 
 

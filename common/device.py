@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import sys
@@ -12,6 +13,11 @@ import numpy as np
 
 # What `--jit-compile` says, in the terms of `keras.Model.compile`.
 XLA = {"auto": "auto", "on": True, "off": False}
+_BACKENDS = {
+    "tensorflow": "make setup",
+    "jax": ".venv/bin/pip install jax==0.10.2",
+    "torch": ".venv/bin/pip install torch==2.13.0",
+}
 
 
 @contextlib.contextmanager
@@ -39,6 +45,11 @@ def start_backend() -> None:
     it is needed instead of all at once.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend not in _BACKENDS:
+        sys.exit(_complain(f"KERAS_BACKEND={backend} is unknown: use {', '.join(_BACKENDS)}."))
+    if importlib.util.find_spec(backend) is None:
+        sys.exit(_complain(f"KERAS_BACKEND={backend} needs a package: {_BACKENDS[backend]}"))
     with _quiet_native_code():
         import keras
 
@@ -49,6 +60,11 @@ def start_backend() -> None:
                 tf.config.experimental.set_memory_growth(gpu, True)
             # The first list of logical devices starts the runtime, which logs too.
             tf.config.list_logical_devices()
+
+
+def _complain(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
 
 
 def device_name() -> str:

@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.ticker import MaxNLocator  # noqa: E402
 
 TRAIN, VALIDATION, MARK = "#8a8f98", "#0b6e99", "#d1495b"
+_LONGEST_GAP, _SHOWN = 2000, 60
 SUPPORT, OPPOSE = np.array([27, 120, 55]), np.array([178, 24, 43])
 
 
@@ -166,6 +167,9 @@ def _wrap(pieces: Sequence[tuple[str, float]], columns: int) -> list[list[tuple[
     # What stands between two white spaces stays together: a word and the full stop after it.
     chunks: list[list[tuple[str, float]]] = [[]]
     for characters, score in pieces:
+        # The unread middle of a long text would fill pages.
+        if not score and len(characters) > _LONGEST_GAP:
+            characters = f"{characters[:_SHOWN]} … {characters[-_SHOWN:]}"
         for part in re.split(r"(\s+)", characters):
             if part.isspace():
                 chunks.append([])

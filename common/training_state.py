@@ -159,7 +159,7 @@ def _read(
             if host_alone:
                 return [], [], host
             count = len(host["variables"])
-            arrays = [stored[f"arr_{index}"] for index in range(count + host["generators"])]
+            arrays = [stored[f"arr_{index}"] for index in range(count + host.get("generators", 0))]
             return arrays[:count], arrays[count:], host
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(

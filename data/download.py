@@ -94,8 +94,8 @@ def import_tfds() -> tuple[ModuleType, ModuleType]:
             import tensorflow_datasets
         except ImportError as error:
             raise DataError(
-                f"IMDB is read by TensorFlow Datasets once ({error}): install tensorflow and "
-                "tensorflow-datasets, or point CACHE_DIR to a folder where it was read before."
+                f"TensorFlow Datasets reads a data set when it is first used ({error}): install "
+                "tensorflow and tensorflow-datasets for that."
             ) from error
         if keras.backend.backend() != "tensorflow":
             # TensorFlow would take the GPU's memory from the backend that trains.

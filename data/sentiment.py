@@ -263,6 +263,12 @@ def _read_table(path: Path) -> pd.DataFrame:
         found = ", ".join(map(repr, table.columns))
         raise DataError(f"{path} needs the columns text and label, but has {found}.")
     columns = [name for name in ("text", "label", "split") if name in table.columns]
+    for name in columns:
+        if list(table.columns).count(name) > 1:
+            raise DataError(f"{path} has the column {name} twice: rename or remove one.")
+    nested = table[columns].map(lambda cell: not pd.api.types.is_scalar(cell)).any()
+    if nested.any():
+        raise DataError(f"{path}: the column {nested.idxmax()} holds lists, not plain values.")
     table = table[columns].apply(lambda column: column.map(_as_text))
     return table[(table != "").any(axis=1)]
 
@@ -271,6 +277,8 @@ def _as_text(value: object) -> str:
     """A cell as a stripped string; integers that a gap has turned into floats are whole again."""
     if pd.isna(value):
         return ""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip()

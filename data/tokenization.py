@@ -16,8 +16,8 @@ PAD_TOKEN = "[PAD]"
 UNK_TOKEN = "[UNK]"
 
 # "7/10", "1,000", "can't", "!!" and "..." are one token each: opinions hang on them.
-_TOKEN = r"\d+(?:[.,]\d+)*(?:/\d+)?|\w+(?:'\w+)?|[!?.]+|[^\w\s]"
-_TAG = r"<[^<>]{1,20}>"
+TOKEN_PATTERN = r"\d+(?:[.,]\d+)*(?:/\d+)?|\w+(?:'\w+)?|[!?.]+|[^\w\s]"
+TAG_PATTERN = r"<[^<>]{1,20}>"
 _SINGLE_QUOTES = "[`\u00b4\u2018\u2019\u201a\u201b\u02bc]"
 _DOUBLE_QUOTES = "[\u201c\u201d\u201e\u201f\u00ab\u00bb]"
 _CHUNK = 2_000
@@ -64,11 +64,11 @@ def train_tokenizer(
             normalizers.Replace(Regex(_SINGLE_QUOTES), "'"),
             normalizers.Replace(Regex(_DOUBLE_QUOTES), '"'),
             normalizers.NFKC(),
-            normalizers.Replace(Regex(_TAG), " "),
+            normalizers.Replace(Regex(TAG_PATTERN), " "),
             normalizers.Lowercase(),
         ]
     )
-    cut = pre_tokenizers.Split(Regex(_TOKEN), behavior="removed", invert=True)
+    cut = pre_tokenizers.Split(Regex(TOKEN_PATTERN), behavior="removed", invert=True)
     if kind == "bpe":
         # "▁" marks where a word begins. (With `end_of_word_suffix` the library would number the
         # same tokens differently each time.)

@@ -18,8 +18,8 @@ def train_word_vectors(
 ) -> tuple[np.ndarray, float]:
     """Trains skip-gram vectors with negative sampling (Mikolov et al., 2013), once for all runs.
 
-    Two threads share the work, so two trainings differ in the last digits; the cache keeps the
-    first.
+    Two threads share the work, so no two trainings give the same vectors, only equally good ones;
+    the cache keeps the first.
 
     Args:
         sequences: Token ids of each text, `(time,)` int32.
@@ -32,7 +32,8 @@ def train_word_vectors(
         seconds: How long the training took, also when it comes from the cache.
 
     Raises:
-        DataError: If the cached file is damaged or cannot be written.
+        DataError: If the cached file is damaged.
+        OSError: If it cannot be written.
     """
     digest = hashlib.sha256(repr((vocab_size, embed_dim, _EPOCHS, _WINDOW, _NEGATIVES)).encode())
     for sequence in sequences:

@@ -87,8 +87,11 @@ def readme_commands():
                 # What stands before a pipe or behind a redirection is the shell's.
                 for part in re.split(r"\s*[|;]\s*|&&", line):
                     words = shlex.split(part, comments=True)
-                    words = [word for word in words if not re.match(r"[A-Z_]+=", word)]
-                    if words[:1] in (["make"], ["python"]) and "<" not in part:
+                    while words and re.match(r"[A-Z_]+=", words[0]):
+                        del words[0]
+                    if "<" in words:
+                        del words[words.index("<") : words.index("<") + 2]
+                    if words[:1] in (["make"], ["python"]):
                         yield pytest.param(words, part, id=f"{path.name}: {part.strip()[:60]}")
 
 
@@ -96,7 +99,7 @@ def readme_commands():
 def test_every_readme_command_parses(words, line):
     if words[0] == "make":
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-        for target in words[1:]:
+        for target in [word for word in words[1:] if "=" not in word]:
             assert re.search(rf"^{re.escape(target)}:", makefile, re.M), f"no target {target}"
         flags = re.search(r'ARGS="([^"]*)"', line)
         task_target = re.match(r"(train|evaluate|predict|pretrain)-(\w+)", words[1])
@@ -108,6 +111,7 @@ def test_every_readme_command_parses(words, line):
         module, arguments = words[2], words[3:]
     assert (ROOT / (module.replace(".", "/") + ".py")).is_file(), f"no module {module}"
     loaded = __import__(module, fromlist=["main"])
+    arguments = [argument for argument in arguments if argument != "--help"]
     if hasattr(loaded, "main"):
         from common.config import parse_call
 

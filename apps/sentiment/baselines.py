@@ -1,5 +1,6 @@
 """What a user would try without a recurrent network, scored on the same split."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -10,9 +11,22 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from apps.sentiment.metrics import classification_metrics
+from data.tokenization import TAG_PATTERN, TOKEN_PATTERN
 
-# Words with their apostrophes, ratings such as 7/10, and punctuation marks.
-_TOKEN = r"\d+(?:[.,]\d+)*(?:/\d+)?|\w+(?:'\w+)?|[!?.]+|[^\w\s]"
+
+def _without_tags(text: str) -> str:
+    """Returns a text as the model's tokenizer sees it too: lower case, no HTML tags."""
+    return re.sub(TAG_PATTERN, " ", text).lower()
+
+
+def _counting(texts: list[str]) -> dict:
+    """Returns what both bags of words have in common."""
+    return {
+        "preprocessor": _without_tags,
+        "token_pattern": TOKEN_PATTERN,
+        # Words that occur once tell nothing about other texts, unless there are hardly any others.
+        "min_df": 2 if len(texts) >= 100 else 1,
+    }
 
 
 def majority(texts: list[str], labels: np.ndarray, test_texts: list[str]) -> np.ndarray:
@@ -26,7 +40,7 @@ def tfidf_logistic_regression(
 ) -> np.ndarray:
     """Fits logistic regression on TF-IDF of single words; returns probabilities."""
     model = make_pipeline(
-        TfidfVectorizer(token_pattern=_TOKEN, min_df=2, sublinear_tf=True),
+        TfidfVectorizer(sublinear_tf=True, **_counting(texts)),
         LogisticRegression(C=10.0, max_iter=1000),
     )
     return model.fit(texts, labels).predict_proba(test_texts)
@@ -38,8 +52,8 @@ def nb_svm(
     test_texts: list[str],
     *,
     smoothing: float = 1.0,
-    interpolation: float = 0.25,
-    penalty: float = 0.1,
+    interpolation: float = 1.0,
+    penalty: float = 0.01,
 ) -> np.ndarray:
     """Fits a linear SVM on bigram presence scaled by naive Bayes (Wang and Manning, 2012).
 
@@ -48,13 +62,14 @@ def nb_svm(
         labels: `<int>(batch,)`.
         test_texts: Texts to score.
         smoothing: Added to each n-gram's count.
-        interpolation: How far to trust the SVM's weights over their mean size.
+        interpolation: How far to trust the SVM's weights over their mean size; 1 takes them as
+            they are.
         penalty: `C` of the SVM.
 
     Returns:
         `(batch, classes)`, greater for a more likely label; no probabilities.
     """
-    vectorizer = CountVectorizer(token_pattern=_TOKEN, ngram_range=(1, 2), binary=True, min_df=2)
+    vectorizer = CountVectorizer(ngram_range=(1, 2), binary=True, **_counting(texts))
     features = vectorizer.fit_transform(texts).astype(np.float64)
     test_features = vectorizer.transform(test_texts).astype(np.float64)
     classes = labels.max() + 1

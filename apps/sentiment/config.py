@@ -1,6 +1,7 @@
 """The settings of the sentiment task: one field a flag, saved whole in `config.json`."""
 
 import dataclasses
+import math
 from typing import Literal
 
 from common.errors import UserError
@@ -73,7 +74,9 @@ class Config:
     schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
     """How the rate moves after the warm-up."""
     warmup_steps: int = 200
-    """Steps until the rate has risen to its peak."""
+    """Steps until the rate has risen to its peak, at most a tenth of all."""
+    plateau_patience: int = 1
+    """Epochs without a better validation loss until the plateau schedule halves the rate."""
     clipping: Literal["none", "norm", "global_norm", "value", "adaptive"] = "global_norm"
     """What is cut when gradients grow: nothing, each by its norm, all by theirs, each entry, or all
     by a running percentile of their norm."""
@@ -91,7 +94,7 @@ class Config:
     buckets: int = 6
     """Distinct lengths that reviews are padded to; each compiles once."""
     jit_compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the step with XLA. auto: on JAX alone; TensorFlow on a CPU was slower with it."""
+    """Compile the step with XLA. auto: always on JAX, and elsewhere where Keras thinks it pays."""
     seed: int = 1
     """Of weights, order and dropout."""
 
@@ -121,8 +124,14 @@ class Config:
                 )
         if not 0 < self.validation_share < 0.5:
             raise UserError("--validation-share must lie between 0 and 0.5.")
-        if self.learning_rate <= 0:
-            raise UserError("--learning-rate must be greater than 0.")
+        for name in ("learning_rate", "clip_threshold"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{_flag(name)} must be a number greater than 0.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UserError("--weight-decay must be 0 or a number greater than 0.")
+        for name in ("seed", "split_seed"):
+            if not 0 <= getattr(self, name) < 2**32:
+                raise UserError(f"{_flag(name)} must lie between 0 and {2**32 - 1}.")
         if self.max_length < 4:
             raise UserError("--max-length must be at least 4.")
         if self.bigram_buckets < 0 or self.bigram_buckets == 1:

@@ -3,6 +3,7 @@
 python -m apps.sentiment.evaluate --run runs/sentiment/lstm-s1
 """
 
+import dataclasses
 import hashlib
 import json as json_format
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from apps.sentiment.baselines import score_baselines
@@ -68,9 +70,21 @@ def cached_baselines(data: SentimentData, split: Reviews, cache_dir: Path) -> di
     return scores
 
 
-def evaluate_run(
-    run: Path, *, data: str, data_dir: str, split: str, baselines: bool
-) -> tuple[dict[str, float], dict[str, dict[str, float]], float]:
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What a saved model reached on one split."""
+
+    split: str
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+    """Name to metrics; empty if they were not wanted."""
+    reviews_per_second: float
+    parameters: int
+    hashes: dict[str, str]
+    """Of the data."""
+
+
+def evaluate_run(run: Path, *, data: str, data_dir: str, split: str, baselines: bool) -> Scores:
     """Scores the saved model of a run folder.
 
     Args:
@@ -79,11 +93,6 @@ def evaluate_run(
         data_dir: As the flag.
         split: `train`, `validation` or `test`.
         baselines: Whether to score them too.
-
-    Returns:
-        metrics: Of the model.
-        baselines: Name to metrics; empty if not wanted.
-        rate: Reviews a second.
 
     Raises:
         UserError: If the data has other labels than the model.
@@ -106,25 +115,44 @@ def evaluate_run(
     reviews = loaded.splits[split]
     begin = time.perf_counter()
     probabilities = predict_probabilities(predictor, reviews.texts)
-    rate = len(reviews.texts) / (time.perf_counter() - begin)
-    metrics = classification_metrics(probabilities, reviews.labels)
-    scores = cached_baselines(loaded, reviews, cache_dir) if baselines else {}
-    if not data or data == config.data:
-        _record(run, predictor, split, metrics, scores, loaded.hashes)
-    return metrics, scores, rate
+    seconds = time.perf_counter() - begin
+    return Scores(
+        split=split,
+        metrics=classification_metrics(probabilities, reviews.labels),
+        baselines=cached_baselines(loaded, reviews, cache_dir) if baselines else {},
+        reviews_per_second=len(reviews.texts) / seconds,
+        parameters=predictor.model.count_params(),
+        hashes=loaded.hashes,
+    )
 
 
-def _record(run, predictor, split, metrics, baselines, hashes) -> None:
-    """Adds a split's scores to the run's `metrics.json`, replacing older ones of that split."""
+def record_scores(run: Path, scores: Scores) -> bool:
+    """Adds scores to the run's `metrics.json`, if they are of the data that it was trained on.
+
+    Scores that stand there already stay if they are the same to four digits, so that evaluating
+    on another machine does not change a published file.
+
+    Returns:
+        Whether the scores stand in the file now.
+    """
     path = run / METRICS
     record = read_json(path) if path.is_file() else {"task": "sentiment"}
-    record.setdefault("parameters", predictor.model.count_params())
-    record.setdefault("data", hashes)
-    record.setdefault("metrics", {})[split] = metrics
-    record.setdefault("baselines", {})
-    for name, scores in baselines.items():
-        record["baselines"].setdefault(name, {})[split] = scores
+    if record.setdefault("data", scores.hashes) != scores.hashes:
+        return False
+    record.setdefault("parameters", scores.parameters)
+    known = record.setdefault("metrics", {}).get(scores.split, {})
+    baselines = record.setdefault("baselines", {})
+    news = [name for name in scores.baselines if scores.split not in baselines.get(name, {})]
+    same = known.keys() == scores.metrics.keys() and all(
+        abs(known[name] - value) < 5e-5 for name, value in scores.metrics.items()
+    )
+    if same and not news:
+        return True
+    record["metrics"][scores.split] = scores.metrics
+    for name in scores.baselines:
+        baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
     write_json(path, record)
+    return True
 
 
 def metrics_table(rows: dict[str, dict[str, float]], title: str) -> Table:
@@ -135,7 +163,7 @@ def metrics_table(rows: dict[str, dict[str, float]], title: str) -> Table:
         table.add_column(name, justify="right" if name else "left")
     for system, metrics in rows.items():
         cells = [f"{metrics[name]:.2%}" if name in metrics else "" for name in names]
-        table.add_row(system, *cells)
+        table.add_row(escape(system), *cells)
     return table
 
 
@@ -161,14 +189,18 @@ def main(
         raise UserError(f"--split {split} is unknown: choose train, validation or test.")
     console = Console(stderr=json, soft_wrap=True)
     console.print(f"[dim]{device_line()}[/dim]", highlight=False)
-    metrics, scores, rate = evaluate_run(
-        run, data=data, data_dir=data_dir, split=split, baselines=baselines
-    )
+    scores = evaluate_run(run, data=data, data_dir=data_dir, split=split, baselines=baselines)
     if json:
-        print(json_format.dumps({"split": split, "metrics": metrics, "baselines": scores}))
-        return
-    console.print(metrics_table({str(run): metrics, **scores}, f"sentiment, {split} split"))
-    console.print(f"[dim]{rate:.0f} reviews a second[/dim]", highlight=False)
+        record = {"split": split, "metrics": scores.metrics, "baselines": scores.baselines}
+        print(json_format.dumps(record))
+    else:
+        rows = {str(run): scores.metrics, **scores.baselines}
+        console.print(metrics_table(rows, f"sentiment, {split} split"))
+        console.print(
+            f"[dim]{scores.reviews_per_second:.0f} reviews a second[/dim]", highlight=False
+        )
+    if not record_scores(run, scores):
+        console.print("[dim]not recorded: the run was trained on other data[/dim]")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 
 from apps.sentiment.config import Config
-from common.artifact import TOKENIZER, load_model, read_config
+from common.artifact import TOKENIZER, load_model, read_config, read_labels
 from common.config import config_from_flags, run_command
 from common.errors import UserError
 from common.plots import plot_words, word_colour
@@ -66,7 +67,7 @@ class Predictor:
         """
         run = Path(run)
         stored = read_config(run, "sentiment")
-        labels = stored.pop("labels")
+        labels = read_labels(stored, run)
         config = config_from_flags(Config, stored, run / "config.json")
         tokenizer = load_tokenizer(run / TOKENIZER)
         model = load_model(run)
@@ -80,11 +81,17 @@ class Predictor:
             batch_size: Texts read at once.
 
         Raises:
-            DataError: If a text is blank.
+            DataError: If a text is blank or holds what UTF-8 cannot.
         """
         for number, text in enumerate(texts, start=1):
             if not text.strip():
                 raise DataError(f"Text {number} is empty: give at least one word.")
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise DataError(
+                    f"Text {number} is not UTF-8: convert it, e.g. with iconv."
+                ) from None
         sequences = encode(self.tokenizer, texts, max_length=self.config.max_length)
         order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
         found: dict[int, Prediction] = {}
@@ -177,7 +184,9 @@ def as_json(prediction: Prediction) -> str:
 def show(prediction: Prediction, console: Console) -> None:
     """Prints a verdict and its text, coloured by what each word added, in a terminal."""
     console.print(
-        f"[bold]{prediction.label}[/bold] {prediction.probability:.1%}", highlight=False, end="  "
+        f"[bold]{escape(prediction.label)}[/bold] {prediction.probability:.1%}",
+        highlight=False,
+        end="  ",
     )
     line = Text()
     greatest = max((abs(score) for _, score in prediction.pieces), default=0.0)
@@ -189,7 +198,7 @@ def show(prediction: Prediction, console: Console) -> None:
             line.append(characters)
     console.print(line)
     words = " ".join(f"{word} {score:+.2f}" for word, score in prediction.top_words())
-    console.print(f"  [dim]moved by[/dim] {words}", highlight=False)
+    console.print(f"  [dim]moved by[/dim] {escape(words)}", highlight=False)
     if prediction.tokens_read < prediction.tokens:
         console.print(
             f"  [dim]read {prediction.tokens_read} of {prediction.tokens} tokens: the first quarter"

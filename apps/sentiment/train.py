@@ -5,6 +5,7 @@ python -m apps.sentiment.train --cell gru
 python -m apps.sentiment.train --data reviews.csv --run runs/sentiment/mine
 """
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import numpy as np
 from rich.console import Console
 
 from apps.sentiment.config import Config
-from apps.sentiment.evaluate import evaluate_run, metrics_table, predict_probabilities
-from apps.sentiment.predict import Predictor, feature_counts
+from apps.sentiment.evaluate import evaluate_run, metrics_table, record_scores
+from apps.sentiment.predict import feature_counts
+from apps.sentiment.teachers import targets_of
 from common.artifact import (
     CONFIG,
     HISTORY,
@@ -22,17 +24,27 @@ from common.artifact import (
     MODEL,
     PLOTS,
     STATE,
+    TENSORBOARD,
     TOKENIZER,
-    clear_run,
+    check_same_training,
     open_run,
     read_config,
+    read_json,
+    read_labels,
+    replace_run,
     save_model,
     write_json,
     write_text,
 )
 from common.callbacks import BestEpoch, History, StopOnNaN, read_history, tensorboard_callback
 from common.clipping import GradientClipping
-from common.config import config_from_flags, fields_as_flags, resumed_config, run_command
+from common.config import (
+    command_of,
+    config_from_flags,
+    fields_as_flags,
+    resumed_config,
+    run_command,
+)
 from common.device import XLA, device_line, device_name, peak_memory_mb, versions
 from common.errors import UserError
 from common.learning_rate import LearningRateControl
@@ -44,7 +56,7 @@ from common.training_state import TrainingState, is_finished, saved_epoch
 from data.batching import text_batches
 from data.download import cache_directory, data_directory
 from data.errors import DataError
-from data.sentiment import Reviews, load_reviews
+from data.sentiment import load_reviews
 from data.tokenization import encode, load_tokenizer, train_tokenizer
 from data.word_vectors import train_word_vectors
 from models.sentiment import build_encoder, build_sentiment_classifier
@@ -83,38 +95,6 @@ def build(config: Config, *, vocab_size: int, num_classes: int) -> keras.Model:
     )
 
 
-def targets_of(
-    labelled: Reviews, unlabelled: Reviews | None, teachers: list[Path], *, num_classes: int
-) -> tuple[list[str], np.ndarray]:
-    """Returns what to learn from: the labelled texts, and with teachers the unlabelled too.
-
-    Args:
-        labelled: The training split.
-        unlabelled: Reviews without labels.
-        teachers: Run folders; an unlabelled text gets the mean of their probabilities.
-        num_classes: Number of labels.
-
-    Returns:
-        texts: Labelled first.
-        targets: `(batch, classes)`, summing to 1.
-
-    Raises:
-        UserError: If there are teachers but nothing to label.
-    """
-    targets = np.eye(num_classes, dtype="float32")[labelled.labels]
-    if not teachers:
-        return labelled.texts, targets
-    if unlabelled is None:
-        raise UserError("--teachers label unlabelled reviews, but --data has none: leave it out.")
-    verdicts = [
-        predict_probabilities(Predictor.load(teacher), unlabelled.texts) for teacher in teachers
-    ]
-    return (
-        labelled.texts + unlabelled.texts,
-        np.concatenate([targets, np.mean(verdicts, axis=0, dtype="float32")]),
-    )
-
-
 def train(
     config: Config, *, run: Path, data_dir: str, resume: bool, tensorboard: bool, find_rate: bool
 ) -> None:
@@ -137,25 +117,36 @@ def train(
         validation_share=config.validation_share,
         split_seed=config.split_seed,
     )
+    labels = list(data.label_names)
     train_split, validation_split = data.splits["train"], data.splits["validation"]
+    unlabelled = data.splits.get("unlabelled")
+    teachers = [Path(name) for name in config.teachers.split(",") if name]
+    facts = {
+        "task": "sentiment",
+        "command": command_of(config, prog="python -m apps.sentiment.train"),
+        "backend": keras.backend.backend(),
+        "device": device_name(),
+        "versions": versions(),
+        "commit": commit(),
+        "data": data.hashes,
+    }
+    if resume:
+        check_same_training(facts, run)
     keras.utils.set_random_seed(config.seed)
 
-    unlabelled = data.splits.get("unlabelled")
+    texts, targets = targets_of(train_split, unlabelled, teachers, config=config, labels=labels)
     everything = train_split.texts + (unlabelled.texts if unlabelled else [])
     if resume:
         tokenizer = load_tokenizer(run / TOKENIZER)
     else:
         tokenizer = train_tokenizer(everything, kind=config.tokenizer, vocab_size=config.vocab_size)
-    teachers = [Path(name) for name in config.teachers.split(",") if name]
-    texts, targets = targets_of(
-        train_split, unlabelled, teachers, num_classes=len(data.label_names)
-    )
-    model = build(config, vocab_size=tokenizer.get_vocab_size(), num_classes=len(data.label_names))
+    vocab_size = tokenizer.get_vocab_size()
+    model = build(config, vocab_size=vocab_size, num_classes=len(labels))
     vector_seconds = 0.0
     if config.embedding == "word2vec":
         vectors, vector_seconds = train_word_vectors(
             encode(tokenizer, everything, max_length=MOST_TOKENS),
-            vocab_size=tokenizer.get_vocab_size(),
+            vocab_size=vocab_size,
             embed_dim=config.embed_dim,
             cache_dir=cache_directory(),
         )
@@ -177,7 +168,7 @@ def train(
     )
     validation_batches = text_batches(
         encode(tokenizer, validation_split.texts, max_length=config.max_length),
-        np.eye(len(data.label_names), dtype="float32")[validation_split.labels],
+        np.eye(len(labels), dtype="float32")[validation_split.labels],
         **shape,
     )
     model.compile(
@@ -195,33 +186,29 @@ def train(
         f" {model.count_params():,} parameters · {len(batches)} steps an epoch",
         highlight=False,
     )
-    if find_rate:
-        rates, losses, suggestion = find_learning_rate(model, batches)
-        plot_rate_finder(rates, losses, suggestion, run / PLOTS / "learning_rate_finder.png")
-        console.print(
-            f"suggested --learning-rate {suggestion:.1e}; the curve is in"
-            f" {run / PLOTS / 'learning_rate_finder.png'}"
-        )
-        return
 
-    if not resume:
-        clear_run(run)
-        tokenizer_text = tokenizer.to_str(pretty=False)
-        write_text(run / TOKENIZER, tokenizer_text)
-        settings = {"task": "sentiment", "labels": data.label_names, **fields_as_flags(config)}
-        write_json(run / CONFIG, settings)
-
-    total_steps = config.epochs * len(batches)
     clipping = GradientClipping(
         config.clipping, threshold=config.clip_threshold, percentile=config.clip_percentile
     )
+    if find_rate:
+        clipping.install(model)
+        rates, losses, suggestion = find_learning_rate(model, batches)
+        curve = run / PLOTS / "learning_rate_finder.png"
+        plot_rate_finder(rates, losses, suggestion, curve)
+        console.print(f"suggested --learning-rate {suggestion:.1e}; the curve is in {curve}")
+        return
+
+    total_steps = config.epochs * len(batches)
+    warmup_steps = min(config.warmup_steps, total_steps // 10)
+    if warmup_steps < config.warmup_steps:
+        console.print(f"so short a training warms up for {warmup_steps} steps, a tenth of it")
     rate = LearningRateControl(
         config.learning_rate,
         schedule=config.schedule,
         total_steps=total_steps,
-        # A short training warms up for a tenth of it.
-        warmup_steps=min(config.warmup_steps, total_steps // 10),
+        warmup_steps=warmup_steps,
         monitor="val_loss",
+        patience=config.plateau_patience,
     )
     best = BestEpoch(
         monitor="val_accuracy",
@@ -238,58 +225,49 @@ def train(
         TrainingState(run / STATE, parts=[rate, best]),
     ]
     if tensorboard:
-        callbacks.insert(-1, tensorboard_callback(run / "tensorboard"))
-    if not is_finished(run / STATE):
-        model.fit(
-            batches,
-            validation_data=validation_batches,
-            epochs=config.epochs,
-            initial_epoch=epochs_done,
-            callbacks=callbacks,
-            shuffle=False,
-            verbose="auto" if sys.stdout.isatty() else 2,
-        )
+        callbacks.insert(-1, tensorboard_callback(run / TENSORBOARD))
+
+    with contextlib.nullcontext() if resume else replace_run(run):
+        if not resume:
+            write_text(run / TOKENIZER, tokenizer.to_str(pretty=False))
+            write_json(run / METRICS, facts)
+            settings = {"task": "sentiment", "labels": labels, **fields_as_flags(config)}
+            write_json(run / CONFIG, settings)
+        if not is_finished(run / STATE):
+            model.fit(
+                batches,
+                validation_data=validation_batches,
+                epochs=config.epochs,
+                initial_epoch=epochs_done,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose="auto" if sys.stdout.isatty() else 2,
+            )
 
     history = read_history(run / HISTORY)
+    facts |= {
+        "parameters": model.count_params(),
+        # What the vectors and the teachers took is part of the price.
+        "seconds": round(
+            vector_seconds
+            + sum(history["seconds"])
+            + sum(read_json(teacher / METRICS)["seconds"] for teacher in teachers),
+            1,
+        ),
+        "seconds_per_epoch": round(float(np.mean(history["seconds"])), 1),
+        "epochs": len(history["seconds"]),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    write_json(run / METRICS, facts)
+    # From disk, so that the score is the saved model's.
+    scored = evaluate_run(run, data="", data_dir=data_dir, split="validation", baselines=False)
+    record_scores(run, scored)
     plot_learning_curves(
         history, run / PLOTS / "learning_curves.png", metric="accuracy", title=str(run)
     )
     plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
-    facts = {
-        "task": "sentiment",
-        "command": command_of(config),
-        "parameters": model.count_params(),
-        "seconds": round(vector_seconds + sum(history["seconds"]), 1),
-        "epochs": len(history["seconds"]),
-        "peak_memory_mb": peak_memory_mb(),
-        "backend": keras.backend.backend(),
-        "device": device_name(),
-        "versions": versions(),
-        "commit": commit(),
-        "data": data.hashes,
-    }
-    write_json(run / METRICS, facts)
-    # From disk, so that the score is the saved model's.
-    metrics, _, _ = evaluate_run(
-        run, data="", data_dir=data_dir, split="validation", baselines=False
-    )
-    console.print(metrics_table({str(run): metrics}, "sentiment, validation split"))
-    console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}")
-
-
-def command_of(config: Config) -> str:
-    """Returns the command that trains with these settings, the seed left out."""
-    command = "python -m apps.sentiment.train"
-    default = fields_as_flags(Config())
-    for name, value in fields_as_flags(config).items():
-        if value == default[name] or name == "seed":
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            command += f" --{flag}" if value else f" --no-{flag}"
-        else:
-            command += f" --{flag} {value}"
-    return command
+    console.print(metrics_table({str(run): scored.metrics}, "sentiment, validation split"))
+    console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}", highlight=False)
 
 
 def main(
@@ -313,10 +291,13 @@ def main(
         find_learning_rate: Draw the loss over a rising learning rate instead of training.
     """
     folder = Path(run or f"runs/sentiment/{config.cell}-s{config.seed}")
-    open_run(folder, task="sentiment", resume=resume, overwrite=overwrite or find_learning_rate)
+    if not find_learning_rate:
+        open_run(folder, task="sentiment", resume=resume, overwrite=overwrite)
+    elif resume or overwrite:
+        raise UserError("--find-learning-rate trains nothing: leave --resume and --overwrite out.")
     if resume:
         stored = read_config(folder, "sentiment")
-        stored.pop("labels")
+        read_labels(stored, folder)
         stored_config = config_from_flags(Config, stored, folder / CONFIG)
         config = resumed_config(config, stored_config, folder)
     train(

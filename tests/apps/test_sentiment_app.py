@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -9,12 +11,13 @@ import numpy as np
 import pytest
 
 from apps.sentiment import evaluate, predict, train
-from apps.sentiment.config import Config
 from apps.sentiment.predict import Predictor
-from common.artifact import publish_run, read_json
+from apps.sentiment.teachers import load_teacher, targets_of
+from common.artifact import read_json
 from common.callbacks import read_history
 from common.config import parse_call
 from common.errors import UserError
+from common.publish import publish_run
 from data.errors import DataError
 from data.sentiment import Reviews, load_reviews
 
@@ -90,9 +93,9 @@ def test_the_pieces_are_the_text_and_their_scores_sum_to_the_margin(trained):
 
 
 def test_evaluate_agrees_with_predict(trained, reviews_csv, cache_dir):
-    metrics, baselines, _ = evaluate.evaluate_run(
-        trained, data="", data_dir="", split="test", baselines=True
-    )
+    scores = evaluate.evaluate_run(trained, data="", data_dir="", split="test", baselines=True)
+    metrics, baselines = scores.metrics, scores.baselines
+    assert evaluate.record_scores(trained, scores)
     data = load_reviews(
         str(reviews_csv), data_dir=Path(), cache_dir=cache_dir, validation_share=0.1, split_seed=0
     )
@@ -181,6 +184,11 @@ def test_a_blank_text_is_named(trained):
         Predictor.load(trained).predict(["fine", " \n\t "])
 
 
+def change_config(run, **values):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, **values}))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -195,6 +203,9 @@ def test_a_blank_text_is_named(trained):
         (lambda run: (run / "tokenizer.json").write_text("{"), "tokenizer.json"),
         (lambda run: (run / "config.json").write_text("{"), "not valid JSON"),
         (lambda run: (run / "config.json").write_text('{"task": "captioning"}'), "captioning"),
+        (lambda run: change_config(run, units="a"), "units cannot be 'a'"),
+        (lambda run: change_config(run, cell="lstn"), "cell cannot be 'lstn'"),
+        (lambda run: change_config(run, labels=None), "names no labels"),
         (lambda run: shutil.rmtree(run), "no run folder"),
     ],
 )
@@ -212,6 +223,9 @@ def test_a_damaged_run_folder_is_explained_in_one_line(copy, damage, message):
         (["--activation", "relu"], "--cell simple_rnn"),
         (["--tokens-per-batch", "10"], "--tokens-per-batch"),
         (["--dropout", "1"], "--dropout"),
+        (["--learning-rate", "nan"], "--learning-rate"),
+        (["--clip-threshold", "inf"], "--clip-threshold"),
+        (["--seed", "-1"], "--seed"),
         (["--uints", "3"], "--units"),
         (["--cell", "lstn"], "simple_rnn"),
     ],
@@ -228,6 +242,51 @@ def test_evaluating_on_data_with_other_labels_is_refused(trained, tmp_path):
     other.write_text("\n".join(["text,label", *rows]))
     with pytest.raises(UserError, match="ham, spam.*same labels"):
         evaluate.evaluate_run(trained, data=str(other), data_dir="", split="test", baselines=False)
+
+
+def test_a_loss_that_is_no_number_puts_the_old_run_back(copy, reviews_csv):
+    before = {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()}
+    explode = ["--optimizer", "sgd", "--learning-rate", "1e30", "--clipping", "none"]
+    with pytest.raises(UserError, match="--learning-rate"):
+        run_train("--data", reviews_csv, "--run", copy, "--overwrite", *explode)
+    assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
+
+
+def test_resume_refuses_other_data(copy, tmp_path, reviews_csv):
+    metrics = read_json(copy / "metrics.json")
+    metrics["data"] = {"reviews.csv": "0" * 64}
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(UserError, match="was begun with the data"):
+        run_train("--run", copy, "--resume", "--data", reviews_csv)
+
+
+def test_scores_on_other_data_are_not_recorded(copy, tmp_path):
+    other = tmp_path / "other.csv"
+    rows = [f"text number {index},{('negative', 'positive')[index % 2]}" for index in range(80)]
+    other.write_text("\n".join(["text,label", *rows]))
+    before = (copy / "metrics.json").read_bytes()
+    evaluate.main(run=copy, data=str(other), baselines=False)
+    assert (copy / "metrics.json").read_bytes() == before
+
+
+def limit_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+
+def test_a_disk_that_fills_up_while_saving_ends_in_one_line_and_the_old_run(copy, reviews_csv):
+    before = (copy / "model.keras").read_bytes()
+    # The configuration still fits, the model with its larger embedding does not.
+    larger = [*TINY, "--embed-dim", "100", "--embedding", "random"]
+    done = command(
+        *["apps.sentiment.train", "--data", reviews_csv, "--run", copy, "--overwrite", *larger],
+        preexec_fn=limit_files,
+    )
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.decode().strip().splitlines()[-1]
+    assert last.startswith("error:") and "make room" in last
+    assert "Traceback" not in done.stderr.decode()
+    assert (copy / "model.keras").read_bytes() == before
+    assert not list(copy.glob(".*"))
 
 
 def test_a_full_disk_leaves_the_old_model(copy, monkeypatch):
@@ -270,12 +329,12 @@ def test_three_labels_train_and_predict(tmp_path):
     assert [prediction.label for prediction in found] == ["blue", "red"]
 
 
-def command(*arguments, **options):
+def command(*arguments, environment=None, **options):
     return subprocess.run(
         [sys.executable, "-m", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
-        env={**os.environ, "NO_COLOR": "1"},
+        env={**os.environ, "NO_COLOR": "1", **(environment or {})},
         **options,
     )
 
@@ -294,6 +353,30 @@ def test_the_command_reads_lines_and_writes_json(trained):
     assert "line 2 is empty" in done.stderr.decode()
     for line in lines:
         assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_a_model_predicts_the_same_on_every_backend(trained, backend):
+    texts = ["A moving film.", "Far from good, and dull.", "It was not the worst of them."]
+    done = command(
+        "apps.sentiment.predict",
+        "--run",
+        trained,
+        "--json",
+        input="\n".join(texts).encode(),
+        environment={"KERAS_BACKEND": backend},
+    )
+    assert done.returncode == 0, done.stderr
+    there = [json.loads(line)["probability"] for line in done.stdout.splitlines()]
+    here = [found.probability for found in Predictor.load(trained).predict(texts)]
+    np.testing.assert_allclose(there, here, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["theano", "tensorflow "])
+def test_an_unknown_backend_is_named(backend):
+    done = command("apps.sentiment.predict", environment={"KERAS_BACKEND": backend})
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith(f"error: KERAS_BACKEND={backend} is unknown")
 
 
 @pytest.mark.parametrize(
@@ -316,16 +399,19 @@ def test_a_picture_of_the_words_is_drawn(trained, tmp_path):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_defaults_are_a_valid_configuration():
-    assert Config().cell == "lstm"
-
-
 def test_teachers_label_the_unlabelled_reviews_with_their_mean_verdict(trained, tmp_path):
     labelled = Reviews(["good film", "bad film"], np.array([1, 0], "int32"))
     unlabelled = Reviews(["fine", "a dull and long film", "great"], np.full(3, -1, "int32"))
     other = tmp_path / "other"
     publish_run(trained, other)
-    texts, targets = train.targets_of(labelled, unlabelled, [trained, other], num_classes=2)
+    config = Predictor.load(trained).config
+    texts, targets = targets_of(
+        labelled,
+        unlabelled,
+        [trained, other],
+        config=config,
+        labels=["negative", "positive"],
+    )
     assert texts == labelled.texts + unlabelled.texts
     np.testing.assert_array_equal(targets[:2], [[0, 1], [1, 0]])
     for row, text in enumerate(unlabelled.texts, start=2):
@@ -334,6 +420,19 @@ def test_teachers_label_the_unlabelled_reviews_with_their_mean_verdict(trained, 
             for run in (trained, other)
         ]
         np.testing.assert_allclose(targets[row], np.mean(verdicts, axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "labels", "message"),
+    [
+        ({}, ["ham", "spam"], "knows the labels negative, positive"),
+        ({"split_seed": 5}, ["negative", "positive"], "split_seed 0, not 5"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused(trained, change, labels, message):
+    config = dataclasses.replace(Predictor.load(trained).config, **change)
+    with pytest.raises(UserError, match=message):
+        load_teacher(trained, config, labels)
 
 
 def test_teachers_without_unlabelled_reviews_are_refused(trained, tmp_path, reviews_csv):

@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from common.artifact import atomic_path, clear_run, read_json, write_json
+from common.artifact import atomic_path, open_run, read_json, replace_run, write_json
 from common.errors import UserError
 
 
@@ -14,12 +16,55 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_clearing_a_run_leaves_what_training_did_not_write(tmp_path):
-    write_json(tmp_path / "config.json", {})
+def old_run(folder):
+    write_json(folder / "config.json", {"task": "sentiment", "units": 1})
+    (folder / "model.keras").write_text("old")
+    (folder / "plots").mkdir()
+    (folder / "notes.txt").write_text("mine")
+    return folder
+
+
+def test_a_replaced_run_is_gone_once_there_is_a_new_model(tmp_path):
+    run = old_run(tmp_path)
+    with replace_run(run):
+        (run / "model.keras").write_text("new")
+    assert sorted(path.name for path in run.iterdir()) == ["model.keras", "notes.txt"]
+    assert (run / "model.keras").read_text() == "new"
+
+
+def test_a_training_that_leaves_no_model_puts_the_old_run_back(tmp_path):
+    run = old_run(tmp_path)
+    with pytest.raises(RuntimeError), replace_run(run):
+        write_json(run / "config.json", {"units": 2})
+        (run / ".model.1.part.keras").write_text("half")
+        raise RuntimeError
+    assert read_json(run / "config.json")["units"] == 1
+    assert (run / "model.keras").read_text() == "old"
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.json",
+        "model.keras",
+        "notes.txt",
+        "plots",
+    ]
+
+
+def test_a_run_that_was_set_aside_by_a_killed_process_comes_back(tmp_path):
+    run = old_run(tmp_path)
+    (run / ".replaced").mkdir()
+    for name in ("model.keras", "config.json", "plots"):
+        os.replace(run / name, run / ".replaced" / name)
+    with pytest.raises(UserError, match="holds a run already"):
+        open_run(run, task="sentiment", resume=False, overwrite=False)
+    assert (run / "model.keras").read_text() == "old"
+
+
+def test_leftovers_of_a_training_do_not_make_a_folder_a_run(tmp_path):
     (tmp_path / "plots").mkdir()
+    (tmp_path / ".state.7.part.npz").write_text("half")
+    open_run(tmp_path, task="sentiment", resume=False, overwrite=False)
     (tmp_path / "notes.txt").write_text("mine")
-    clear_run(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(UserError, match="holds notes.txt"):
+        open_run(tmp_path, task="sentiment", resume=False, overwrite=True)
 
 
 def test_broken_json_is_named(tmp_path):
