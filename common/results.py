@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common.artifact import CONFIG, METRICS, read_json, write_json, write_text
+from common.artifact import CONFIG, HISTORY, METRICS, read_json, write_json, write_text
+from common.callbacks import read_history
 from common.errors import UserError
 
 _TABLE = re.compile(
@@ -88,6 +89,9 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         },
         "baselines": first["baselines"],
         "seconds": [found["seconds"] for found in metrics],
+        "seconds_per_epoch": [
+            statistics.mean(read_history(run / HISTORY)["seconds"]) for run in runs
+        ],
         "epochs": [found["epochs"] for found in metrics],
         "peak_memory_mb": max(found["peak_memory_mb"] for found in metrics),
         "commit": first["commit"],
@@ -118,6 +122,7 @@ def table(folder: Path, *, split: str, metrics: list[str]) -> str:
             *(_spread(scores.get(metric), metric) for metric in metrics),
             f"{row['parameters'] / 1e6:.2f} M",
             f"{epochs:.0f}",
+            f"{statistics.mean(row['seconds_per_epoch']):.0f} s",
             f"{statistics.mean(row['seconds']) / 60:.1f} min",
             f"{len(row['seeds'])}",
         ]
@@ -127,9 +132,9 @@ def table(folder: Path, *, split: str, metrics: list[str]) -> str:
         if split in found:
             scores = {metric: [value] for metric, value in found[split].items()}
             cells = [f"{name} (baseline)", *(_spread(scores.get(m), m) for m in metrics)]
-            lines.append((found[split][metrics[0]], _line([*cells, "", "", "", ""])))
+            lines.append((found[split][metrics[0]], _line([*cells, "", "", "", "", ""])))
     titles = ["row", *(_TITLES.get(metric, (metric, 1))[0] for metric in metrics)]
-    titles += ["parameters", "epochs", "training", "seeds"]
+    titles += ["parameters", "epochs", "an epoch", "training", "seeds"]
     rule = _line(["---", *["---:"] * (len(titles) - 1)])
     body = [line for _, line in sorted(lines, key=lambda item: -item[0])]
     return "\n".join([_line(titles), rule, *body]) + "\n"

@@ -254,7 +254,6 @@ def train(
             + sum(read_json(teacher / METRICS)["seconds"] for teacher in teachers),
             1,
         ),
-        "seconds_per_epoch": round(float(np.mean(history["seconds"])), 1),
         "epochs": len(history["seconds"]),
         "peak_memory_mb": peak_memory_mb(),
     }

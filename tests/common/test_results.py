@@ -25,6 +25,7 @@ def write_run(folder, *, seed, accuracy, units=8, splits=("test",)):
             "baselines": {"majority": {"test": {"accuracy": 0.5}}},
         },
     )
+    (folder / "history.csv").write_text("epoch,seconds\n1,10\n2,30\n")
     return folder
 
 
@@ -34,6 +35,7 @@ def test_a_row_holds_one_value_a_seed(tmp_path):
     assert row["seeds"] == [1, 2]
     assert row["metrics"]["test"]["accuracy"] == [0.91, 0.92]
     assert row["seconds"] == [60.0, 120.0]
+    assert row["seconds_per_epoch"] == [20, 20]
     assert row["peak_memory_mb"] == 200
     assert "seed" not in row["config"]
 
