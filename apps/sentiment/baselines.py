@@ -79,7 +79,7 @@ def nb_svm(
         positive = smoothing + np.asarray(features[inside].sum(axis=0)).ravel()
         negative = smoothing + np.asarray(features[~inside].sum(axis=0)).ravel()
         ratio = np.log(positive / positive.sum()) - np.log(negative / negative.sum())
-        machine = LinearSVC(C=penalty).fit(features @ sparse.diags(ratio), inside)
+        machine = LinearSVC(C=penalty, random_state=0).fit(features @ sparse.diags(ratio), inside)
         weights = machine.coef_[0]
         weights = (1 - interpolation) * np.abs(weights).mean() + interpolation * weights
         scores.append(test_features @ (ratio * weights) + machine.intercept_[0])

@@ -51,8 +51,8 @@ class Config:
     """Where the vectors start: trained on all reviews of the training split, labelled or not, or
     at random."""
     teachers: str = ""
-    """Run folders, separated by commas, whose mean verdict labels the unlabelled reviews; training
-    then learns from those too (self-training)."""
+    """Run folders or nb_svm, separated by commas, whose mean verdict labels the unlabelled reviews;
+    training then learns from those too (self-training)."""
 
     word_dropout: float = 0.1
     """Share of tokens whose vector is dropped in training."""

@@ -1,14 +1,19 @@
-"""Self-training: trained runs label the reviews that nobody did."""
+"""Self-training: trained runs, or NB-SVM, label the reviews that nobody did."""
 
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
+from apps.sentiment.baselines import nb_svm
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import predict_probabilities
 from apps.sentiment.predict import Predictor
 from common.errors import UserError
 from data.sentiment import Reviews
+
+NB_SVM = "nb_svm"
 
 
 def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:
@@ -33,10 +38,30 @@ def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:
     return teacher
 
 
+def nb_svm_verdicts(labelled: Reviews, validation: Reviews, texts: list[str]) -> np.ndarray:
+    """Fits NB-SVM and returns its verdicts as probabilities, `(batch, classes)`.
+
+    Args:
+        labelled: What it is fitted on.
+        validation: What its temperature is fitted on (Guo et al., 2017).
+        texts: What to label.
+    """
+    scores = nb_svm(labelled.texts, labelled.labels, validation.texts + texts)
+    known, wanted = scores[: len(validation.texts)], scores[len(validation.texts) :]
+    rows = np.arange(len(known))
+
+    def surprise(sharpness: float) -> float:
+        return -log_softmax(sharpness * known, axis=1)[rows, validation.labels].mean()
+
+    best = minimize_scalar(surprise, bounds=(1e-3, 1e3), method="bounded")
+    return softmax(best.x * wanted, axis=1)
+
+
 def targets_of(
     labelled: Reviews,
+    validation: Reviews,
     unlabelled: Reviews | None,
-    teachers: list[Path],
+    teachers: list[str],
     *,
     config: Config,
     labels: list[str],
@@ -45,8 +70,10 @@ def targets_of(
 
     Args:
         labelled: The training split.
+        validation: The validation split, on which `nb_svm` finds how sure it may be.
         unlabelled: Reviews without labels.
-        teachers: Run folders; an unlabelled text gets the mean of their probabilities.
+        teachers: Run folders, or `nb_svm`; an unlabelled text gets the mean of their
+            probabilities.
         config: Settings of the student.
         labels: Names of the labels.
 
@@ -62,9 +89,16 @@ def targets_of(
         return labelled.texts, targets
     if unlabelled is None:
         raise UserError("--teachers label unlabelled reviews, but --data has none: leave it out.")
-    predictors = [load_teacher(teacher, config, labels) for teacher in teachers]
-    verdicts = [predict_probabilities(teacher, unlabelled.texts) for teacher in predictors]
+    predictors = {
+        name: load_teacher(Path(name), config, labels) for name in teachers if name != NB_SVM
+    }
+    verdicts = [
+        nb_svm_verdicts(labelled, validation, unlabelled.texts)
+        if name == NB_SVM
+        else predict_probabilities(predictors[name], unlabelled.texts)
+        for name in teachers
+    ]
     return (
         labelled.texts + unlabelled.texts,
-        np.concatenate([targets, np.mean(verdicts, axis=0, dtype="float32")]),
+        np.concatenate([targets, np.mean(verdicts, axis=0)]).astype("float32"),
     )

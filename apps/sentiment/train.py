@@ -7,6 +7,7 @@ python -m apps.sentiment.train --data reviews.csv --run runs/sentiment/mine
 
 import contextlib
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -16,7 +17,7 @@ from rich.console import Console
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import evaluate_run, metrics_table, record_scores
 from apps.sentiment.predict import feature_counts
-from apps.sentiment.teachers import targets_of
+from apps.sentiment.teachers import NB_SVM, targets_of
 from common.artifact import (
     CONFIG,
     HISTORY,
@@ -120,7 +121,8 @@ def train(
     labels = list(data.label_names)
     train_split, validation_split = data.splits["train"], data.splits["validation"]
     unlabelled = data.splits.get("unlabelled")
-    teachers = [Path(name) for name in config.teachers.split(",") if name]
+    teachers = [name for name in config.teachers.split(",") if name]
+    teacher_runs = [Path(name) for name in teachers if name != NB_SVM]
     facts = {
         "task": "sentiment",
         "command": command_of(config, prog="python -m apps.sentiment.train"),
@@ -134,7 +136,11 @@ def train(
         check_same_training(facts, run)
     keras.utils.set_random_seed(config.seed)
 
-    texts, targets = targets_of(train_split, unlabelled, teachers, config=config, labels=labels)
+    begin = time.perf_counter()
+    texts, targets = targets_of(
+        train_split, validation_split, unlabelled, teachers, config=config, labels=labels
+    )
+    label_seconds = time.perf_counter() - begin
     everything = train_split.texts + (unlabelled.texts if unlabelled else [])
     if resume:
         tokenizer = load_tokenizer(run / TOKENIZER)
@@ -251,7 +257,9 @@ def train(
         "seconds": round(
             vector_seconds
             + sum(history["seconds"])
-            + sum(read_json(teacher / METRICS)["seconds"] for teacher in teachers),
+            + sum(
+                read_json(Path(name) / METRICS)["seconds"] for name in teachers if name != NB_SVM
+            ),
             1,
         ),
         "epochs": len(history["seconds"]),

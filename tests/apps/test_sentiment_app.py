@@ -12,7 +12,7 @@ import pytest
 
 from apps.sentiment import evaluate, predict, train
 from apps.sentiment.predict import Predictor
-from apps.sentiment.teachers import load_teacher, targets_of
+from apps.sentiment.teachers import load_teacher, nb_svm_verdicts, targets_of
 from common.artifact import read_json
 from common.callbacks import read_history
 from common.config import parse_call
@@ -407,8 +407,9 @@ def test_teachers_label_the_unlabelled_reviews_with_their_mean_verdict(trained, 
     config = Predictor.load(trained).config
     texts, targets = targets_of(
         labelled,
+        labelled,
         unlabelled,
-        [trained, other],
+        [str(trained), str(other)],
         config=config,
         labels=["negative", "positive"],
     )
@@ -420,6 +421,22 @@ def test_teachers_label_the_unlabelled_reviews_with_their_mean_verdict(trained, 
             for run in (trained, other)
         ]
         np.testing.assert_allclose(targets[row], np.mean(verdicts, axis=0), atol=1e-5)
+
+
+def test_nb_svm_as_a_teacher_is_as_sure_as_it_is_right():
+    rows = [
+        (f"{word} film {index}", int(word == "fine"))
+        for index in range(60)
+        for word in ("fine", "dull")
+    ]
+    texts, labels = [text for text, _ in rows], np.array([label for _, label in rows], "int32")
+    # A quarter of the validation labels are turned: nobody can be surer than 75 %.
+    turned = np.where(np.arange(120) % 8 < 2, 1 - labels, labels).astype("int32")
+    probe = ["a fine film", "a dull film"]
+    found = nb_svm_verdicts(Reviews(texts, labels), Reviews(texts, turned), probe)
+    assert found.argmax(axis=1).tolist() == [1, 0]
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    np.testing.assert_allclose(found.max(axis=1), 0.75, atol=0.05)
 
 
 @pytest.mark.parametrize(
