@@ -256,10 +256,9 @@ def train(
         # What the vectors and the teachers took is part of the price.
         "seconds": round(
             vector_seconds
-            + sum(history["seconds"])
-            + sum(
-                read_json(Path(name) / METRICS)["seconds"] for name in teachers if name != NB_SVM
-            ),
+            + label_seconds
+            + sum(read_json(teacher / METRICS)["seconds"] for teacher in teacher_runs)
+            + sum(history["seconds"]),
             1,
         ),
         "epochs": len(history["seconds"]),
