@@ -60,7 +60,7 @@ demo-sentiment: $(VENV)/.user
 	$(PY) -m data.samples --data-dir $(DEMO)/data
 	@echo "— train"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.sentiment.train --data-dir $(DEMO)/data --run $(DEMO)/sentiment --overwrite \
-	  --epochs 6 --units 32 --embed-dim 48 --max-length 100 --region-length 0 --buckets 3 --tokens-per-batch 3000 --warmup-steps 20 --learning-rate 4e-3 --word-dropout 0
+	  --epochs 10 --units 32 --embed-dim 48 --bigram-buckets 0 --max-length 100 --region-length 0 --buckets 3 --tokens-per-batch 3000 --warmup-steps 20 --learning-rate 4e-3 --word-dropout 0 --dropout 0.2
 	@echo "— evaluate: the saved model on the test split, beside systems without a recurrent network"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.sentiment.evaluate --data-dir $(DEMO)/data --run $(DEMO)/sentiment
 	@echo "— predict: the model just trained"

@@ -66,7 +66,9 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
     configs = [read_json(run / CONFIG) for run in runs]
     seeds = [config.pop("seed") for config in configs]
     for run, config in zip(runs, configs, strict=True):
-        differing = sorted(key for key in config if config[key] != configs[0].get(key))
+        # A setting that only one of them knows is newer than the other, and at its default there.
+        common = config.keys() & configs[0].keys()
+        differing = sorted(key for key in common if config[key] != configs[0][key])
         if differing:
             raise UserError(f"{run} differs from {runs[0]} in {', '.join(differing)}: not one row.")
     splits = {split for found in metrics for split in found["metrics"]}
