@@ -10,6 +10,7 @@ import pandas as pd
 
 from data.download import atomic_folder, import_tfds, prepare_tfds, sha256_of
 from data.errors import DataError
+from data.tables import SEPARATORS, read_table
 
 SPLITS = ("train", "validation", "test", "unlabelled")
 UNLABELLED = -1
@@ -18,7 +19,6 @@ _IMDB = "imdb_reviews/plain_text:1.0.0"
 _IMDB_FOLDER = Path("imdb_reviews", "plain_text", "1.0.0")
 _IMDB_HOST = "http://ai.stanford.edu/"
 _IMDB_SPLITS = ("train", "test", "unsupervised")
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True)
@@ -192,14 +192,14 @@ def _tfrecord(folder: Path, split: str) -> Path:
 def _load_file(data: str) -> tuple[dict[str, Reviews], tuple[str, ...], dict[str, str]]:
     """Reads and checks a table with the columns `text`, `label` and perhaps `split`."""
     path = Path(data).expanduser()
-    if path.suffix.lower() not in (*_SEPARATORS, ".parquet"):
+    if path.suffix.lower() not in (*SEPARATORS, ".parquet"):
         raise DataError(f'--data {data} is neither "imdb" nor a .csv, .tsv or .parquet file.')
     if path.is_dir():
         raise DataError(f"--data {path} is a folder: name a file in it.")
     if not path.exists():
         raise DataError(f"--data {path} does not exist: check the path.")
     try:
-        table = _read_table(path)
+        table = read_table(path)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
         raise DataError(f"Cannot read {path} ({reason}): check the file.") from error
@@ -232,63 +232,3 @@ def _load_file(data: str) -> tuple[dict[str, Reviews], tuple[str, ...], dict[str
         needed = {name: part for name, part in parts.items() if part.texts}
         splits = {"train": parts["train"], "test": parts["test"], **needed}
     return splits, label_names, {path.name: sha256_of(path)}
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    """Reads the columns of a file as stripped strings; missing values are empty."""
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            # Texts like "NA" and "null" are texts. Blank lines stay, so that rows can be counted.
-            table = pd.read_csv(
-                path,
-                sep=_SEPARATORS[path.suffix.lower()],
-                dtype=str,
-                keep_default_na=False,
-                encoding="utf-8-sig",
-                skip_blank_lines=False,
-            )
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}, line {_first_undecodable_line(path)}: not UTF-8; save the file as UTF-8."
-        ) from error
-    except ValueError as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise DataError(f"{path} cannot be parsed ({reason}): mend the file.") from error
-    if not isinstance(table.index, pd.RangeIndex) and path.suffix.lower() != ".parquet":
-        raise DataError(f"{path}, row 2 has more fields than the header: quote texts with commas.")
-    table = table.reset_index(drop=True).rename(columns=lambda name: str(name).strip())
-    if not {"text", "label"} <= set(table.columns):
-        found = ", ".join(map(repr, table.columns))
-        raise DataError(f"{path} needs the columns text and label, but has {found}.")
-    columns = [name for name in ("text", "label", "split") if name in table.columns]
-    for name in columns:
-        if list(table.columns).count(name) > 1:
-            raise DataError(f"{path} has the column {name} twice: rename or remove one.")
-    nested = table[columns].map(lambda cell: not pd.api.types.is_scalar(cell)).any()
-    if nested.any():
-        raise DataError(f"{path}: the column {nested.idxmax()} holds lists, not plain values.")
-    table = table[columns].apply(lambda column: column.map(_as_text))
-    return table[(table != "").any(axis=1)]
-
-
-def _as_text(value: object) -> str:
-    """A cell as a stripped string; integers that a gap has turned into floats are whole again."""
-    if pd.isna(value):
-        return ""
-    if isinstance(value, bytes):
-        value = value.decode("utf-8")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip()
-
-
-def _first_undecodable_line(path: Path) -> int:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
-    return 1
