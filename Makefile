@@ -22,7 +22,7 @@ text_flag = $(call one_line,TEXT)$(if $(filter file undefined,$(origin TEXT)),,-
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-sentiment benchmark-sentiment test test-torch check format tables \
+.PHONY: help setup demo demo-sentiment benchmark-sentiment study-batching test test-torch check format tables \
         $(foreach task,$(TASKS),train-$(task) evaluate-$(task) predict-$(task))
 
 help:  ## list the targets
@@ -91,6 +91,9 @@ benchmark-sentiment: $(VENV)/.user  ## train, score and gather every row of the 
 	row lstm "1 2 3" --cell lstm; row gru "1 2 3" --cell gru; row simple_rnn "1" --cell simple_rnn; \
 	row self_trained "1" --teachers $(TEACHERS) --epochs 2
 	$(MAKE) tables
+
+study-batching: $(VENV)/.user  ## measure what length buckets gain over padding to one length
+	$(PY) -m apps.studies.batching $(ARGS)
 
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew
 	$(PY) -m common.results tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md)
