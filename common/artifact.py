@@ -128,7 +128,7 @@ def check_same_training(facts: dict[str, Any], run: Path) -> None:
 
 
 def open_run(run: Path, *, task: str, resume: bool, overwrite: bool) -> None:
-    """Makes sure that training may write into `run`; deletes nothing.
+    """Makes sure that training may write into `run`; deletes no run.
 
     Raises:
         UserError: If the folder holds a run and neither flag is set, if it holds files that no
@@ -138,8 +138,7 @@ def open_run(run: Path, *, task: str, resume: bool, overwrite: bool) -> None:
         raise UserError("--resume and --overwrite exclude each other: give one of them.")
     if run.exists() and not run.is_dir():
         raise UserError(f"--run {run} is a file: name a folder.")
-    if (run / _ASIDE).is_dir() and not (run / MODEL).is_file():
-        _put_back(run)
+    _end_replacement(run)
     if resume:
         read_config(run, task)
         return
@@ -176,10 +175,7 @@ def replace_run(run: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if (run / MODEL).is_file() or not any(aside.iterdir()):
-            shutil.rmtree(aside)
-        else:
-            _put_back(run)
+        _end_replacement(run)
         remove_leftovers(run)
 
 
@@ -187,6 +183,17 @@ def remove_leftovers(run: Path) -> None:
     """Deletes the temporary files of a process that was killed while it wrote."""
     for path in run.glob(".*.part*"):
         path.unlink(missing_ok=True)
+
+
+def _end_replacement(run: Path) -> None:
+    """Ends what `replace_run` began, also after its process was killed: one run is kept."""
+    aside = run / _ASIDE
+    if not aside.is_dir():
+        return
+    if (run / MODEL).is_file() or not any(aside.iterdir()):
+        shutil.rmtree(aside)
+    else:
+        _put_back(run)
 
 
 def _put_back(run: Path) -> None:

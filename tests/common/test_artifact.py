@@ -58,6 +58,24 @@ def test_a_run_that_was_set_aside_by_a_killed_process_comes_back(tmp_path):
     assert (run / "model.keras").read_text() == "old"
 
 
+def test_a_new_run_killed_before_its_first_epoch_can_be_resumed(tmp_path):
+    write_json(tmp_path / "config.json", {"task": "sentiment"})
+    (tmp_path / ".replaced").mkdir()
+    open_run(tmp_path, task="sentiment", resume=True, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_process_killed_after_its_first_epoch_leaves_the_new_run_alone(tmp_path):
+    run = old_run(tmp_path)
+    (run / ".replaced" / "plots").mkdir(parents=True)
+    (run / ".replaced" / "plots" / "a.png").write_text("older")
+    open_run(run, task="sentiment", resume=False, overwrite=True)
+    with replace_run(run):
+        (run / "model.keras").write_text("new")
+    assert (run / "model.keras").read_text() == "new"
+    assert not (run / ".replaced").exists()
+
+
 def test_leftovers_of_a_training_do_not_make_a_folder_a_run(tmp_path):
     (tmp_path / "plots").mkdir()
     (tmp_path / ".state.7.part.npz").write_text("half")
