@@ -13,7 +13,7 @@ from common.artifact import atomic_path
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.ticker import MaxNLocator  # noqa: E402
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter  # noqa: E402
 
 TRAIN, VALIDATION, MARK = "#8a8f98", "#0b6e99", "#d1495b"
 _LONGEST_GAP, _SHOWN = 2000, 60
@@ -80,8 +80,9 @@ def plot_optimisation(history: dict[str, Sequence[float]], path: Path, *, title:
         epochs, history["gradient_norm_max"], "o:", color=TRAIN, markersize=4, label="greatest"
     )
     norms.set(xlabel="epoch", ylabel="gradient norm before clipping", yscale="log")
-    for side in (norms.yaxis.set_major_formatter, norms.yaxis.set_minor_formatter):
-        side("{x:g}")
+    norms.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    norms.yaxis.set_major_formatter("{x:g}")
+    norms.yaxis.set_minor_formatter(NullFormatter())
     norms.xaxis.set_major_locator(MaxNLocator(integer=True))
     for epoch, norm, share in zip(
         epochs, history["gradient_norm"], history["clipped_share"], strict=True
