@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data.price_samples import write_price_sample
 from data.samples import write_imdb_sample, write_reviews_csv
 
 
@@ -29,6 +30,14 @@ def imdb_dir(tmp_path_factory) -> Path:
 def reviews_csv(tmp_path_factory) -> Path:
     """A file of one's own with 300 generated reviews, columns `text` and `label`."""
     return write_reviews_csv(tmp_path_factory.mktemp("own") / "reviews.csv", rows=300)
+
+
+@pytest.fixture(scope="session")
+def prices_dir(tmp_path_factory) -> Path:
+    """A folder of downloads with 700 simulated days of five tickers and their index."""
+    data_dir = tmp_path_factory.mktemp("price_downloads")
+    write_price_sample(data_dir, tickers=5, days=700)
+    return data_dir
 
 
 @pytest.fixture(autouse=True)
