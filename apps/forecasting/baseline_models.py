@@ -1,0 +1,224 @@
+"""The forecasts that a user would try without a recurrent network.
+
+A baseline sees the daily log returns of one ticker. It is fitted once, on the days up to and
+including `fit_until`; later days only move its state. Each takes
+
+    returns: `(time,)`, `returns[t] = log(close[t] / close[t - 1])`; the first is not read.
+    fit_until: The last day of training, an index into `returns`.
+    origins: `<int>(origins,)`, the days at whose close to forecast, from `fit_until` on.
+    horizon: Days to forecast.
+    seed: Of the simulation, where there is one.
+
+and returns distributions of the cumulative log return, `(origins, horizon)`.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import optimize, signal, stats
+
+from apps.forecasting.distributions import Distribution, Joined, Samples, StudentT
+
+Seed = int | Sequence[int]
+
+_DECAY = 0.94  # Of the daily variance (RiskMetrics, 1996).
+_FEWEST_FOR_GARCH = 250
+_SMALLEST_SCALE = 1e-8  # A price that never changed still needs a distribution.
+
+
+class FallbackWarning(UserWarning):
+    """A baseline could not be fitted, and another one forecasts in its place."""
+
+
+def _fit_student_t(values: np.ndarray) -> tuple[float, float]:
+    """Fits scale and degrees of freedom about 0 by maximum likelihood."""
+    start = max(values.std(), _SMALLEST_SCALE)
+
+    def loss(logarithms: np.ndarray) -> float:
+        scale, df = np.exp(logarithms)
+        return -stats.t.logpdf(values / start, df, scale=scale).mean()
+
+    bounds = np.log([(_SMALLEST_SCALE, 1e2), (2.05, 300)])
+    scale, df = np.exp(optimize.minimize(loss, np.log([0.7, 5]), bounds=bounds).x)
+    return scale * start, df
+
+
+def _growing(location: float, scale: np.ndarray, df: float, origins: int, horizon: int) -> StudentT:
+    """Independent days: the mean grows with their number, the scale with its square root."""
+    days = np.arange(1, horizon + 1)
+    scale = np.broadcast_to(np.reshape(scale, (-1, 1)), (origins, 1))
+    return StudentT(location * days, np.maximum(scale, _SMALLEST_SCALE) * np.sqrt(days), df)
+
+
+def last_value(
+    returns: np.ndarray, *, fit_until: int, origins: np.ndarray, horizon: int, seed: Seed = 0
+) -> StudentT:
+    """The price stays, but for a Student-t error whose scale grows as the square root of time."""
+    scale, df = _fit_student_t(returns[1 : fit_until + 1])
+    return _growing(0.0, scale, df, len(origins), horizon)
+
+
+def drift(
+    returns: np.ndarray, *, fit_until: int, origins: np.ndarray, horizon: int, seed: Seed = 0
+) -> StudentT:
+    """The last value, and the mean return of the training days for each day ahead."""
+    train = returns[1 : fit_until + 1]
+    scale, df = _fit_student_t(train - train.mean())
+    return _growing(train.mean(), scale, df, len(origins), horizon)
+
+
+def ewma(
+    returns: np.ndarray, *, fit_until: int, origins: np.ndarray, horizon: int, seed: Seed = 0
+) -> StudentT:
+    """The last value, its variance a moving average of the squares (RiskMetrics, 1996)."""
+    squares = returns[1:] ** 2
+    start = max(squares[:fit_until].mean(), _SMALLEST_SCALE**2)
+    moving, _ = signal.lfilter([1 - _DECAY], [1, -_DECAY], squares, zi=[_DECAY * start])
+    # Known at the close of each day, for the next one.
+    deviation = np.maximum(np.sqrt(np.concatenate([[start], moving])), _SMALLEST_SCALE)
+    standardised = returns[1 : fit_until + 1] / deviation[:fit_until]
+
+    def loss(log_df: float) -> float:
+        df = np.exp(log_df)
+        return -stats.t.logpdf(standardised, df, scale=np.sqrt((df - 2) / df)).mean()
+
+    df = np.exp(optimize.minimize_scalar(loss, bounds=np.log([2.05, 300]), method="bounded").x)
+    return _growing(0.0, deviation[origins] * np.sqrt((df - 2) / df), df, len(origins), horizon)
+
+
+def garch_t(
+    returns: np.ndarray,
+    *,
+    fit_until: int,
+    origins: np.ndarray,
+    horizon: int,
+    seed: Seed = 0,
+    paths: int = 2000,
+) -> Distribution:
+    """GARCH(1, 1) with a constant mean and Student-t errors (Bollerslev, 1987).
+
+    The first day is exact, later days are `paths` simulated draws. With fewer than 250 training
+    days, or where the optimiser fails, `ewma` forecasts and a `FallbackWarning` says so.
+    """
+    return _garch(returns, fit_until, origins, horizon, seed, paths, asymmetric=False)
+
+
+def gjr_garch_t(
+    returns: np.ndarray,
+    *,
+    fit_until: int,
+    origins: np.ndarray,
+    horizon: int,
+    seed: Seed = 0,
+    paths: int = 2000,
+) -> Distribution:
+    """`garch_t` to which falls add more than rises (Glosten, Jagannathan and Runkle, 1993)."""
+    return _garch(returns, fit_until, origins, horizon, seed, paths, asymmetric=True)
+
+
+def _garch(
+    returns: np.ndarray,
+    fit_until: int,
+    origins: np.ndarray,
+    horizon: int,
+    seed: Seed,
+    paths: int,
+    *,
+    asymmetric: bool,
+) -> Distribution:
+    # In per cent, for the optimiser's sake.
+    percent = 100 * returns[1:]
+    failure = f"fewer than {_FEWEST_FOR_GARCH} training days"
+    if fit_until >= _FEWEST_FOR_GARCH:
+        from arch import arch_model  # Slow to import, and not needed where results are cached.
+
+        model = arch_model(
+            percent[:fit_until], p=1, o=int(asymmetric), q=1, dist="t", rescale=False
+        )
+        fit = model.fit(disp="off", show_warning=False)
+        failure = f"the optimiser stopped with code {fit.convergence_flag}"
+    if fit_until < _FEWEST_FOR_GARCH or fit.convergence_flag:
+        warnings.warn(f"ewma in its place: {failure}", FallbackWarning, stacklevel=3)
+        return ewma(returns, fit_until=fit_until, origins=origins, horizon=horizon)
+    mean, omega, alpha, *gamma, beta, df = fit.params
+    dynamics = (mean, omega, alpha, gamma[0] if asymmetric else 0.0, beta, df)
+    last_variance = fit.conditional_volatility[-1] ** 2
+    # From the last training day on: each day's variance gives the next one's.
+    shocks = _next_variance(percent[fit_until - 1 :] - mean, 0.0, dynamics)
+    variance, _ = signal.lfilter([1], [1, -beta], shocks, zi=[beta * last_variance])
+    variance = variance[origins - fit_until]
+    unit = np.sqrt((df - 2) / df)
+    first = StudentT(mean / 100, np.sqrt(variance)[:, None] * unit / 100, df)
+    if horizon == 1:
+        return first
+    return Joined((first, Samples(_simulate(variance, dynamics, horizon, paths, seed)[:, 1:])))
+
+
+def _next_variance(residual: np.ndarray, variance: np.ndarray, dynamics: tuple) -> np.ndarray:
+    _, omega, alpha, gamma, beta, _ = dynamics
+    return omega + (alpha + gamma * (residual < 0)) * residual**2 + beta * variance
+
+
+def _simulate(
+    variance: np.ndarray,
+    dynamics: tuple,
+    horizon: int,
+    paths: int,
+    seed: Seed,
+) -> np.ndarray:
+    """Draws cumulative log returns, `<float32>(origins, horizon, paths)`.
+
+    Half of the paths take the other half's errors with the opposite sign, which makes the means
+    and medians steadier.
+    """
+    generator = np.random.default_rng(seed)
+    mean, df = np.float32(dynamics[0]), dynamics[-1]
+    dynamics = tuple(np.float32(value) for value in dynamics)
+    shape = (len(variance), paths // 2)
+    variance = np.broadcast_to(np.float32(variance)[:, None], (len(variance), 2 * shape[1]))
+    total = np.zeros(variance.shape, np.float32)
+    draws = np.empty((len(variance), horizon, 2 * shape[1]), np.float32)
+    for day in range(horizon):
+        # A Student-t error of variance 1 is a Gaussian over the root of a gamma variable.
+        error = generator.standard_normal(shape, np.float32)
+        error *= np.sqrt((df / 2 - 1) / generator.standard_gamma(df / 2, shape, np.float32))
+        residual = np.sqrt(variance) * np.concatenate([error, -error], axis=1)
+        variance = _next_variance(residual, variance, dynamics)
+        total += mean + residual
+        draws[:, day] = total / 100
+    return draws
+
+
+def arima(
+    returns: np.ndarray, *, fit_until: int, origins: np.ndarray, horizon: int, seed: Seed = 0
+) -> StudentT:
+    """ARMA(1, 1) with a constant on returns, its errors Gaussian (Box and Jenkins, 1970)."""
+    from statsmodels.tsa.arima.model import ARIMA
+
+    percent = 100 * returns[1:]
+    fit = ARIMA(percent[:fit_until], order=(1, 0, 1)).fit(method="innovations_mle")
+    mean, ar, ma, variance = fit.params
+    # One element for each day and one for the day after the last; `percent[day]` is the next day's.
+    next_return = fit.apply(percent).predict(0, len(percent))[origins]
+    days = np.arange(horizon)
+    location = mean * (days + 1) + np.outer(next_return - mean, np.cumsum(ar**days))
+    # What an error adds to the sum of this and the following days (Hamilton, 1994, chapter 4).
+    weights = np.cumsum(np.where(days == 0, 1.0, (ar + ma) * ar ** np.maximum(days - 1, 0)))
+    scale = np.sqrt(variance * np.cumsum(weights**2))
+    return StudentT(location / 100, np.maximum(scale / 100, _SMALLEST_SCALE), np.inf)
+
+
+def ets(
+    returns: np.ndarray, *, fit_until: int, origins: np.ndarray, horizon: int, seed: Seed = 0
+) -> StudentT:
+    """Simple exponential smoothing of log prices, ETS(A, N, N) (Hyndman et al., 2008)."""
+    from statsmodels.tsa.exponential_smoothing.ets import ETSModel
+
+    log_price = np.cumsum(np.concatenate([[0.0], returns[1:]]))
+    fit = ETSModel(log_price[: fit_until + 1]).fit(disp=False)
+    level = ETSModel(log_price).smooth(fit.params).level
+    smoothing = fit.params[0]
+    scale = np.sqrt(fit.mse * (1 + np.arange(horizon) * smoothing**2))
+    location = (level - log_price)[origins]
+    return StudentT(location[:, None], np.maximum(scale, _SMALLEST_SCALE), np.inf)

@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from apps.forecasting.distributions import GaussianMixture, Joined, QuantileGrid, Samples, StudentT
+
+GAUSSIAN = StudentT(0.5, 2.0, np.inf)
+EXACT = {
+    "heavy": StudentT(0.3, 1.5, 1.5),
+    "student": StudentT(-0.4, 0.7, 4.0),
+    "gaussian": GAUSSIAN,
+    "mixture": GaussianMixture([0.7, 0.2, 0.1], [0.0, -1.0, 2.0], [0.5, 2.0, 0.1]),
+}
+
+
+def grid_of(distribution, count):
+    levels = (np.arange(count) + 0.5) / count
+    return QuantileGrid(levels, distribution.quantile(levels))
+
+
+def families(shape=(3, 4)):
+    generator = np.random.default_rng(0)
+    location = generator.normal(size=shape)
+    parts = generator.uniform(0.5, 1.5, (3, *shape, 2))
+    return {
+        "student": StudentT(location, 1.5, 5.0),
+        "mixture": GaussianMixture(*parts),
+        "samples": Samples(generator.normal(size=(*shape, 50))),
+        "grid": QuantileGrid([0.1, 0.3, 0.9], generator.normal(size=(*shape, 3))),
+    }
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("outcome", [-3.0, 0.1, 2.5])
+def test_the_score_is_the_integral_that_defines_it(name, outcome):
+    distribution = EXACT[name]
+    below, _ = integrate.quad(lambda x: distribution.cdf(x) ** 2, -np.inf, outcome, limit=200)
+    above, _ = integrate.quad(lambda x: (1 - distribution.cdf(x)) ** 2, outcome, np.inf, limit=200)
+    assert distribution.crps(outcome) == pytest.approx(below + above, abs=1e-6)
+
+
+def test_student_t_agrees_with_scipy():
+    location, scale, df = np.array([[0.1], [-2.0]]), 0.5, np.array([2.0, 7.0, np.inf])
+    ours, theirs = StudentT(location, scale, df), stats.t(df, location, scale)
+    assert ours.shape == (2, 3)
+    np.testing.assert_allclose(ours.cdf(0.4), theirs.cdf(0.4))
+    levels = [0.01, 0.5, 0.9]
+    for position, level in enumerate(levels):
+        np.testing.assert_allclose(ours.quantile(levels)[..., position], theirs.ppf(level))
+    np.testing.assert_allclose(ours.median(), theirs.median())
+
+
+def test_student_t_with_many_degrees_of_freedom_becomes_gaussian():
+    for df in (1e6, 1e8, 1e300):
+        assert StudentT(0.5, 2.0, df).crps(1.7) == pytest.approx(GAUSSIAN.crps(1.7), rel=1e-5)
+
+
+def test_a_mixture_of_one_gaussian_is_that_gaussian():
+    mixture = GaussianMixture([3.0], [0.5], [2.0])
+    levels = [0.001, 0.3, 0.5, 0.999]
+    assert mixture.crps(1.7) == pytest.approx(GAUSSIAN.crps(1.7))
+    np.testing.assert_allclose(mixture.quantile(levels), GAUSSIAN.quantile(levels))
+
+
+@pytest.mark.parametrize("name", ["student", "mixture", "grid"])
+def test_cdf_undoes_the_quantile(name):
+    distribution = families()[name]
+    levels = np.array([0.02, 0.1, 0.25, 0.5, 0.77, 0.98])
+    quantiles = distribution.quantile(levels)
+    assert quantiles.shape == (3, 4, 6)
+    assert (np.diff(quantiles) > 0).all()
+    for position, level in enumerate(levels):
+        np.testing.assert_allclose(distribution.cdf(quantiles[..., position]), level, rtol=1e-6)
+    np.testing.assert_array_equal(distribution.median(), quantiles[..., 3])
+
+
+def test_samples_are_scored_by_all_pairs_of_different_draws():
+    values = np.random.default_rng(1).normal(size=7)
+    pairs = np.abs(values[:, None] - values).sum() / (7 * 6)
+    assert Samples(values).crps(0.4) == pytest.approx(np.abs(values - 0.4).mean() - pairs / 2)
+
+
+def test_the_score_of_three_draws_is_right_on_average():
+    values = 0.5 + 2 * np.random.default_rng(2).normal(size=(40_000, 3))
+    scores = Samples(values).crps(1.7)
+    error = scores.std() / np.sqrt(len(scores))
+    assert abs(scores.mean() - GAUSSIAN.crps(1.7)) < 4 * error
+
+
+def test_samples_agree_with_numpy():
+    values = np.random.default_rng(3).normal(size=(5, 2, 101)).astype(np.float32)
+    distribution, levels = Samples(values), [0.0, 0.025, 0.5, 0.81, 1.0]
+    expected = np.moveaxis(np.quantile(values, levels, axis=-1), 0, -1)
+    np.testing.assert_allclose(distribution.quantile(levels), expected, rtol=1e-5)
+    np.testing.assert_allclose(distribution.median(), np.median(values, axis=-1), rtol=1e-6)
+    assert distribution.cdf(values[..., 7])[2, 1] == np.mean(values[2, 1] <= values[2, 1, 7])
+    sharper = Samples(values.astype(np.float64))
+    np.testing.assert_allclose(distribution.crps(0.3), sharper.crps(0.3), rtol=1e-4)
+
+
+def test_two_quantiles_make_a_gaussian():
+    grid = QuantileGrid([0.3, 0.6], GAUSSIAN.quantile([0.3, 0.6]))
+    levels = [0.001, 0.4, 0.99]
+    np.testing.assert_allclose(grid.quantile(levels), GAUSSIAN.quantile(levels))
+    for value in (-5.0, 0.4, 7.0):
+        assert grid.cdf(value) == pytest.approx(GAUSSIAN.cdf(value))
+
+
+def test_quantiles_that_cross_are_put_in_order():
+    crossed = QuantileGrid([0.2, 0.5, 0.8], [[1.0, 0.0, 2.0]])
+    np.testing.assert_array_equal(crossed.quantile([0.2, 0.5, 0.8]), [[0.0, 1.0, 2.0]])
+
+
+def test_equal_quantiles_make_the_probability_jump():
+    grid = QuantileGrid([0.2, 0.5, 0.8], [1.0, 1.0, 2.0])
+    np.testing.assert_allclose([grid.cdf(0.999), grid.cdf(1.0), grid.cdf(2.0)], [0, 0.5, 0.8])
+    assert QuantileGrid([0.2, 0.5, 0.8], [0.0, 1.0, 1.0]).cdf(1.001) == 1
+
+
+def test_many_quantiles_approach_the_exact_score():
+    student = EXACT["student"]
+    errors = [abs(grid_of(student, n).crps(0.9) - student.crps(0.9)) for n in (20, 200, 2000)]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 1e-3 * student.crps(0.9)
+
+
+@pytest.mark.parametrize("name", ["student", "mixture", "samples", "grid"])
+@pytest.mark.parametrize(
+    "index",
+    [
+        1,
+        np.s_[:, 2],
+        np.s_[..., 0],
+        np.array([2, 0]),
+        np.arange(12).reshape(3, 4) % 3 == 0,
+    ],
+    ids=str,
+)
+def test_a_selection_scores_as_within_the_whole(name, index):
+    distribution = families()[name]
+    outcome = np.random.default_rng(4).normal(size=(3, 4))
+    selected = distribution.select(index)
+    assert selected.shape == outcome[index].shape
+    np.testing.assert_allclose(selected.crps(outcome[index]), distribution.crps(outcome)[index])
+    np.testing.assert_allclose(selected.median(), distribution.median()[index])
+
+
+def test_joined_distributions_answer_as_each_alone():
+    first, rest = families((3, 1))["student"], families((3, 2))["samples"]
+    joined = Joined((first, rest))
+    outcome = np.random.default_rng(5).normal(size=(3, 3))
+    assert joined.shape == (3, 3)
+    np.testing.assert_allclose(joined.crps(outcome)[:, :1], first.crps(outcome[:, :1]))
+    np.testing.assert_allclose(joined.crps(outcome)[:, 1:], rest.crps(outcome[:, 1:]))
+    np.testing.assert_allclose(joined.cdf(0.0)[:, 1:], rest.cdf(0.0))
+    np.testing.assert_allclose(joined.quantile([0.1, 0.9])[:, :1], first.quantile([0.1, 0.9]))
+    np.testing.assert_allclose(joined.median()[:, 1:], rest.median())
+    np.testing.assert_allclose(joined.select([2]).crps(outcome[[2]]), joined.crps(outcome)[[2]])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: StudentT(0.0, 0.0, 5.0),
+        lambda: StudentT(0.0, 1.0, 1.0),
+        lambda: StudentT(0.0, np.nan, 5.0),
+        lambda: GaussianMixture([0.5, -0.5], [0.0, 0.0], [1.0, 1.0]),
+        lambda: GaussianMixture([0.5, 0.5], [0.0, 0.0], [1.0, 0.0]),
+        lambda: Samples([1.0]),
+        lambda: QuantileGrid([0.5, 0.4], [0.0, 0.0]),
+        lambda: QuantileGrid([0.0, 0.4], [0.0, 0.0]),
+    ],
+)
+def test_what_is_no_distribution_is_refused(make):
+    with pytest.raises(ValueError):
+        make()
