@@ -19,9 +19,10 @@ HISTORY = "history.csv"
 METRICS = "metrics.json"
 STATE = "state.npz"
 PLOTS = "plots"
+OUTPUTS = "outputs"
 TENSORBOARD = "tensorboard"
 # All that training writes; anything else in a folder is the user's.
-_OWN = (MODEL, TOKENIZER, HISTORY, METRICS, STATE, PLOTS, TENSORBOARD, CONFIG)
+_OWN = (MODEL, TOKENIZER, HISTORY, METRICS, STATE, PLOTS, OUTPUTS, TENSORBOARD, CONFIG)
 _ASIDE = ".replaced"
 
 

@@ -99,6 +99,23 @@ class StopOnNaN(keras.callbacks.Callback):
             )
 
 
+class ResetStates(keras.callbacks.Callback):
+    """Clears what stateful recurrent layers carry, before each pass over training or validation."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Begins the training data anew."""
+        self._reset()
+
+    def on_test_begin(self, logs=None):
+        """Begins the validation data anew."""
+        self._reset()
+
+    def _reset(self) -> None:
+        for layer in self.model.layers:
+            if getattr(layer, "stateful", False):
+                layer.reset_state()
+
+
 class BestEpoch(keras.callbacks.Callback):
     """Saves the model whenever a validation metric improves, and stops when it no longer does.
 

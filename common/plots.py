@@ -20,13 +20,15 @@ _LONGEST_GAP, _SHOWN = 2000, 60
 SUPPORT, OPPOSE = np.array([27, 120, 55]), np.array([178, 24, 43])
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
+def save_figure(figure: plt.Figure, path: Path) -> None:
+    """Writes a figure as a PNG file, whole or not at all, and closes it."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130, bbox_inches="tight", facecolor="white")
     plt.close(figure)
 
 
-def _axes(count: int, title: str) -> tuple[plt.Figure, list[plt.Axes]]:
+def new_axes(count: int, title: str) -> tuple[plt.Figure, list[plt.Axes]]:
+    """Returns a figure with `count` panels side by side, in the project's look."""
     figure, axes = plt.subplots(1, count, figsize=(5.2 * count, 3.6), squeeze=False)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left", fontweight="bold")
     for axis in axes[0]:
@@ -38,20 +40,22 @@ def _axes(count: int, title: str) -> tuple[plt.Figure, list[plt.Axes]]:
 
 
 def plot_learning_curves(
-    history: dict[str, Sequence[float]], path: Path, *, metric: str, title: str
+    history: dict[str, Sequence[float]], path: Path, *, metric: str, mode: str = "max", title: str
 ) -> None:
     """Draws loss and one metric of train and validation over the epochs, the best epoch marked.
 
     Args:
         history: Columns of `history.csv`: `loss`, `val_loss`, and the metric likewise.
         path: PNG file to write.
-        metric: Name of the metric, whose greatest validation value is the best.
+        metric: Name of the metric that chose the epoch; it may be the loss itself.
+        mode: Whether its greatest (`max`) or least (`min`) validation value is the best.
         title: Line above the picture.
     """
-    figure, axes = _axes(2, title)
+    names = list(dict.fromkeys(["loss", metric]))
+    figure, axes = new_axes(len(names), title)
     epochs = np.arange(1, len(history["loss"]) + 1)
-    best = int(np.argmax(history[f"val_{metric}"]))
-    for axis, name in zip(axes, ("loss", metric), strict=True):
+    best = int((np.argmax if mode == "max" else np.argmin)(history[f"val_{metric}"]))
+    for axis, name in zip(axes, names, strict=True):
         axis.plot(epochs, history[name], "o-", color=TRAIN, markersize=4, label="train")
         axis.plot(
             epochs, history[f"val_{name}"], "o-", color=VALIDATION, markersize=4, label="validation"
@@ -61,7 +65,7 @@ def plot_learning_curves(
         axis.set(xlabel="epoch", ylabel=name.replace("_", " "))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_optimisation(history: dict[str, Sequence[float]], path: Path, *, title: str) -> None:
@@ -73,7 +77,7 @@ def plot_optimisation(history: dict[str, Sequence[float]], path: Path, *, title:
         path: PNG file to write.
         title: Line above the picture.
     """
-    figure, (norms, rates) = _axes(2, title)
+    figure, (norms, rates) = new_axes(2, title)
     epochs = np.arange(1, len(history["gradient_norm"]) + 1)
     norms.plot(epochs, history["gradient_norm"], "o-", color=VALIDATION, markersize=4, label="mean")
     norms.plot(
@@ -101,19 +105,19 @@ def plot_optimisation(history: dict[str, Sequence[float]], path: Path, *, title:
     rates.set(xlabel="epoch", ylabel="learning rate at its end", ylim=(0, None))
     rates.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_rate_finder(
     rates: Sequence[float], losses: Sequence[float], suggestion: float, path: Path
 ) -> None:
     """Draws the loss over a rising learning rate and marks the suggested rate."""
-    figure, (axis,) = _axes(1, "learning-rate finder")
+    figure, (axis,) = new_axes(1, "learning-rate finder")
     axis.plot(rates, losses, color=VALIDATION)
     axis.axvline(suggestion, color=MARK, linestyle="--", label=f"suggestion: {suggestion:.1e}")
     axis.set(xscale="log", xlabel="learning rate", ylabel="smoothed loss")
     axis.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def word_colour(score: float, greatest: float) -> tuple[int, int, int]:
@@ -160,7 +164,7 @@ def plot_words(
             )
             axis.text(column, y, word, family="DejaVu Sans Mono", fontsize=size, **style)
             column += len(word)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _wrap(pieces: Sequence[tuple[str, float]], columns: int) -> list[list[tuple[str, float]]]:

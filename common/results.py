@@ -9,6 +9,7 @@ between two comments, the first of which says what it holds:
 """
 
 import csv
+import dataclasses
 import re
 import statistics
 import subprocess
@@ -47,6 +48,53 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return described.stdout.strip()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a saved model reached on one split."""
+
+    split: str
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+    """Name to metrics; empty if they were not wanted."""
+    parameters: int
+    hashes: dict[str, str]
+    """Of the data."""
+
+
+def record_scores(run: Path, scores: Scores, *, task: str) -> bool:
+    """Adds scores to the run's `metrics.json`, if they are of the data that it was trained on.
+
+    Scores that stand there already stay if they are the same to four digits, so that evaluating
+    on another machine does not change a published file.
+
+    Args:
+        run: Run folder.
+        scores: What `evaluate` found.
+        task: Task of the run.
+
+    Returns:
+        Whether the scores stand in the file now.
+    """
+    path = run / METRICS
+    record = read_json(path) if path.is_file() else {"task": task}
+    if record.setdefault("data", scores.hashes) != scores.hashes:
+        return False
+    record.setdefault("parameters", scores.parameters)
+    known = record.setdefault("metrics", {}).get(scores.split, {})
+    baselines = record.setdefault("baselines", {})
+    news = [name for name in scores.baselines if scores.split not in baselines.get(name, {})]
+    same = known.keys() == scores.metrics.keys() and all(
+        abs(known[name] - value) < 5e-5 for name, value in scores.metrics.items()
+    )
+    if same and not news:
+        return True
+    record["metrics"][scores.split] = scores.metrics
+    for name in scores.baselines:
+        baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
+    write_json(path, record)
+    return True
 
 
 def gather_row(runs: list[Path], name: str) -> dict[str, Any]:

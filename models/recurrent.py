@@ -14,7 +14,13 @@ _NEVER_THE_MAXIMUM = -1e4
 
 
 def recurrent_layer(
-    cell: str, units: int, *, activation: str = "tanh", recurrent_dropout: float = 0.0, name: str
+    cell: str,
+    units: int,
+    *,
+    activation: str = "tanh",
+    recurrent_dropout: float = 0.0,
+    stateful: bool = False,
+    name: str,
 ) -> keras.Layer:
     """Returns one recurrent layer that gives its state at every step.
 
@@ -25,9 +31,10 @@ def recurrent_layer(
             which keeps gradients alive over many steps (Le et al., 2015).
         recurrent_dropout: Share of the state dropped between steps, one mask a sequence (Gal and
             Ghahramani, 2016). Anything but 0 rules the fused GPU kernels out.
+        stateful: Whether a batch begins with the states that the batch before ended with.
         name: Name of the layer.
     """
-    options = {}
+    options = {"stateful": True} if stateful else {}
     if cell == "simple_rnn":
         options["activation"] = activation
         if activation == "relu":

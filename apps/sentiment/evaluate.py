@@ -18,10 +18,11 @@ from rich.table import Table
 from apps.sentiment.baselines import score_baselines
 from apps.sentiment.metrics import classification_metrics
 from apps.sentiment.predict import PRETRAINED, Predictor
-from common.artifact import METRICS, read_json, write_json
+from common.artifact import read_json, write_json
 from common.config import run_command
 from common.device import XLA, device_line
 from common.errors import UserError
+from common.results import Scores, record_scores
 from data.batching import text_batches
 from data.download import cache_directory, data_directory
 from data.errors import DataError
@@ -70,21 +71,16 @@ def cached_baselines(data: SentimentData, split: Reviews, cache_dir: Path) -> di
     return scores
 
 
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """What a saved model reached on one split."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReviewScores(Scores):
+    """What a saved model reached on one split of the reviews."""
 
-    split: str
-    metrics: dict[str, float]
-    baselines: dict[str, dict[str, float]]
-    """Name to metrics; empty if they were not wanted."""
     reviews_per_second: float
-    parameters: int
-    hashes: dict[str, str]
-    """Of the data."""
 
 
-def evaluate_run(run: Path, *, data: str, data_dir: str, split: str, baselines: bool) -> Scores:
+def evaluate_run(
+    run: Path, *, data: str, data_dir: str, split: str, baselines: bool
+) -> ReviewScores:
     """Scores the saved model of a run folder.
 
     Args:
@@ -116,7 +112,7 @@ def evaluate_run(run: Path, *, data: str, data_dir: str, split: str, baselines: 
     begin = time.perf_counter()
     probabilities = predict_probabilities(predictor, reviews.texts)
     seconds = time.perf_counter() - begin
-    return Scores(
+    return ReviewScores(
         split=split,
         metrics=classification_metrics(probabilities, reviews.labels),
         baselines=cached_baselines(loaded, reviews, cache_dir) if baselines else {},
@@ -124,35 +120,6 @@ def evaluate_run(run: Path, *, data: str, data_dir: str, split: str, baselines: 
         parameters=predictor.model.count_params(),
         hashes=loaded.hashes,
     )
-
-
-def record_scores(run: Path, scores: Scores) -> bool:
-    """Adds scores to the run's `metrics.json`, if they are of the data that it was trained on.
-
-    Scores that stand there already stay if they are the same to four digits, so that evaluating
-    on another machine does not change a published file.
-
-    Returns:
-        Whether the scores stand in the file now.
-    """
-    path = run / METRICS
-    record = read_json(path) if path.is_file() else {"task": "sentiment"}
-    if record.setdefault("data", scores.hashes) != scores.hashes:
-        return False
-    record.setdefault("parameters", scores.parameters)
-    known = record.setdefault("metrics", {}).get(scores.split, {})
-    baselines = record.setdefault("baselines", {})
-    news = [name for name in scores.baselines if scores.split not in baselines.get(name, {})]
-    same = known.keys() == scores.metrics.keys() and all(
-        abs(known[name] - value) < 5e-5 for name, value in scores.metrics.items()
-    )
-    if same and not news:
-        return True
-    record["metrics"][scores.split] = scores.metrics
-    for name in scores.baselines:
-        baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
-    write_json(path, record)
-    return True
 
 
 def metrics_table(rows: dict[str, dict[str, float]], title: str) -> Table:
@@ -199,7 +166,7 @@ def main(
         console.print(
             f"[dim]{scores.reviews_per_second:.0f} reviews a second[/dim]", highlight=False
         )
-    if not record_scores(run, scores):
+    if not record_scores(run, scores, task="sentiment"):
         console.print("[dim]not recorded: the run was trained on other data[/dim]")
 
 

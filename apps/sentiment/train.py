@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from apps.sentiment.config import Config
-from apps.sentiment.evaluate import evaluate_run, metrics_table, record_scores
+from apps.sentiment.evaluate import evaluate_run, metrics_table
 from apps.sentiment.predict import feature_counts
 from apps.sentiment.teachers import NB_SVM, targets_of
 from common.artifact import (
@@ -52,7 +52,7 @@ from common.learning_rate import LearningRateControl
 from common.learning_rate_finder import find_learning_rate
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation, plot_rate_finder
-from common.results import commit
+from common.results import commit, record_scores
 from common.training_state import TrainingState, is_finished, saved_epoch
 from data.batching import text_batches
 from data.download import cache_directory, data_directory
@@ -267,7 +267,7 @@ def train(
     write_json(run / METRICS, facts)
     # From disk, so that the score is the saved model's.
     scored = evaluate_run(run, data="", data_dir=data_dir, split="validation", baselines=False)
-    record_scores(run, scored)
+    record_scores(run, scored, task="sentiment")
     plot_learning_curves(
         history, run / PLOTS / "learning_curves.png", metric="accuracy", title=str(run)
     )

@@ -18,6 +18,7 @@ from common.callbacks import read_history
 from common.config import parse_call
 from common.errors import UserError
 from common.publish import publish_run
+from common.results import record_scores
 from data.errors import DataError
 from data.sentiment import Reviews, load_reviews
 
@@ -95,7 +96,7 @@ def test_the_pieces_are_the_text_and_their_scores_sum_to_the_margin(trained):
 def test_evaluate_agrees_with_predict(trained, reviews_csv, cache_dir):
     scores = evaluate.evaluate_run(trained, data="", data_dir="", split="test", baselines=True)
     metrics, baselines = scores.metrics, scores.baselines
-    assert evaluate.record_scores(trained, scores)
+    assert record_scores(trained, scores, task="sentiment")
     data = load_reviews(
         str(reviews_csv), data_dir=Path(), cache_dir=cache_dir, validation_share=0.1, split_seed=0
     )

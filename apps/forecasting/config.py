@@ -1,0 +1,182 @@
+"""The settings of the forecasting task: one field a flag, saved whole in `config.json`."""
+
+import dataclasses
+import datetime
+import math
+from typing import Literal
+
+from common.errors import UserError
+from data.forecasting import GROUPS
+from models.forecasting import LOSSES
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to train, on what, and how."""
+
+    data: str = "yahoo"
+    """`yahoo` for the folder `prices` of the downloads, or your own folder of .csv files, or one
+    such file."""
+    tickers: str = ""
+    """Tickers, separated by commas; those without a file are downloaded. Empty: all files."""
+    adjust: Literal["dividends", "splits"] = "dividends"
+    """Prices with dividends put back in (Adj Close), or adjusted for splits alone (Close)."""
+    market: str = "^GSPC"
+    """Ticker of the index whose days every ticker sees; none leaves it out."""
+    features: str = ",".join(GROUPS)
+    """What the model sees, groups separated by commas."""
+    max_gap_days: int = 10
+    """Longest step between two days of a file, in calendar days."""
+    train_end: str = "2015-12-31"
+    """Last day of the training split; statistics are of these days alone."""
+    validation_end: str = "2016-12-31"
+    """Last day of the validation split; what follows is the test split."""
+
+    lookback: int = 128
+    """Days that the model reads before a forecast."""
+    horizon: int = 20
+    """Trading days ahead."""
+    output: Literal["every", "last"] = "every"
+    """Learn from a forecast at every day of a window (many-to-many) or its last (many-to-one)."""
+    stride: int = 128
+    """Days between the ends of two training windows of a ticker."""
+    warmup_days: int = 20
+    """First days of a window without a forecast, for --output every."""
+    stateful: bool = False
+    """Read each ticker's whole history in consecutive pieces of --lookback days and keep the state
+    from piece to piece, instead of mixed windows (truncated backpropagation through time)."""
+
+    cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
+    """Kind of recurrence."""
+    units: int = 48
+    """Size of the state."""
+    num_layers: int = 1
+    """Recurrent layers on top of each other."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Of simple_rnn: tanh, or ReLU that starts from the identity."""
+    skip_connection: bool = True
+    """Put the day's features beside the state under the output layer."""
+    distribution: Literal["mixture", "student_t", "quantiles"] = "mixture"
+    """What a forecast is: a mixture of Gaussians, a Student-t, or quantiles."""
+    components: int = 3
+    """Gaussians of a mixture."""
+    location: Literal["zero", "premium", "network"] = "premium"
+    """Middle of a forecast: no change, one learnt multiple of the volatility, or as the recurrence
+    says."""
+    loss: Literal["nll", "crps", "pinball"] = "nll"
+    """Proper score to train on: nll (mixture, student_t), crps (mixture) or pinball (quantiles)."""
+
+    input_dropout: float = 0.2
+    """Share of the features dropped, the same ones at all days of a window."""
+    dropout: float = 0.2
+    """Share of the states dropped."""
+    recurrent_dropout: float = 0.0
+    """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
+
+    optimizer: Literal["rmsprop", "adam", "adamw", "sgd"] = "adam"
+    """Kind of update."""
+    learning_rate: float = 2e-3
+    """Peak rate."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
+    """How the rate moves after the warm-up."""
+    warmup_steps: int = 60
+    """Steps until the rate has risen to its peak, at most a tenth of all."""
+    plateau_patience: int = 1
+    """Epochs without a better validation loss until the plateau schedule halves the rate."""
+    clipping: Literal["none", "norm", "global_norm", "value", "adaptive"] = "global_norm"
+    """What is cut when gradients grow: nothing, each by its norm, all by theirs, each entry, or all
+    by a running percentile of their norm."""
+    clip_threshold: float = 1.0
+    """Greatest norm or value that stays uncut."""
+    clip_percentile: float = 50.0
+    """Percentile of the recent gradient norms, for adaptive clipping."""
+
+    epochs: int = 6
+    """Passes over the training days."""
+    patience: int = 0
+    """Epochs without a better validation loss before stopping; 0 never stops early."""
+    batch_size: int = 8
+    """Windows in one step; --stateful takes all tickers side by side instead."""
+    jit_compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the step with XLA. auto: always on JAX, and elsewhere where Keras thinks it pays."""
+    seed: int = 1
+    """Of weights, cuts, order and dropout."""
+
+    def __post_init__(self):
+        """Checks what the types cannot say."""
+        for name in (
+            "max_gap_days",
+            "horizon",
+            "stride",
+            "units",
+            "num_layers",
+            "epochs",
+            "batch_size",
+        ):
+            if getattr(self, name) < 1:
+                raise UserError(f"{_flag(name)} must be at least 1.")
+        for name in ("input_dropout", "dropout", "recurrent_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(
+                    f"{_flag(name)} is a share: give a number from 0 up to, not with, 1."
+                )
+        for name in ("learning_rate", "clip_threshold"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{_flag(name)} must be a number greater than 0.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UserError("--weight-decay must be 0 or a number greater than 0.")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed must lie between 0 and {2**32 - 1}.")
+        if self.lookback < 2:
+            raise UserError("--lookback must be at least 2.")
+        if self.warmup_steps < 0 or self.patience < 0:
+            raise UserError("--warmup-steps and --patience cannot be negative.")
+        if not 0 <= self.warmup_days < self.lookback:
+            raise UserError("--warmup-days must lie between 0 and --lookback - 1.")
+        if not 2 <= self.components <= 10:
+            raise UserError("--components must lie between 2 and 10.")
+        if not 0 <= self.clip_percentile <= 100:
+            raise UserError("--clip-percentile must lie between 0 and 100.")
+        if self.activation != "tanh" and self.cell != "simple_rnn":
+            raise UserError(f"--activation {self.activation} is for --cell simple_rnn alone.")
+        if (self.distribution, self.loss) not in LOSSES:
+            fitting = " or ".join(loss for name, loss in LOSSES if name == self.distribution)
+            raise UserError(
+                f"--distribution {self.distribution} cannot be trained on --loss {self.loss}: give"
+                f" --loss {fitting}."
+            )
+        if self.stateful and self.output == "last":
+            raise UserError("--stateful reads on from day to day: leave --output last out.")
+        unknown = [group for group in self.groups() if group not in GROUPS]
+        if unknown or not self.groups():
+            raise UserError(f"--features takes some of {', '.join(GROUPS)}, separated by commas.")
+        ends = [as_date(getattr(self, name), name) for name in ("train_end", "validation_end")]
+        if ends[0] >= ends[1]:
+            raise UserError("--train-end must lie before --validation-end.")
+
+    def groups(self) -> tuple[str, ...]:
+        """The groups of features, in the order of `--features`."""
+        return split_list(self.features)
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """Returns the parts of a list that is separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def as_date(text: str, name: str) -> datetime.date:
+    """Returns the date of a flag.
+
+    Raises:
+        UserError: If it is none.
+    """
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"{_flag(name)} {text} is no date: write it as 2015-12-31.") from None
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,113 @@
+"""The prices, the index and the features that training, evaluation and prediction share."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from apps.forecasting.config import Config
+from common.errors import UserError
+from data.download import data_directory
+from data.errors import DataError
+from data.forecasting import Features, build_features
+from data.prices import PriceHistory, load_prices
+from data.yahoo import download_prices
+
+NO_MARKET = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Histories with their features, in the same order."""
+
+    histories: list[PriceHistory]
+    features: list[Features]
+    warnings: list[str]
+    """One line each."""
+
+    def hashes(self) -> dict[str, str]:
+        """Returns one hash of all files, under their number."""
+        lines = [f"{history.ticker} {history.sha256}\n" for history in self.histories]
+        digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+        return {f"prices of {len(lines)} tickers": digest}
+
+
+def load_inputs(
+    config: Config,
+    *,
+    data: str,
+    tickers: Sequence[str],
+    data_dir: str,
+    until: np.datetime64 | None = None,
+    refresh: bool = False,
+    log: Callable[[str], None] | None = None,
+) -> Inputs:
+    """Loads prices and builds their features.
+
+    Args:
+        config: Settings of the model.
+        data: As the flag.
+        tickers: Which ones; none means all that are there.
+        data_dir: As the flag.
+        until: Later days are left out, as if they had not been yet.
+        refresh: Download prices anew that are there already.
+        log: What takes a line for each download.
+
+    Raises:
+        DataError: If prices cannot be had or used.
+        UserError: If the index of a training cannot be found.
+    """
+    options = {
+        "adjust": config.adjust,
+        "until": until,
+        "max_gap_days": config.max_gap_days,
+        "refresh": refresh,
+        "download": functools.partial(download_prices, log=log),
+    }
+    root = data_directory(data_dir)
+    histories = load_prices(data, data_dir=root, tickers=tickers, **options)
+    warnings = [line for history in histories for line in history.warnings]
+    market = None
+    if config.market != NO_MARKET and "market" in config.groups():
+        try:
+            market = _market(config.market, data, histories, root, options)
+        except DataError as error:
+            warnings.append(
+                f"the index {config.market} cannot be had, so the model does not see the market and"
+                f" its forecasts are less sharp ({error})"
+            )
+    features = build_features(histories, groups=config.groups(), market=market)
+    return Inputs(histories, features, warnings)
+
+
+def _market(
+    ticker: str, data: str, histories: list[PriceHistory], root: Path, options: dict
+) -> PriceHistory:
+    """Returns the index: among the histories, beside them, or from Yahoo's folder."""
+    for history in histories:
+        if history.ticker == ticker:
+            return history
+    folder = Path(data).expanduser()
+    if data != "yahoo":
+        beside = (folder if folder.is_dir() else folder.parent) / f"{ticker}.csv"
+        downloaded = root / "prices" / beside.name
+        if beside.is_file() or not downloaded.is_file():
+            return load_prices(str(beside), data_dir=root, **options)[0]
+    return load_prices("yahoo", data_dir=root, tickers=[ticker], **options)[0]
+
+
+def check_market(config: Config, inputs: Inputs) -> None:
+    """Makes sure that a training sees the index that its settings name.
+
+    Raises:
+        UserError: If it does not.
+    """
+    missing = [line for line in inputs.warnings if line.startswith("the index")]
+    if missing:
+        raise UserError(
+            f"There is no {config.market}.csv for the index: put it beside the prices, name another"
+            " ticker with --market, or give --market none."
+        )

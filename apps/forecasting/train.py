@@ -1,0 +1,334 @@
+"""Trains a forecasting model: prices -> features -> windows -> recurrence -> run folder.
+
+python -m apps.forecasting.train                     # LSTM on all files of the downloads
+python -m apps.forecasting.train --tickers AAPL,MSFT,^GSPC
+python -m apps.forecasting.train --data my_prices --market none --run runs/forecasting/mine
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+
+from apps.forecasting.config import Config, split_list
+from apps.forecasting.evaluate import evaluate_run, split_span
+from apps.forecasting.inputs import check_market, load_inputs
+from apps.forecasting.report import metrics_tables
+from common.artifact import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    MODEL,
+    PLOTS,
+    STATE,
+    TENSORBOARD,
+    check_same_training,
+    open_run,
+    read_config,
+    replace_run,
+    save_model,
+    write_json,
+)
+from common.callbacks import (
+    BestEpoch,
+    History,
+    ResetStates,
+    StopOnNaN,
+    read_history,
+    tensorboard_callback,
+)
+from common.clipping import GradientClipping
+from common.config import (
+    command_of,
+    config_from_flags,
+    fields_as_flags,
+    resumed_config,
+    run_command,
+)
+from common.device import XLA, device_line, device_name, peak_memory_mb, versions
+from common.errors import UserError
+from common.learning_rate import LearningRateControl
+from common.learning_rate_finder import find_learning_rate
+from common.optimizers import build_optimizer
+from common.plots import plot_learning_curves, plot_optimisation, plot_rate_finder
+from common.results import commit, record_scores
+from common.training_state import TrainingState, is_finished, saved_epoch
+from data.errors import DataError
+from data.forecasting import Features, days_needed, feature_statistics
+from data.price_windows import HistoryChunks, PriceWindows
+from models.forecasting import LOSSES, build_forecaster
+
+
+def build(config: Config, *, mean: np.ndarray, variance: np.ndarray, rows: int = 0) -> keras.Model:
+    """Builds the model that `config` describes; `rows` makes it carry its states."""
+    return build_forecaster(
+        horizon=config.horizon,
+        cell=config.cell,
+        units=config.units,
+        num_layers=config.num_layers,
+        activation=config.activation,
+        mean=mean,
+        variance=variance,
+        distribution=config.distribution,
+        components=config.components,
+        location=config.location,
+        input_dropout=config.input_dropout,
+        dropout=config.dropout,
+        recurrent_dropout=config.recurrent_dropout,
+        skip_connection=config.skip_connection,
+        stateful_rows=rows,
+    )
+
+
+def training_days(
+    config: Config, features: list[Features]
+) -> tuple[list[Features], list[np.ndarray], list[np.ndarray]]:
+    """Returns the tickers with days to train and to validate on, and these days.
+
+    Raises:
+        UserError: If there is none.
+    """
+    found = []
+    for one in features:
+        spans = [
+            one.origins(*split_span(config, split, one.dates[-1])[:2],
+                        horizon=config.horizon, lookback=config.lookback)
+            for split in ("train", "validation")
+        ]  # fmt: skip
+        if len(spans[0]) and len(spans[1]):
+            found.append((one, *spans))
+    if not found:
+        longest = max(features, key=lambda one: len(one.dates))
+        needed = days_needed(config.lookback) + config.horizon
+        raise UserError(
+            f"--lookback {config.lookback} and --horizon {config.horizon} need {needed} days up to"
+            f" --train-end {config.train_end} and more than {config.horizon} up to --validation-end"
+            f" {config.validation_end}, but {longest.ticker}, the longest, has"
+            f" {len(longest.dates)} days, {longest.dates[0]} to {longest.dates[-1]}."
+        )
+    chosen, train_spans, validation_spans = zip(*found, strict=True)
+    return list(chosen), list(train_spans), list(validation_spans)
+
+
+def train(
+    config: Config, *, run: Path, data_dir: str, resume: bool, tensorboard: bool, find_rate: bool
+) -> None:
+    """Trains one model and leaves a run folder, scored on the validation split.
+
+    Args:
+        config: Settings.
+        run: Folder to write; what stood there is replaced unless `resume`.
+        data_dir: Folder of downloads, or empty.
+        resume: Go on after the last finished epoch.
+        tensorboard: Write event files to `run/tensorboard`.
+        find_rate: Draw the loss over a rising learning rate instead of training.
+    """
+    console = Console(soft_wrap=True)
+    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+
+    def log(line: str) -> None:
+        console.print(f"[dim]{escape(line)}[/dim]", highlight=False)
+
+    inputs = load_inputs(
+        config, data=config.data, tickers=split_list(config.tickers), data_dir=data_dir, log=log
+    )
+    check_market(config, inputs)
+    for line in inputs.warnings:
+        console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
+    features, train_spans, validation_spans = training_days(config, inputs.features)
+    left_out = len(inputs.features) - len(features)
+    if left_out:
+        log(f"{left_out} tickers have too few days before {config.validation_end}: left out")
+    facts = {
+        "task": "forecasting",
+        "command": command_of(config, prog="python -m apps.forecasting.train"),
+        "backend": keras.backend.backend(),
+        "device": device_name(),
+        "versions": versions(),
+        "commit": commit(),
+        "data": inputs.hashes(),
+    }
+    if resume:
+        check_same_training(facts, run)
+    keras.utils.set_random_seed(config.seed)
+
+    mean, variance = feature_statistics(features, np.datetime64(config.train_end))
+    rows = len(features) if config.stateful else 0
+    model = build(config, mean=mean, variance=variance, rows=rows)
+    epochs_done = saved_epoch(run / STATE) if resume else 0
+    if config.stateful:
+        batches = HistoryChunks(
+            features,
+            train_spans,
+            first_day=[0] * len(features),
+            length=config.lookback,
+            horizon=config.horizon,
+        )
+    else:
+        batches = PriceWindows(
+            features,
+            train_spans,
+            lookback=config.lookback,
+            horizon=config.horizon,
+            stride=config.stride,
+            every_step=config.output == "every",
+            warmup_days=config.warmup_days,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            epoch=epochs_done,
+        )
+    # One batch: every ticker's validation days after the days that a window reads before.
+    before = [span[0] - config.lookback + 1 for span in validation_spans]
+    spans = zip(before, validation_spans, strict=True)
+    validation_batch = HistoryChunks(
+        features,
+        validation_spans,
+        first_day=before,
+        length=max(days[-1] + 1 - first for first, days in spans),
+        horizon=config.horizon,
+    )
+    model.compile(
+        optimizer=build_optimizer(
+            config.optimizer,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+        ),
+        loss=LOSSES[config.distribution, config.loss],
+        jit_compile=XLA[config.jit_compile],
+    )
+    console.print(
+        f"{len(features)} tickers, {sum(map(len, train_spans))} days to train on and"
+        f" {sum(map(len, validation_spans))} to validate · {model.count_params():,} parameters ·"
+        f" {len(batches)} steps an epoch",
+        highlight=False,
+    )
+
+    clipping = GradientClipping(
+        config.clipping, threshold=config.clip_threshold, percentile=config.clip_percentile
+    )
+    if find_rate:
+        clipping.install(model)
+        rates, losses, suggestion = find_learning_rate(model, batches)
+        curve = run / PLOTS / "learning_rate_finder.png"
+        plot_rate_finder(rates, losses, suggestion, curve)
+        console.print(f"suggested --learning-rate {suggestion:.1e}; the curve is in {curve}")
+        return
+
+    total_steps = config.epochs * len(batches)
+    rate = LearningRateControl(
+        config.learning_rate,
+        schedule=config.schedule,
+        total_steps=total_steps,
+        warmup_steps=min(config.warmup_steps, total_steps // 10),
+        monitor="val_loss",
+        patience=config.plateau_patience,
+    )
+
+    def save(trained: keras.Model) -> None:
+        if rows:
+            # The saved model takes any number of rows and begins without a state.
+            free = build(config, mean=mean, variance=variance)
+            free.set_weights(trained.get_weights())
+            trained = free
+        save_model(trained, run / MODEL)
+
+    best = BestEpoch(monitor="val_loss", mode="min", patience=config.patience, save=save)
+    callbacks = [
+        StopOnNaN(),
+        clipping,
+        rate,
+        best,
+        History(run / HISTORY),
+        TrainingState(run / STATE, parts=[rate, best]),
+    ]
+    if rows:
+        callbacks.insert(0, ResetStates())
+    if tensorboard:
+        callbacks.insert(-1, tensorboard_callback(run / TENSORBOARD))
+
+    with contextlib.nullcontext() if resume else replace_run(run):
+        if not resume:
+            write_json(run / METRICS, facts)
+            write_json(run / CONFIG, {"task": "forecasting", **fields_as_flags(config)})
+        if not is_finished(run / STATE):
+            model.fit(
+                batches,
+                validation_data=validation_batch,
+                epochs=config.epochs,
+                initial_epoch=epochs_done,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose="auto" if sys.stdout.isatty() else 2,
+            )
+
+    history = read_history(run / HISTORY)
+    facts |= {
+        "parameters": model.count_params(),
+        "seconds": round(sum(history["seconds"]), 1),
+        "epochs": len(history["seconds"]),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    write_json(run / METRICS, facts)
+    # From disk, so that the score is the saved model's.
+    scores = evaluate_run(
+        run, data="", tickers=(), data_dir=data_dir, split="validation", baselines=False
+    )
+    record_scores(run, scores, task="forecasting")
+    plot_learning_curves(
+        history, run / PLOTS / "learning_curves.png", metric="loss", mode="min", title=str(run)
+    )
+    plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
+    for table in metrics_tables(scores, "validation"):
+        console.print(table)
+    console.print(f"Score it on the test split: make evaluate-forecasting RUN={run}")
+
+
+def main(
+    config: Config,
+    run: str = "",
+    data_dir: str = "",
+    resume: bool = False,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+    find_learning_rate: bool = False,
+) -> None:
+    """Trains a forecasting model and leaves a run folder.
+
+    Args:
+        config: Settings of the model and its training.
+        run: Folder to write (default: runs/forecasting/<cell>-s<seed>).
+        data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
+        resume: Go on where an interrupted run stopped, with its own settings.
+        overwrite: Replace the run that stands in the folder.
+        tensorboard: Write event files for TensorBoard.
+        find_learning_rate: Draw the loss over a rising learning rate instead of training.
+    """
+    folder = Path(run or f"runs/forecasting/{config.cell}-s{config.seed}")
+    if not find_learning_rate:
+        open_run(folder, task="forecasting", resume=resume, overwrite=overwrite)
+    elif resume or overwrite:
+        raise UserError("--find-learning-rate trains nothing: leave --resume and --overwrite out.")
+    if resume:
+        stored = config_from_flags(Config, read_config(folder, "forecasting"), folder / CONFIG)
+        config = resumed_config(config, stored, folder)
+    train(
+        config,
+        run=folder,
+        data_dir=data_dir,
+        resume=resume,
+        tensorboard=tensorboard,
+        find_rate=find_learning_rate,
+    )
+
+
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.forecasting.train",
+        description="Trains a recurrent network that forecasts the distribution of prices.",
+        errors=(DataError,),
+    )
