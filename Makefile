@@ -2,7 +2,7 @@
 #   make demo                                   train, evaluate and predict on the embedded sample
 #   make train-sentiment ARGS="--cell gru"      any flag of the command goes into ARGS
 
-TASKS := sentiment
+TASKS := forecasting sentiment
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -11,7 +11,7 @@ ARGS ?=
 
 # As typed, so that quotes and dollar signs in a text reach the program unchanged: exporting a
 # variable would expand it.
-unexport TEXT RUN
+unexport TEXT TICKER RUN
 define newline
 
 
@@ -19,11 +19,12 @@ endef
 quoted = '$(subst ','\'',$(value $(1)))'
 one_line = $(if $(findstring $(newline),$(value $(1))),$(error $(1) spans lines: give texts on standard input, one a line))
 text_flag = $(call one_line,TEXT)$(if $(filter file undefined,$(origin TEXT)),,--text=$(call quoted,TEXT))
+ticker_flag = $(if $(value TICKER),--ticker=$(call quoted,TICKER))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-sentiment benchmark-sentiment study-batching test test-torch check format tables \
-        $(foreach task,$(TASKS),train-$(task) evaluate-$(task) predict-$(task))
+.PHONY: help setup demo study-batching test test-torch check format tables \
+        $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict benchmark))
 
 help:  ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -32,6 +33,7 @@ help:  ## list the targets
 	@echo
 	@echo "variables: ARGS=\"--cell gru ...\"   any flag of the command (see: make train-sentiment ARGS=--help)"
 	@echo "           RUN=runs/sentiment/...  a run folder    TEXT='...'  a text to predict on"
+	@echo "           TICKER=AAPL  a ticker, or a .csv file of prices, to forecast"
 	@echo "           DATA_DIR=...  downloads   CACHE_DIR=...  derived files   KERAS_BACKEND=tensorflow|jax|torch"
 
 setup: $(VENV)/.user  ## install what a user needs (GPU=1: with what an NVIDIA GPU needs)
@@ -53,7 +55,19 @@ $(VENV)/.developer: requirements-dev.txt requirements.txt | $(PY)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/.user
 
-demo: demo-sentiment  ## train, evaluate and predict on the embedded sample, offline
+demo: $(addprefix demo-,$(TASKS))  ## train, evaluate and predict on the embedded samples, offline
+
+demo-forecasting: $(VENV)/.user
+	@echo "— the sample: simulated prices with clusters of volatility and jumps"
+	$(PY) -m data.price_samples --data-dir $(DEMO)/data
+	@echo "— train"
+	$(PY) -m apps.forecasting.train --data-dir $(DEMO)/data --run $(DEMO)/forecasting --overwrite \
+	  --market ^SIM --features returns,range,market --lookback 64 --stride 16 --warmup-days 10 --units 32 --batch-size 16
+	@echo "— evaluate: the saved model on the test split, beside GARCH and others on the same days"
+	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.forecasting.evaluate --data-dir $(DEMO)/data --run $(DEMO)/forecasting
+	@echo "— predict: the model just trained, seen from a day of the past, so that the chart shows what came"
+	$(PY) -m apps.forecasting.predict --data-dir $(DEMO)/data --run $(DEMO)/forecasting --ticker SIMA --as-of 2018-06-29 \
+	  --picture $(DEMO)/forecast.png
 
 demo-sentiment: $(VENV)/.user
 	@echo "— the sample: reviews whose verdict hangs on word order and negation"
@@ -68,6 +82,15 @@ demo-sentiment: $(VENV)/.user
 	@echo "— predict: the model trained on the real IMDB reviews that comes with the project"
 	$(PY) -m apps.sentiment.predict < apps/sentiment/demo.txt
 
+train-forecasting: $(VENV)/.user  ## train on the prices of DATA_DIR, or on your own with ARGS="--data folder"
+	$(PY) -m apps.forecasting.train $(run_flag) $(ARGS)
+
+evaluate-forecasting: $(VENV)/.user  ## score RUN (default: the pretrained model) on the test split, beside GARCH
+	$(PY) -m apps.forecasting.evaluate $(run_flag) $(ARGS)
+
+predict-forecasting: $(VENV)/.user  ## forecast the next days of TICKER with RUN (default: pretrained)
+	@$(PY) -m apps.forecasting.predict $(ticker_flag) $(run_flag) $(ARGS)
+
 train-sentiment: $(VENV)/.user  ## train on IMDB, or on your own with ARGS="--data reviews.csv"
 	$(PY) -m apps.sentiment.train $(run_flag) $(ARGS)
 
@@ -77,17 +100,31 @@ evaluate-sentiment: $(VENV)/.user  ## score RUN (default: the pretrained model) 
 predict-sentiment: $(VENV)/.user  ## read TEXT, or lines from standard input, with RUN (default: pretrained)
 	@$(PY) -m apps.sentiment.predict $(text_flag) $(run_flag) $(ARGS)
 
-# The rows of the result table. A run that is complete is not trained again, one that was stopped goes on.
-SENTIMENT := runs/sentiment
-TEACHERS := nb_svm,$(SENTIMENT)/lstm-s1,$(SENTIMENT)/gru-s1
+# The rows of the result tables: row NAME SEEDS FLAGS... A run that is complete is not trained again, one that was
+# stopped goes on.
+row = row() { name=$$1; seeds=$$2; shift 2; runs=; for seed in $$seeds; do \
+    run=runs/$(1)/$$name-s$$seed; runs="$$runs $$run"; \
+    test -f $$run/config.json && again=--resume || again=; \
+    test -f $$run/plots/optimisation.png || $(PY) -m apps.$(1).train "$$@" --seed $$seed --run $$run $$again; \
+    grep -q '"test"' $$run/metrics.json || $(PY) -m apps.$(1).evaluate --run $$run; \
+  done; $(PY) -m common.results gather apps/$(1)/results $$name $$runs; }
+
+benchmark-forecasting: $(VENV)/.user  ## train, score and gather every row of the forecasting tables (half an hour on two cores)
+	set -e; $(call row,forecasting); \
+	row lstm "1 2 3" --cell lstm; row gru "1 2 3" --cell gru; row simple_rnn "1 2 3" --cell simple_rnn; \
+	row lstm_student_t "1 2 3" --distribution student_t; \
+	row lstm_quantiles "1 2 3" --distribution quantiles --loss pinball; \
+	row lstm_last "1 2 3" --output last --stride 16 --batch-size 64; \
+	row lstm_stateful "1 2 3" --stateful --lookback 32 --epochs 12; \
+	row lstm_without_echo "1 2 3" --features returns,range,volume,market,calendar; \
+	row lstm_without_market "1 2 3" --features returns,range,volume,calendar,echo; \
+	row lstm_closes_only "1 2 3" --features returns
+	$(MAKE) tables
+
+TEACHERS := nb_svm,runs/sentiment/lstm-s1,runs/sentiment/gru-s1
 
 benchmark-sentiment: $(VENV)/.user  ## train, score and gather every row of the sentiment table (under two hours on two cores)
-	set -e; row() { name=$$1; seeds=$$2; shift 2; runs=; for seed in $$seeds; do \
-	    run=$(SENTIMENT)/$$name-s$$seed; runs="$$runs $$run"; \
-	    test -f $$run/config.json && again=--resume || again=; \
-	    test -f $$run/plots/optimisation.png || $(PY) -m apps.sentiment.train "$$@" --seed $$seed --run $$run $$again; \
-	    grep -q '"test"' $$run/metrics.json || $(PY) -m apps.sentiment.evaluate --run $$run; \
-	  done; $(PY) -m common.results gather apps/sentiment/results $$name $$runs; }; \
+	set -e; $(call row,sentiment); \
 	row lstm "1 2 3" --cell lstm; row gru "1 2 3" --cell gru; row simple_rnn "1" --cell simple_rnn; \
 	row self_trained "1" --teachers $(TEACHERS) --epochs 2
 	$(MAKE) tables

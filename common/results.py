@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.artifact import CONFIG, HISTORY, METRICS, read_json, write_json, write_text
 from common.errors import UserError
@@ -25,13 +25,46 @@ _TABLE = re.compile(
     r".*?(<!-- /table -->)",
     re.DOTALL,
 )
-# Titles of metrics and whether they are shown in percent.
-_TITLES = {
-    "accuracy": ("accuracy %", 100),
-    "f1": ("F1 %", 100),
-    "roc_auc": ("ROC AUC %", 100),
-    "ece": ("calibration error %", 100),
+
+
+class _Look(NamedTuple):
+    """How a metric is shown: its title, what it is multiplied by, its digits, its better end."""
+
+    title: str
+    scale: float = 1
+    digits: int = 2
+    lower_is_better: bool = False
+
+
+_LOOKS = {
+    "accuracy": _Look("accuracy %", 100),
+    "f1": _Look("F1 %", 100),
+    "roc_auc": _Look("ROC AUC %", 100),
+    "ece": _Look("calibration error %", 100),
 }
+# Of forecasts; the number of days follows.
+_LOOKS_AHEAD = {
+    "crps": _Look("CRPS %", digits=4, lower_is_better=True),
+    "rel_mae": _Look("MAE / last value's", digits=4, lower_is_better=True),
+    "mase": _Look("MASE", digits=3, lower_is_better=True),
+    "coverage_50": _Look("in 50 %", 100, 1),
+    "coverage_80": _Look("in 80 %", 100, 1),
+    "coverage_95": _Look("in 95 %", 100, 1),
+    "direction": _Look("direction %", 100, 1),
+}
+_P_VALUE = re.compile(r"dm_p_(?P<baseline>\w+)_(?P<days>\d+)$")
+
+
+def _look(metric: str) -> _Look:
+    """Returns how a metric is shown, whatever its name."""
+    if found := _P_VALUE.match(metric):
+        return _Look(f"p against {found['baseline']}", digits=4)
+    name, _, days = metric.rpartition("_")
+    if days.isdigit() and name in _LOOKS_AHEAD:
+        return _LOOKS_AHEAD[name]
+    return _LOOKS.get(metric, _Look(metric))
+
+
 _SAME_IN_ALL_SEEDS = ("task", "command", "parameters", "backend", "device", "versions", "data")
 
 
@@ -152,7 +185,7 @@ def table(folder: Path, *, split: str, metrics: list[str]) -> str:
     Args:
         folder: Holds one JSON file a row.
         split: Whose scores to show.
-        metrics: Which ones; the first sorts the rows, greatest on top.
+        metrics: Which ones; the first sorts the rows, the best on top.
 
     Raises:
         UserError: If the folder holds no row of that split.
@@ -181,10 +214,11 @@ def table(folder: Path, *, split: str, metrics: list[str]) -> str:
             scores = {metric: [value] for metric, value in found[split].items()}
             cells = [f"{name} (baseline)", *(_spread(scores.get(m), m) for m in metrics)]
             lines.append((found[split][metrics[0]], _line([*cells, "", "", "", "", ""])))
-    titles = ["row", *(_TITLES.get(metric, (metric, 1))[0] for metric in metrics)]
+    titles = ["row", *(_look(metric).title for metric in metrics)]
     titles += ["parameters", "epochs", "an epoch", "training", "seeds"]
     rule = _line(["---", *["---:"] * (len(titles) - 1)])
-    body = [line for _, line in sorted(lines, key=lambda item: -item[0])]
+    sign = 1 if _look(metrics[0]).lower_is_better else -1
+    body = [line for _, line in sorted(lines, key=lambda item: sign * item[0])]
     return "\n".join([_line(titles), rule, *body]) + "\n"
 
 
@@ -207,12 +241,17 @@ def _seconds_per_epoch(run: Path) -> float:
 
 
 def _spread(values: list[float] | None, metric: str) -> str:
-    """Returns `91.2 ± 0.1`: mean and standard deviation over the seeds."""
+    """Returns `91.2 ± 0.1`: mean and standard deviation over the seeds; of p the greatest."""
     if values is None:
         return ""
-    scale = _TITLES.get(metric, (metric, 1))[1]
-    mean = f"{statistics.mean(values) * scale:.2f}"
-    return f"{mean} ± {statistics.stdev(values) * scale:.2f}" if len(values) > 1 else mean
+    look = _look(metric)
+    if _P_VALUE.match(metric):
+        least = 10.0**-look.digits
+        return f"{max(values):.{look.digits}f}" if max(values) >= least else f"< {least:g}"
+    mean = f"{statistics.mean(values) * look.scale:.{look.digits}f}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {statistics.stdev(values) * look.scale:.{look.digits}f}"
 
 
 def _line(cells: list[str]) -> str:

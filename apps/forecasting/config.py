@@ -149,16 +149,12 @@ class Config:
             )
         if self.stateful and self.output == "last":
             raise UserError("--stateful reads on from day to day: leave --output last out.")
-        unknown = [group for group in self.groups() if group not in GROUPS]
-        if unknown or not self.groups():
+        groups = split_list(self.features)
+        if not groups or any(group not in GROUPS for group in groups):
             raise UserError(f"--features takes some of {', '.join(GROUPS)}, separated by commas.")
         ends = [as_date(getattr(self, name), name) for name in ("train_end", "validation_end")]
         if ends[0] >= ends[1]:
             raise UserError("--train-end must lie before --validation-end.")
-
-    def groups(self) -> tuple[str, ...]:
-        """The groups of features, in the order of `--features`."""
-        return split_list(self.features)
 
 
 def split_list(text: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from apps.forecasting.baselines import BASELINES, score_baselines
-from apps.forecasting.config import Config, as_date, split_list
+from apps.forecasting.config import Config, split_list
 from apps.forecasting.inputs import Inputs, load_inputs
 from apps.forecasting.metrics import Scored, diebold_mariano, forecasting_metrics, score
 from apps.forecasting.predict import PRETRAINED, Predictor
@@ -30,6 +30,7 @@ from apps.forecasting.report import (
     metrics_tables,
     verdicts,
 )
+from apps.forecasting.splits import SPLITS, blocks, split_span
 from common.artifact import OUTPUTS, PLOTS, write_text
 from common.config import run_command
 from common.device import device_line
@@ -38,41 +39,8 @@ from common.results import record_scores
 from data.download import cache_directory
 from data.errors import DataError
 
-SPLITS = ("train", "validation", "test")
 # Days ahead that tables show.
 HORIZONS = (1, 5, 10, 20)
-_DAY = np.timedelta64(1, "D")
-
-
-def split_span(config: Config, split: str, last: np.datetime64) -> tuple[np.datetime64, ...]:
-    """Returns first and last date of a split, and the day until which baselines may be fitted.
-
-    Args:
-        config: Whose dates part the splits.
-        split: `train`, `validation`, `test` or `YYYY-MM-DD:YYYY-MM-DD`.
-        last: Last date of the data.
-
-    Raises:
-        UserError: If `split` is none of these.
-    """
-    train_end = np.datetime64(config.train_end)
-    validation_end = np.datetime64(config.validation_end)
-    if split == "train":
-        return np.datetime64("1900-01-01"), train_end, train_end
-    if split == "validation":
-        return train_end + _DAY, validation_end, train_end
-    if split == "test":
-        return validation_end + _DAY, last, validation_end
-    first, colon, end = split.partition(":")
-    if not colon:
-        raise UserError(
-            f"--split {split} is unknown: choose train, validation or test, or give dates as"
-            " 2019-01-01:2020-12-31."
-        )
-    start, end = (np.datetime64(as_date(date, "split")) for date in (first, end))
-    if start >= end:
-        raise UserError(f"--split {split} ends before it begins.")
-    return start, end, start - _DAY
 
 
 def evaluate_run(
@@ -130,7 +98,7 @@ def evaluate_run(
         )
     begin = time.perf_counter()
     systems: dict[str, list[Scored]] = {}
-    for fitted_until, days in _blocks(inputs, origins, fit_until, refit):
+    for fitted_until, days in blocks(inputs.features, origins, fit_until, refit):
         if refit:
             predictor = refitted(predictor, inputs.features, until=fitted_until, log=log)
         found = _score_block(
@@ -158,24 +126,6 @@ def evaluate_run(
         warnings=warnings,
         seconds=time.perf_counter() - begin,
     )
-
-
-def _blocks(
-    inputs: Inputs, origins: dict[str, np.ndarray], fit_until: np.datetime64, refit: int
-) -> list[tuple[np.datetime64, dict[str, np.ndarray]]]:
-    """Returns the last day to learn from and the origins after it, for each stretch of a split."""
-    origins = {ticker: days for ticker, days in origins.items() if len(days)}
-    if not refit:
-        return [(fit_until, origins)]
-    dates = {one.ticker: one.dates for one in inputs.features}
-    all_dates = np.unique(np.concatenate([dates[t][days] for t, days in origins.items()]))
-    blocks = []
-    for place in range(0, len(all_dates), refit):
-        stretch = all_dates[place : place + refit]
-        known = fit_until if not place else all_dates[place - 1]
-        days = {t: found[np.isin(dates[t][found], stretch)] for t, found in origins.items()}
-        blocks.append((known, {t: found for t, found in days.items() if len(found)}))
-    return blocks
 
 
 def _score_block(
@@ -211,7 +161,8 @@ def _score_block(
     if in_training:
         # Fitted before the first origin, since it is a reference for prices alone.
         fit_until = min(history.dates[origins[history.ticker][0]] for history in histories)
-    with Progress(transient=True, disable=log is None) as progress:
+    screen = Console(stderr=True)
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:
         bar = progress.add_task("baselines", total=len(histories))
         return systems | score_baselines(
             histories,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.forecasting.config import Config
+from apps.forecasting.config import Config, split_list
 from common.errors import UserError
 from data.download import data_directory
 from data.errors import DataError
@@ -71,7 +71,8 @@ def load_inputs(
     histories = load_prices(data, data_dir=root, tickers=tickers, **options)
     warnings = [line for history in histories for line in history.warnings]
     market = None
-    if config.market != NO_MARKET and "market" in config.groups():
+    groups = split_list(config.features)
+    if config.market != NO_MARKET and "market" in groups:
         try:
             market = _market(config.market, data, histories, root, options)
         except DataError as error:
@@ -79,7 +80,7 @@ def load_inputs(
                 f"the index {config.market} cannot be had, so the model does not see the market and"
                 f" its forecasts are less sharp ({error})"
             )
-    features = build_features(histories, groups=config.groups(), market=market)
+    features = build_features(histories, groups=groups, market=market)
     return Inputs(histories, features, warnings)
 
 

@@ -1,7 +1,6 @@
-"""Pictures of forecasts: fans of prices, calibration, skill by ticker, scores by horizon."""
+"""Pictures of an evaluation: calibration, skill by ticker, scores by horizon."""
 
 import contextlib
-import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,15 +8,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colors
 from matplotlib import pyplot as plt
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from scipy.optimize import isotonic_regression
 
-from apps.forecasting.metrics import LEVELS
 from common.plots import MARK, VALIDATION, new_axes, save_figure
 
-_INK = "#3b4048"
+INK = "#3b4048"
 _OTHERS = (
     ("#8a8f98", "-"),
     ("#b07d2b", "--"),
@@ -28,116 +25,7 @@ _OTHERS = (
     ("#2f8f9d", "-."),
 )
 _MARKERS = "os^Dv"
-_SMALL = 8
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Fan:
-    """One forecast of a ticker's prices, and what came.
-
-    Attributes:
-        title: Line above the fan.
-        past_dates: `<datetime64[D]>(past,)`; the last is the day at whose close it was made.
-        past_close: `(past,)`, prices.
-        dates: `<datetime64[D]>(horizon,)`, the trading days after it.
-        quantiles: `(horizon, levels)`, prices.
-        outcome: `(horizon,)`, the prices that came, NaN where not yet; None if nothing is known.
-    """
-
-    title: str
-    past_dates: np.ndarray
-    past_close: np.ndarray
-    dates: np.ndarray
-    quantiles: np.ndarray
-    outcome: np.ndarray | None = None
-
-
-def plot_fan(
-    path: Path,
-    *,
-    title: str,
-    past_dates: np.ndarray,
-    past_close: np.ndarray,
-    dates: np.ndarray,
-    quantiles: np.ndarray,
-    levels: Sequence[float] = LEVELS,
-    outcome: np.ndarray | None = None,
-) -> None:
-    """Draws one forecast: past prices, then the median, the nested intervals and what came.
-
-    Args:
-        path: PNG file to write.
-        title: Line above the picture.
-        past_dates: As in `Fan`, and so are the four arrays below.
-        past_close: `(past,)`.
-        dates: `(horizon,)`.
-        quantiles: `(horizon, levels)`.
-        levels: Probabilities of the quantiles, ascending, symmetric about the 0.5 among them.
-        outcome: `(horizon,)` or None.
-    """
-    fan = Fan("", past_dates, past_close, dates, quantiles, outcome)
-    with _picture(path, title, width=8.6, height=4.0, titled=False) as (axis,):
-        _draw_fan(axis, fan, levels)
-        axis.set_ylabel("closing price")
-        _legend_below([axis], columns=6)
-
-
-def plot_fans(path: Path, *, title: str, panels: Sequence[Fan]) -> None:
-    """Draws several forecasts as small fans, three in a row, with quantiles at `LEVELS`."""
-    columns = min(3, len(panels))
-    with _picture(path, title, count=len(panels), columns=columns, width=4.1, height=2.9) as axes:
-        for axis, fan in zip(axes, panels, strict=True):
-            _draw_fan(axis, fan, LEVELS)
-            axis.set_title(fan.title, fontsize=10, loc="left")
-            axis.tick_params(labelsize=_SMALL)
-            axis.xaxis.get_offset_text().set_fontsize(_SMALL)
-        _legend_below(axes, columns=6 if columns == 3 else 3)
-
-
-def _draw_fan(axis: plt.Axes, fan: Fan, levels: Sequence[float]) -> None:
-    # Nothing is uncertain at the origin: everything starts from its close.
-    dates = np.concatenate([fan.past_dates[-1:], fan.dates])
-    origin = np.asarray(fan.past_close[-1:], np.float64)
-    bounds = np.vstack([np.repeat(origin, len(levels)), fan.quantiles])
-    axis.plot(fan.past_dates, fan.past_close, color=_INK, linewidth=1.3, label="close")
-    middle = len(levels) // 2
-    for low in range(middle):
-        high = len(levels) - 1 - low
-        axis.fill_between(
-            dates,
-            bounds[:, low],
-            bounds[:, high],
-            color=_tint((low + 1) / (middle + 2)),
-            linewidth=0,
-            label=f"{levels[high] - levels[low]:.0%} interval",
-        )
-    axis.plot(dates, bounds[:, middle], color=VALIDATION, linewidth=1.8, label="median")
-    if fan.outcome is not None:
-        came = np.concatenate([origin, fan.outcome])
-        axis.plot(dates, came, "--", color=MARK, linewidth=1.5, label="what happened")
-    axis.plot(dates[:1], origin, "o", color=_INK, markersize=4)
-    axis.margins(x=0.01)
-    locator = AutoDateLocator(minticks=3, maxticks=7)
-    axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-
-
-def _legend_below(axes: Sequence[plt.Axes], columns: int) -> None:
-    """One legend for all panels, where it hides nothing."""
-    handles = {}
-    for axis in axes:  # Not each of them knows what happened.
-        found, labels = axis.get_legend_handles_labels()
-        handles |= dict(zip(labels, found, strict=True))
-    figure = axes[0].figure
-    figure.legend(
-        handles.values(),
-        handles.keys(),
-        frameon=False,
-        fontsize=9,
-        ncols=columns,
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0.05 / figure.get_figheight()),
-    )
+SMALL = 8
 
 
 def plot_calibration(
@@ -158,7 +46,7 @@ def plot_calibration(
             fell within. The first system is drawn larger.
     """
     horizons = list(next(iter(pits.values())))
-    with _picture(path, title, count=len(horizons) + 1, width=4.3, height=3.7) as axes:
+    with picture(path, title, count=len(horizons) + 1, width=4.3, height=3.7) as axes:
         *histograms, last = axes
         for axis, days in zip(histograms, horizons, strict=True):
             _draw_pits(axis, {system: np.asarray(pits[system][days]) for system in pits})
@@ -178,14 +66,14 @@ def _draw_pits(axis: plt.Axes, shares: Mapping[str, np.ndarray]) -> None:
         bins = len(shares[system])
         edges, density = np.linspace(0, 1, bins + 1), shares[system] * bins
         if handles:
-            look |= {"color": _INK, "linewidth": 1.3}
+            look |= {"color": INK, "linewidth": 1.3}
             handles.append(axis.stairs(density, edges, baseline=None, label=system, **look))
         else:
-            bars = {"align": "edge", "color": _tint(0.55), "edgecolor": "white"}
+            bars = {"align": "edge", "color": tint(0.55), "edgecolor": "white"}
             handles.append(axis.bar(edges[:-1], density, 1 / bins, label=system, **bars))
     handles.append(axis.axhline(1, color=MARK, linewidth=1.2, linestyle="--", label="ideal"))
     axis.set(xlim=(0, 1), xlabel="probability integral transform")
-    axis.legend(handles=handles, frameon=False, fontsize=_SMALL, loc="upper left", ncols=3)
+    axis.legend(handles=handles, frameon=False, fontsize=SMALL, loc="upper left", ncols=3)
 
 
 def _draw_coverage(
@@ -210,11 +98,11 @@ def _draw_coverage(
         Line2D([], [], color=look["color"], label=name, linewidth=3) for name, look in looks.items()
     ]
     handles += [
-        Line2D([], [], color=_INK, marker=marker, markersize=5, linestyle="", label=_ahead(days))
+        Line2D([], [], color=INK, marker=marker, markersize=5, linestyle="", label=_ahead(days))
         for days, marker in markers.items()
     ]
     axis.legend(
-        handles=handles, frameon=False, fontsize=_SMALL, loc="center left", bbox_to_anchor=(1, 0.5)
+        handles=handles, frameon=False, fontsize=SMALL, loc="center left", bbox_to_anchor=(1, 0.5)
     )
     axis.set_xticks(np.arange(len(levels)), [f"{level}%" for level in levels])
     axis.yaxis.set_major_formatter(_signed)
@@ -235,12 +123,12 @@ def plot_skill(path: Path, *, title: str, skill: Mapping[int, Mapping[str, float
     tickers = sorted(first, key=first.get, reverse=True)
     places = np.arange(len(tickers))
     height = 1.3 + 0.17 * len(tickers)
-    with _picture(path, title, count=len(skill), width=4.6, height=height) as axes:
+    with picture(path, title, count=len(skill), width=4.6, height=height) as axes:
         for axis, (days, shares) in zip(axes, skill.items(), strict=True):
             values = np.array([shares[ticker] for ticker in tickers])
             colours = np.where(values < 0, MARK, VALIDATION)
             axis.barh(places, values, height=0.72, color=colours)
-            axis.axvline(0, color=_INK, linewidth=0.8)
+            axis.axvline(0, color=INK, linewidth=0.8)
             axis.set_title(
                 f"{_ahead(days)}: mean {values.mean():+.1%}, "
                 f"better on {np.sum(values > 0)} of {len(values)}",
@@ -248,7 +136,7 @@ def plot_skill(path: Path, *, title: str, skill: Mapping[int, Mapping[str, float
                 loc="left",
             )
             axis.set(ylim=(len(tickers) - 0.4, -0.6), xlabel="CRPS saved")
-            axis.set_yticks(places, tickers, fontsize=_SMALL)
+            axis.set_yticks(places, tickers, fontsize=SMALL)
             axis.tick_params(axis="y", length=0)
             axis.grid(visible=False, axis="y")
             axis.grid(axis="x", color="#e6e6e6", linewidth=0.8)
@@ -272,9 +160,9 @@ def plot_horizons(
         relative: For each system `(horizons,)` finite per cent, negative where it is better than
             the one that is compared with. The first system is drawn thick.
     """
-    with _picture(path, title, width=7.6, height=4.2, titled=False) as (axis,):
+    with picture(path, title, width=7.6, height=4.2, titled=False) as (axis,):
         few = len(horizons) <= 8
-        axis.axhline(0, color=_INK, linewidth=0.8)
+        axis.axhline(0, color=INK, linewidth=0.8)
         looks = _looks(relative)
         for system, look in reversed(looks.items()):
             dots = {"marker": "o" if few else "", "markersize": 4, "clip_on": False}
@@ -293,7 +181,7 @@ def _label_line_ends(
     """Writes each line's name right of its end, and a thin lead to it: names must not overlap."""
     box = axis.get_window_extent()
     bottom, top = axis.get_ylim()
-    line_height = 1.3 * _SMALL / 72 * axis.figure.dpi * (top - bottom) / box.height
+    line_height = 1.3 * SMALL / 72 * axis.figure.dpi * (top - bottom) / box.height
     ends = np.array([values[-1] for values in lines.values()], np.float64)
     for system, end, place in zip(lines, ends, spread_apart(ends, line_height), strict=True):
         color = looks[system]["color"]
@@ -303,7 +191,7 @@ def _label_line_ends(
             (1.04, place),
             xycoords=axis.get_yaxis_transform(),
             va="center",
-            fontsize=_SMALL,
+            fontsize=SMALL,
             color=color,
             fontweight="bold" if color == VALIDATION else "normal",
             arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.6},
@@ -329,7 +217,7 @@ def spread_apart(places: np.ndarray, gap: float) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _picture(
+def picture(
     path: Path,
     title: str,
     *,
@@ -379,7 +267,7 @@ def _signed(value: float, _: int = 0) -> str:
     return f"{value:+g}".replace("-", "−") if value else "0"
 
 
-def _tint(strength: float) -> tuple[float, ...]:
+def tint(strength: float) -> tuple[float, ...]:
     """The model's colour on white, opaque, so that the legend shows what the picture shows."""
     return tuple(1 - strength * (1 - np.array(colors.to_rgb(VALIDATION))))
 

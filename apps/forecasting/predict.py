@@ -4,16 +4,12 @@ python -m apps.forecasting.predict --ticker AAPL
 python -m apps.forecasting.predict --ticker prices/AAPL.csv --as-of 2018-06-29
 """
 
-import dataclasses
 import datetime
-import json as json_format
 from pathlib import Path
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from apps.forecasting.config import Config, as_date
 from apps.forecasting.distributions import (
@@ -22,24 +18,22 @@ from apps.forecasting.distributions import (
     QuantileGrid,
     StudentT,
 )
+from apps.forecasting.forecasts import Forecast, as_json, draw, forecast_table
 from apps.forecasting.inputs import load_inputs
 from apps.forecasting.metrics import LEVELS
-from apps.forecasting.plots import plot_fan
 from common.artifact import load_model, read_config
 from common.config import config_from_flags, run_command
 from common.device import XLA
 from common.errors import UserError
 from data.errors import DataError
 from data.forecasting import Features, days_needed, next_trading_days
-from data.prices import PriceHistory, load_prices
+from data.prices import load_prices
 from models.forecasting import quantile_levels
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 PICTURES = Path("runs/forecasts")
 # Windows that go through the model at once.
 _BATCH = 256
-# Days shown in the fan chart before the forecast.
-_PAST = 120
 _STALE_DAYS = 7
 
 
@@ -133,27 +127,6 @@ def as_distribution(parameters: np.ndarray, kind: str) -> Distribution:
     return QuantileGrid(quantile_levels(), parameters / 100)
 
 
-@dataclasses.dataclass(frozen=True)
-class Forecast:
-    """The next days of one ticker, seen from the close of one day."""
-
-    ticker: str
-    origin: np.datetime64
-    close: float
-    dates: np.ndarray
-    """`<datetime64[D]>(days,)`: weekdays; holidays are not known."""
-    prices: np.ndarray
-    """`(days, levels)` at `LEVELS`."""
-    rise: np.ndarray
-    """`(days,)`, probability of a close above that of the origin."""
-    fall_beyond: np.ndarray
-    """`(days,)`, probability of a fall by more than `change`."""
-    rise_beyond: np.ndarray
-    """`(days,)`, probability of a rise by more than `change`."""
-    change: float
-    """A share: 0.05 is 5 per cent."""
-
-
 def forecast(
     predictor: Predictor,
     features: Features,
@@ -188,88 +161,6 @@ def forecast(
         fall_beyond=below(-change),
         rise_beyond=1 - below(change),
         change=change,
-    )
-
-
-def as_json(found: Forecast) -> str:
-    """Returns a forecast as one line of JSON."""
-    rows = [
-        {
-            "date": str(date),
-            "quantiles": {
-                str(level): round(float(price), 4)
-                for level, price in zip(LEVELS, prices, strict=True)
-            },
-            "probability_of_rise": round(float(rise), 4),
-            "probability_of_fall_beyond": round(float(fall), 4),
-            "probability_of_rise_beyond": round(float(up), 4),
-        }
-        for date, prices, rise, fall, up in zip(
-            found.dates,
-            found.prices,
-            found.rise,
-            found.fall_beyond,
-            found.rise_beyond,
-            strict=True,
-        )
-    ]
-    record = {
-        "ticker": found.ticker,
-        "origin": str(found.origin),
-        "close": round(found.close, 4),
-        "change": found.change,
-        "days": rows,
-    }
-    return json_format.dumps(record, ensure_ascii=False)
-
-
-def forecast_table(found: Forecast) -> Table:
-    """Returns a forecast as a table, one line a day."""
-    title = f"{escape(found.ticker)}: {found.close:,.2f} at the close of {found.origin}"
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        header_style="dim",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    beyond = f"{found.change:.0%}" if round(found.change * 100, 6) % 1 == 0 else f"{found.change:%}"
-    names = ["date", "median", "50 %", "80 %", "95 %", "rise", f"fall > {beyond}"]
-    for name in [*names, f"rise > {beyond}"]:
-        table.add_column(name, justify="left" if name == "date" else "right", no_wrap=True)
-    for row, date in enumerate(found.dates):
-        low95, low80, low50, median, high50, high80, high95 = found.prices[row]
-        table.add_row(
-            str(date),
-            f"{median:,.2f}",
-            f"{low50:,.2f}–{high50:,.2f}",
-            f"{low80:,.2f}–{high80:,.2f}",
-            f"{low95:,.2f}–{high95:,.2f}",
-            f"{found.rise[row]:.1%}",
-            f"{found.fall_beyond[row]:.1%}",
-            f"{found.rise_beyond[row]:.1%}",
-        )
-    return table
-
-
-def draw(found: Forecast, history: PriceHistory, path: Path) -> None:
-    """Draws the fan chart of a forecast, with what happened where the history knows it."""
-    place = int(np.searchsorted(history.dates, found.origin))
-    # The whole history is adjusted to its last day, the forecast to its own.
-    close = history.close * (found.close / history.close[place])
-    after = close[place + 1 : place + 1 + len(found.dates)]
-    known = len(after) == len(found.dates)
-    past = slice(max(place - _PAST, 0), place + 1)
-    plot_fan(
-        path,
-        title=f"{found.ticker}, seen from the close of {found.origin}",
-        past_dates=history.dates[past],
-        past_close=close[past],
-        dates=history.dates[place + 1 : place + 1 + len(found.dates)] if known else found.dates,
-        quantiles=found.prices,
-        levels=LEVELS,
-        outcome=after if known else None,
     )
 
 

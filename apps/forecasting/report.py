@@ -9,6 +9,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from apps.forecasting.fan_charts import Fan, plot_fans
 from apps.forecasting.metrics import (
     INTERVALS,
     Scored,
@@ -17,7 +18,7 @@ from apps.forecasting.metrics import (
     pit_histogram,
     skill_by_ticker,
 )
-from apps.forecasting.plots import Fan, plot_calibration, plot_fans, plot_horizons, plot_skill
+from apps.forecasting.plots import plot_calibration, plot_horizons, plot_skill
 from common.results import Scores
 
 MODEL, REFERENCE = "model", "last_value"

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from apps.forecasting.config import Config, split_list
-from apps.forecasting.evaluate import evaluate_run, split_span
+from apps.forecasting.evaluate import evaluate_run
 from apps.forecasting.inputs import check_market, load_inputs
 from apps.forecasting.report import metrics_tables
+from apps.forecasting.splits import training_days
 from common.artifact import (
     CONFIG,
     HISTORY,
@@ -58,7 +59,7 @@ from common.plots import plot_learning_curves, plot_optimisation, plot_rate_find
 from common.results import commit, record_scores
 from common.training_state import TrainingState, is_finished, saved_epoch
 from data.errors import DataError
-from data.forecasting import Features, days_needed, feature_statistics
+from data.forecasting import feature_statistics
 from data.price_windows import HistoryChunks, PriceWindows
 from models.forecasting import LOSSES, build_forecaster
 
@@ -82,36 +83,6 @@ def build(config: Config, *, mean: np.ndarray, variance: np.ndarray, rows: int =
         skip_connection=config.skip_connection,
         stateful_rows=rows,
     )
-
-
-def training_days(
-    config: Config, features: list[Features]
-) -> tuple[list[Features], list[np.ndarray], list[np.ndarray]]:
-    """Returns the tickers with days to train and to validate on, and these days.
-
-    Raises:
-        UserError: If there is none.
-    """
-    found = []
-    for one in features:
-        spans = [
-            one.origins(*split_span(config, split, one.dates[-1])[:2],
-                        horizon=config.horizon, lookback=config.lookback)
-            for split in ("train", "validation")
-        ]  # fmt: skip
-        if len(spans[0]) and len(spans[1]):
-            found.append((one, *spans))
-    if not found:
-        longest = max(features, key=lambda one: len(one.dates))
-        needed = days_needed(config.lookback) + config.horizon
-        raise UserError(
-            f"--lookback {config.lookback} and --horizon {config.horizon} need {needed} days up to"
-            f" --train-end {config.train_end} and more than {config.horizon} up to --validation-end"
-            f" {config.validation_end}, but {longest.ticker}, the longest, has"
-            f" {len(longest.dates)} days, {longest.dates[0]} to {longest.dates[-1]}."
-        )
-    chosen, train_spans, validation_spans = zip(*found, strict=True)
-    return list(chosen), list(train_spans), list(validation_spans)
 
 
 def train(

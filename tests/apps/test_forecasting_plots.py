@@ -7,16 +7,9 @@ from matplotlib.dates import date2num
 from matplotlib.text import Text
 
 from apps.forecasting import plots
+from apps.forecasting.fan_charts import Fan, plot_fan, plot_fans
 from apps.forecasting.metrics import INTERVALS, LEVELS
-from apps.forecasting.plots import (
-    Fan,
-    plot_calibration,
-    plot_fan,
-    plot_fans,
-    plot_horizons,
-    plot_skill,
-    spread_apart,
-)
+from apps.forecasting.plots import plot_calibration, plot_horizons, plot_skill, spread_apart
 from common.plots import MARK, VALIDATION
 
 SPREADS = np.array([-9.0, -5.0, -2.0, 0.5, 2.0, 5.0, 9.0])

@@ -1,0 +1,119 @@
+"""One ticker's forecast as JSON, as a table and as a picture."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from apps.forecasting.fan_charts import plot_fan
+from apps.forecasting.metrics import LEVELS
+from data.prices import PriceHistory
+
+# Days shown in the fan chart before the forecast.
+_PAST = 120
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """The next days of one ticker, seen from the close of one day."""
+
+    ticker: str
+    origin: np.datetime64
+    close: float
+    dates: np.ndarray
+    """`<datetime64[D]>(days,)`: weekdays; holidays are not known."""
+    prices: np.ndarray
+    """`(days, levels)` at `LEVELS`."""
+    rise: np.ndarray
+    """`(days,)`, probability of a close above that of the origin."""
+    fall_beyond: np.ndarray
+    """`(days,)`, probability of a fall by more than `change`."""
+    rise_beyond: np.ndarray
+    """`(days,)`, probability of a rise by more than `change`."""
+    change: float
+    """A share: 0.05 is 5 per cent."""
+
+
+def as_json(found: Forecast) -> str:
+    """Returns a forecast as one line of JSON."""
+    rows = [
+        {
+            "date": str(date),
+            "quantiles": {
+                str(level): round(float(price), 4)
+                for level, price in zip(LEVELS, prices, strict=True)
+            },
+            "probability_of_rise": round(float(rise), 4),
+            "probability_of_fall_beyond": round(float(fall), 4),
+            "probability_of_rise_beyond": round(float(up), 4),
+        }
+        for date, prices, rise, fall, up in zip(
+            found.dates,
+            found.prices,
+            found.rise,
+            found.fall_beyond,
+            found.rise_beyond,
+            strict=True,
+        )
+    ]
+    record = {
+        "ticker": found.ticker,
+        "origin": str(found.origin),
+        "close": round(found.close, 4),
+        "change": found.change,
+        "days": rows,
+    }
+    return json.dumps(record, ensure_ascii=False)
+
+
+def forecast_table(found: Forecast) -> Table:
+    """Returns a forecast as a table, one line a day."""
+    title = f"{escape(found.ticker)}: {found.close:,.2f} at the close of {found.origin}"
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    beyond = f"{found.change * 100:g}%"
+    names = ["date", "median", "80 %", "95 %", "rise", f"fall>{beyond}", f"rise>{beyond}"]
+    for name in names:
+        table.add_column(name, justify="left" if name == "date" else "right", no_wrap=True)
+    for row, date in enumerate(found.dates):
+        low95, low80, _, median, _, high80, high95 = found.prices[row]
+        table.add_row(
+            str(date),
+            f"{median:,.2f}",
+            f"{low80:,.2f}–{high80:,.2f}",
+            f"{low95:,.2f}–{high95:,.2f}",
+            f"{found.rise[row]:.1%}",
+            f"{found.fall_beyond[row]:.1%}",
+            f"{found.rise_beyond[row]:.1%}",
+        )
+    return table
+
+
+def draw(found: Forecast, history: PriceHistory, path: Path) -> None:
+    """Draws the fan chart of a forecast, with what happened where the history knows it."""
+    place = int(np.searchsorted(history.dates, found.origin))
+    # The whole history is adjusted to its last day, the forecast to its own.
+    close = history.close * (found.close / history.close[place])
+    after = close[place + 1 : place + 1 + len(found.dates)]
+    known = len(after) == len(found.dates)
+    past = slice(max(place - _PAST, 0), place + 1)
+    plot_fan(
+        path,
+        title=f"{found.ticker}, seen from the close of {found.origin}",
+        past_dates=history.dates[past],
+        past_close=close[past],
+        dates=history.dates[place + 1 : place + 1 + len(found.dates)] if known else found.dates,
+        quantiles=found.prices,
+        levels=LEVELS,
+        outcome=after if known else None,
+    )
