@@ -324,15 +324,17 @@ def test_only_tickers_without_a_file_are_downloaded(write, load, tmp_path):
     write(name="prices/ABC.csv")
     asked = []
 
-    def download(tickers, folder):
-        asked.append((list(tickers), folder))
+    def download(tickers, folder, *, refresh):
+        asked.append((list(tickers), folder, refresh))
         for ticker in tickers:
             write(name=f"prices/{ticker}.csv")
 
     assert load("yahoo", "^new", "abc", "BRK-B", download=download) == ["ABC", "BRK-B", "^NEW"]
-    assert asked == [(["BRK-B", "^NEW"], tmp_path / "prices")]
+    assert asked == [(["BRK-B", "^NEW"], tmp_path / "prices", False)]
     assert load("yahoo") == ["ABC", "BRK-B", "^NEW"]
     assert load("yahoo", "^NEW") == ["^NEW"]
+    load("yahoo", "ABC", download=download, refresh=True)
+    assert asked[1:] == [(["ABC"], tmp_path / "prices", True)]
 
 
 def test_downloads_without_any_ticker_need_files_that_are_there(load, tmp_path):

@@ -1,6 +1,8 @@
 import logging
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from data.errors import DataError
 from data.prices import load_prices
 from data.yahoo import download_prices
 
+ROOT = Path(__file__).parents[2]
 COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
 ROWS = [[10, 12, 9, 11, 5.5, 1000], [11, 14, 10, 12, 6, 2000], [12, 13, 11, 12.5, 12.5, 0]]
 
@@ -136,6 +139,17 @@ def test_a_file_that_is_there_is_never_fetched_again(yahoo, download):
     assert download("AAA", "aaa") == [path, path]
     assert path.stat().st_mtime_ns == before
     assert len(yahoo.asked) == 1
+
+
+def test_a_refreshed_file_is_replaced_only_by_a_whole_new_one(yahoo, download):
+    yahoo.answers = [answer(), answer(ROWS[:2]), answer([])]
+    (path,) = download("AAA")
+    assert len(path.read_text().splitlines()) == 4
+    download("AAA", refresh=True)
+    newer = path.read_text()
+    assert len(newer.splitlines()) == 3
+    refused(download, "AAA", refresh=True)
+    assert path.read_text() == newer
 
 
 def test_pauses_double_until_yahoo_answers(yahoo, download, tmp_path):
@@ -291,3 +305,19 @@ def test_the_real_yfinance_tells_an_unknown_ticker_from_a_missing_network(
     assert len(pauses) == 1
     assert capfd.readouterr() == ("", "")
     assert not (tmp_path / "prices").exists()
+
+
+def test_a_process_that_runs_the_apps_can_still_download():
+    # The backend's native code must not hide what the download needs; nothing listens on port 1.
+    code = (
+        "import apps\n"
+        "from curl_cffi import requests\n"
+        "try:\n"
+        "    requests.Session(impersonate='chrome').get('https://127.0.0.1:1/')\n"
+        "except requests.exceptions.ConnectionError as error:\n"
+        "    print('refused' if 'connect' in str(error) else error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "refused", done.stderr
