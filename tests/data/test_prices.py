@@ -285,8 +285,10 @@ def no_download(tickers, folder):
 
 @pytest.fixture
 def load(tmp_path):
-    def load(source, *tickers, download=no_download):
-        histories = load_prices(str(source), data_dir=tmp_path, tickers=tickers, download=download)
+    def load(source, *tickers, download=no_download, refresh=False):
+        histories = load_prices(
+            str(source), data_dir=tmp_path, tickers=tickers, download=download, refresh=refresh
+        )
         return [history.ticker for history in histories]
 
     return load
