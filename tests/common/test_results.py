@@ -5,7 +5,7 @@ from common.errors import UserError
 from common.results import gather_row, table, write_tables
 
 
-def write_run(folder, *, seed, accuracy, units=8, splits=("test",)):
+def write_run(folder, *, seed, accuracy=0.9, units=8, splits=("test",), metrics=None):
     write_json(folder / "config.json", {"task": "sentiment", "units": units, "seed": seed})
     write_json(
         folder / "metrics.json",
@@ -21,7 +21,7 @@ def write_run(folder, *, seed, accuracy, units=8, splits=("test",)):
             "versions": {},
             "commit": "abc",
             "data": {},
-            "metrics": {split: {"accuracy": accuracy, "ece": 0.01} for split in splits},
+            "metrics": {split: metrics or {"accuracy": accuracy, "ece": 0.01} for split in splits},
             "baselines": {"majority": {"test": {"accuracy": 0.5}}},
         },
     )
@@ -71,6 +71,29 @@ def test_a_table_shows_the_best_row_first_and_the_baselines_among_them(tmp_path)
     # The sample standard deviation of 80 and 90 is 10 / sqrt(2).
     assert "85.00 ± 7.07" in lines[2]
     assert "1.5 min" in lines[2]
+
+
+def test_a_table_of_forecasts_shows_the_least_error_first_and_the_greatest_p(tmp_path):
+    for name, crps in {"weak": (2.0,), "strong": (1.0, 1.2)}.items():
+        runs = [
+            write_run(
+                tmp_path / name / str(s),
+                seed=s,
+                metrics={"crps_1": value, "dm_p_garch_1": 0.01 * s, "dm_p_ets_1": 1e-9},
+            )
+            for s, value in enumerate(crps, start=1)
+        ]
+        row = gather_row(runs, name) | {"baselines": {"garch": {"test": {"crps_1": 1.5}}}}
+        write_json(tmp_path / "results" / f"{name}.json", row)
+    metrics = ["crps_1", "dm_p_garch_1", "dm_p_ets_1"]
+    lines = table(tmp_path / "results", split="test", metrics=metrics).splitlines()
+    assert lines[0].startswith("| row | CRPS % | p against garch | p against ets |")
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        "`strong`",
+        "garch (baseline)",
+        "`weak`",
+    ]
+    assert lines[2].startswith("| `strong` | 1.1000 ± 0.1414 | 0.0200 | < 0.0001 |")
 
 
 def test_a_table_is_written_between_its_comments_and_nowhere_else(tmp_path):
