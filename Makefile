@@ -112,13 +112,15 @@ row = row() { name=$$1; seeds=$$2; shift 2; runs=; for seed in $$seeds; do \
 benchmark-forecasting: $(VENV)/.user  ## train, score and gather every row of the forecasting tables (half an hour on two cores)
 	set -e; $(call row,forecasting); \
 	row lstm "1 2 3" --cell lstm; row gru "1 2 3" --cell gru; row simple_rnn "1 2 3" --cell simple_rnn; \
-	row lstm_student_t "1 2 3" --distribution student_t; \
-	row lstm_quantiles "1 2 3" --distribution quantiles --loss pinball; \
-	row lstm_last "1 2 3" --output last --stride 16 --batch-size 64; \
-	row lstm_stateful "1 2 3" --stateful --lookback 32 --epochs 12; \
-	row lstm_without_echo "1 2 3" --features returns,range,volume,market,calendar; \
-	row lstm_without_market "1 2 3" --features returns,range,volume,calendar,echo; \
-	row lstm_closes_only "1 2 3" --features returns
+	row student_t "1" --distribution student_t; \
+	row quantiles "1" --distribution quantiles --loss pinball; \
+	row crps "1" --loss crps; \
+	row network_location "1" --location network; \
+	row many_to_one "1" --output last --stride 16 --batch-size 64; \
+	row stateful "1" --stateful --lookback 32 --epochs 12; \
+	row without_echo "1" --features returns,range,volume,market,calendar; \
+	row without_market "1" --features returns,range,volume,calendar,echo; \
+	row closes_alone "1" --features returns
 	$(MAKE) tables
 
 TEACHERS := nb_svm,runs/sentiment/lstm-s1,runs/sentiment/gru-s1

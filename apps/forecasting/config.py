@@ -41,7 +41,7 @@ class Config:
     stride: int = 128
     """Days between the ends of two training windows of a ticker."""
     warmup_days: int = 20
-    """First days of a window without a forecast, for --output every."""
+    """First days of a window, or of a whole history, that warm the state up and count no loss."""
     stateful: bool = False
     """Read each ticker's whole history in consecutive pieces of --lookback days and keep the state
     from piece to piece, instead of mixed windows (truncated backpropagation through time)."""

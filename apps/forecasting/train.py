@@ -135,7 +135,8 @@ def train(
         batches = HistoryChunks(
             features,
             train_spans,
-            first_day=[0] * len(features),
+            # Each history from the days on that only warm the state up.
+            first_day=[days[0] - config.warmup_days for days in train_spans],
             length=config.lookback,
             horizon=config.horizon,
         )
