@@ -2,9 +2,9 @@
 
 `python -m common.results gather RESULTS_FOLDER NAME RUN...` makes one row of the runs of its seeds;
 `python -m common.results tables FILE...` writes the tables of Markdown files anew. A table stands
-between two comments, the first of which says what it holds:
+between two comments, the first of which says what it holds (`rows` may be left out):
 
-    <!-- table: apps/sentiment/results split=test metrics=accuracy,f1 -->
+    <!-- table: apps/sentiment/results split=test metrics=accuracy,f1 rows=lstm,gru -->
     <!-- /table -->
 """
 
@@ -21,8 +21,9 @@ from common.artifact import CONFIG, HISTORY, METRICS, read_json, write_json, wri
 from common.errors import UserError
 
 _TABLE = re.compile(
-    r"(<!-- table: (?P<folder>\S+) split=(?P<split>\w+) metrics=(?P<metrics>[\w,]+) -->\n)"
-    r".*?(<!-- /table -->)",
+    r"(<!-- table: (?P<folder>\S+) split=(?P<split>\w+) metrics=(?P<metrics>[\w,]+)"
+    r"(?: rows=(?P<rows>[\w,]+))? -->\n)"
+    r".*?(?P<end><!-- /table -->)",
     re.DOTALL,
 )
 
@@ -179,19 +180,25 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
     }
 
 
-def table(folder: Path, *, split: str, metrics: list[str]) -> str:
+def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | None = None) -> str:
     """Returns the Markdown table of all rows in a results folder, best first, baselines among them.
 
     Args:
         folder: Holds one JSON file a row.
         split: Whose scores to show.
         metrics: Which ones; the first sorts the rows, the best on top.
+        names: Which rows, or all; baselines are always shown.
 
     Raises:
-        UserError: If the folder holds no row of that split.
+        UserError: If the folder holds no such row of that split.
     """
     rows = [read_json(path) for path in sorted(folder.glob("*.json"))]
     rows = [row for row in rows if split in row["metrics"]]
+    if names is not None:
+        missing = set(names) - {row["name"] for row in rows}
+        if missing:
+            raise UserError(f"{folder} holds no row {', '.join(sorted(missing))}: gather it first.")
+        rows = [row for row in rows if row["name"] in names]
     if not rows:
         raise UserError(f"{folder} holds no row with scores of {split}: gather one first.")
     lines: list[tuple[float, str]] = []
@@ -201,7 +208,7 @@ def table(folder: Path, *, split: str, metrics: list[str]) -> str:
         cells = [
             f"`{row['name']}`",
             *(_spread(scores.get(metric), metric) for metric in metrics),
-            f"{row['parameters'] / 1e6:.2f} M",
+            _count(row["parameters"]),
             f"{epochs:.0f}",
             f"{statistics.mean(row['seconds_per_epoch']):.0f} s",
             f"{statistics.mean(row['seconds']) / 60:.1f} min",
@@ -227,9 +234,12 @@ def write_tables(text: str, root: Path) -> str:
 
     def fill(match: re.Match) -> str:
         found = table(
-            root / match["folder"], split=match["split"], metrics=match["metrics"].split(",")
+            root / match["folder"],
+            split=match["split"],
+            metrics=match["metrics"].split(","),
+            names=match["rows"].split(",") if match["rows"] else None,
         )
-        return f"{match[1]}{found}{match[5]}"
+        return f"{match[1]}{found}{match['end']}"
 
     return _TABLE.sub(fill, text)
 
@@ -252,6 +262,10 @@ def _spread(values: list[float] | None, metric: str) -> str:
     if len(values) < 2:
         return mean
     return f"{mean} ± {statistics.stdev(values) * look.scale:.{look.digits}f}"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e6:.2f} M" if number >= 1e5 else f"{number / 1e3:.0f} k"
 
 
 def _line(cells: list[str]) -> str:

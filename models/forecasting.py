@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from models.recurrent import recurrent_layer
+from models.recurrent import CarriedStates, recurrent_layer
 
 # Factors of the plain estimate of the standard deviation that a distribution starts from.
 _STUDENT_SCALE, _STUDENT_DF, _LEAST_DF = 0.8, 4.6, 2.1
@@ -78,9 +78,11 @@ def build_forecaster(
             units,
             activation=activation,
             recurrent_dropout=recurrent_dropout,
-            stateful=stateful_rows > 0,
+            return_state=stateful_rows > 0,
             name=f"forward_{index}",
         )
+        if stateful_rows:
+            layer = CarriedStates(layer, stateful_rows, name=f"carried_{index}")
         states = layers.Dropout(dropout, name=f"dropout_{index}")(layer(states))
     if skip_connection:
         states = ops.concatenate([states, seen], axis=-1)
@@ -198,17 +200,17 @@ def mixture_nll(targets, parameters):
 def mixture_crps(targets, parameters):
     """Returns the continuous ranked probability score of a mixture (Grimit et al., 2006), a scalar.
 
-    Each is divided by the mixture's growth with the days ahead, as in `mixture_nll`'s arguments.
+    Arguments as `mixture_nll`. It is divided by the square root of the days ahead, as `pinball` is.
     """
     components = parameters.shape[-1] // 2
     weights, location, scales = _parts(parameters, components)
-    growth = np.sqrt(np.arange(1, parameters.shape[-2] + 1, dtype="float32"))
+    growth = ops.sqrt(ops.arange(1, parameters.shape[-2] + 1, dtype="float32"))
     error = (_filled(targets) - location)[..., None]
     distance = ops.sum(weights * _absolute_mean(error, scales), axis=-1)
     variance = scales**2
     # Two draws of one mixture have the same location.
-    both = ops.sqrt(variance[..., :, None] + variance[..., None, :]) * np.sqrt(2 / np.pi)
-    pairs = weights[..., :, None] * weights[..., None, :] * ops.cast(both, weights.dtype)
+    both = ops.sqrt(variance[..., :, None] + variance[..., None, :]) * float(np.sqrt(2 / np.pi))
+    pairs = weights[..., :, None] * weights[..., None, :] * both
     crps = distance - 0.5 * ops.sum(pairs, axis=(-2, -1))
     return mean_where_known(crps / growth, targets)
 
@@ -248,8 +250,8 @@ def pinball(targets, parameters):
 
     It is divided by the square root of the days ahead, so that far days do not outweigh near ones.
     """
-    growth = np.sqrt(np.arange(1, parameters.shape[-2] + 1, dtype="float32"))
-    levels = quantile_levels().astype("float32")
+    growth = ops.sqrt(ops.arange(1, parameters.shape[-2] + 1, dtype="float32"))
+    levels = ops.convert_to_tensor(quantile_levels(), "float32")
     error = _filled(targets)[..., None] - parameters
     losses = ops.mean(ops.maximum(levels * error, (levels - 1) * error), axis=-1)
     return mean_where_known(losses / growth, targets)

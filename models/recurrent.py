@@ -19,7 +19,7 @@ def recurrent_layer(
     *,
     activation: str = "tanh",
     recurrent_dropout: float = 0.0,
-    stateful: bool = False,
+    return_state: bool = False,
     name: str,
 ) -> keras.Layer:
     """Returns one recurrent layer that gives its state at every step.
@@ -31,17 +31,73 @@ def recurrent_layer(
             which keeps gradients alive over many steps (Le et al., 2015).
         recurrent_dropout: Share of the state dropped between steps, one mask a sequence (Gal and
             Ghahramani, 2016). Anything but 0 rules the fused GPU kernels out.
-        stateful: Whether a batch begins with the states that the batch before ended with.
+        return_state: Whether the states after the last step come out besides: `[h]` or `[h, c]`.
         name: Name of the layer.
     """
-    options = {"stateful": True} if stateful else {}
+    options = {}
     if cell == "simple_rnn":
         options["activation"] = activation
         if activation == "relu":
             options["recurrent_initializer"] = "identity"
     return CELLS[cell](
-        units, return_sequences=True, recurrent_dropout=recurrent_dropout, name=name, **options
+        units,
+        return_sequences=True,
+        return_state=return_state,
+        recurrent_dropout=recurrent_dropout,
+        name=name,
+        **options,
     )
+
+
+@keras.saving.register_keras_serializable(package="models")
+class CarriedStates(layers.Layer):
+    """Begins each batch of a recurrent layer with the states that the batch before ended with.
+
+    Keras's own `stateful=True` is for TensorFlow: the states are no variables of the model, so a
+    compiled step drops them on JAX without a word, and PyTorch fails to find the gradient.
+    """
+
+    stateful = True
+
+    def __init__(self, layer: layers.RNN, rows: int, **options):
+        """Takes a layer that returns its states too, and the rows of every batch."""
+        super().__init__(**options)
+        self.layer, self.rows = layer, rows
+
+    def build(self, sequences_shape):
+        """Makes a variable for each state."""
+        self.layer.build(sequences_shape)
+        self.carried = [
+            self.add_weight(
+                shape=(self.rows, size), initializer="zeros", trainable=False, name="carried"
+            )
+            for size in self.layer.state_size
+        ]
+
+    def call(self, sequences, training=False):
+        """Returns the states at all steps, `(batch, time, units)`, and keeps the last ones."""
+        # Copies, since PyTorch changes a variable in place while its gradient is still to come.
+        before = [ops.copy(variable) for variable in self.carried]
+        steps, *after = self.layer(sequences, initial_state=before, training=training)
+        for variable, state in zip(self.carried, after, strict=True):
+            variable.assign(ops.stop_gradient(state))
+        return steps
+
+    def reset_state(self):
+        """Forgets what was carried."""
+        for variable in self.carried:
+            variable.assign(ops.zeros(variable.shape))
+
+    def get_config(self):
+        """Returns what a reload needs."""
+        layer = keras.saving.serialize_keras_object(self.layer)
+        return {**super().get_config(), "layer": layer, "rows": self.rows}
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the layer anew."""
+        layer = keras.saving.deserialize_keras_object(config["layer"])
+        return cls(**{**config, "layer": layer})
 
 
 def sequence_mask(tokens: keras.KerasTensor) -> keras.KerasTensor:

@@ -6,6 +6,7 @@ python -m apps.forecasting.train --data my_prices --market none --run runs/forec
 """
 
 import contextlib
+import math
 import sys
 from pathlib import Path
 
@@ -130,6 +131,8 @@ def train(
     mean, variance = feature_statistics(features, np.datetime64(config.train_end))
     rows = len(features) if config.stateful else 0
     model = build(config, mean=mean, variance=variance, rows=rows)
+    # Carried states are weights too, but not of the model that is saved.
+    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     epochs_done = saved_epoch(run / STATE) if resume else 0
     if config.stateful:
         batches = HistoryChunks(
@@ -174,7 +177,7 @@ def train(
     )
     console.print(
         f"{len(features)} tickers, {sum(map(len, train_spans))} days to train on and"
-        f" {sum(map(len, validation_spans))} to validate · {model.count_params():,} parameters ·"
+        f" {sum(map(len, validation_spans))} to validate · {parameters:,} parameters ·"
         f" {len(batches)} steps an epoch",
         highlight=False,
     )
@@ -204,7 +207,10 @@ def train(
         if rows:
             # The saved model takes any number of rows and begins without a state.
             free = build(config, mean=mean, variance=variance)
-            free.set_weights(trained.get_weights())
+            # All but the states that are carried.
+            free.set_weights(
+                [keras.ops.convert_to_numpy(weight) for weight in trained.trainable_weights]
+            )
             trained = free
         save_model(trained, run / MODEL)
 
@@ -239,7 +245,7 @@ def train(
 
     history = read_history(run / HISTORY)
     facts |= {
-        "parameters": model.count_params(),
+        "parameters": parameters,
         "seconds": round(sum(history["seconds"]), 1),
         "epochs": len(history["seconds"]),
         "peak_memory_mb": peak_memory_mb(),

@@ -10,6 +10,7 @@ from keras import layers
 from common.callbacks import (
     BestEpoch,
     History,
+    ResetStates,
     StopOnNaN,
     read_history,
     tensorboard_callback,
@@ -227,3 +228,41 @@ def test_tensorboard_without_its_packages_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="need tensorflow, which is not installed: `pip install"):
         tensorboard_callback(tmp_path)
+
+
+class Count(layers.Layer):
+    """Adds to its input how many batches it has seen since it was last reset."""
+
+    stateful = True
+
+    def build(self, shape):
+        self.batches = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, inputs):
+        self.batches.assign(self.batches + 1)
+        return inputs + self.batches
+
+    def reset_state(self):
+        self.batches.assign(0.0)
+
+
+def test_each_pass_over_training_or_validation_begins_without_states():
+    def losses(callbacks):
+        inputs = keras.Input((1,))
+        model = keras.Model(inputs, Count()(inputs))
+        model.compile("sgd", lambda targets, outputs: keras.ops.mean(outputs))
+        zeros = np.zeros((6, 1), "float32")
+        history = model.fit(
+            zeros,
+            zeros,
+            validation_data=(zeros, zeros),
+            batch_size=2,
+            epochs=2,
+            verbose=0,
+            callbacks=callbacks,
+        ).history
+        return [history[name][epoch] for epoch in (0, 1) for name in ("loss", "val_loss")]
+
+    # The mean of 1, 2, 3 in every pass; else of 4, 5, 6 in the second one, and so on.
+    assert losses([ResetStates()]) == [2, 2, 2, 2]
+    assert losses([]) == [2, 5, 8, 11]

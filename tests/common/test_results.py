@@ -73,6 +73,18 @@ def test_a_table_shows_the_best_row_first_and_the_baselines_among_them(tmp_path)
     assert "1.5 min" in lines[2]
 
 
+def test_a_table_may_show_some_rows_alone(tmp_path):
+    for name in ("weak", "strong", "other"):
+        run = write_run(tmp_path / name, seed=1, accuracy=0.9)
+        write_json(tmp_path / "results" / f"{name}.json", gather_row([run], name))
+    text = "<!-- table: results split=test metrics=accuracy rows=strong,weak -->\n<!-- /table -->\n"
+    written = write_tables(text, tmp_path)
+    assert "`strong`" in written and "`weak`" in written and "majority" in written
+    assert "`other`" not in written
+    with pytest.raises(UserError, match="no row absent"):
+        write_tables(text.replace("weak", "absent"), tmp_path)
+
+
 def test_a_table_of_forecasts_shows_the_least_error_first_and_the_greatest_p(tmp_path):
     for name, crps in {"weak": (2.0,), "strong": (1.0, 1.2)}.items():
         runs = [

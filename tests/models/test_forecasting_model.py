@@ -1,0 +1,396 @@
+import keras
+import numpy as np
+import pytest
+from scipy import integrate, special, stats
+
+from common.callbacks import ResetStates
+from models.forecasting import (
+    LOSSES,
+    build_forecaster,
+    mixture_crps,
+    mixture_nll,
+    pinball,
+    quantile_levels,
+    student_t_nll,
+)
+
+FEATURES, HORIZON = 4, 3
+MEAN, VARIANCE = np.array([0.0, 5.0, -1.0, 0.1]), np.array([1.0, 4.0, 0.25, 9.0])
+DISTRIBUTIONS = ("mixture", "student_t", "quantiles")
+
+
+def build(cell="simple_rnn", *, weight_scale=0.0, **options):
+    """A small model; `weight_scale` replaces all its weights by random ones of that size."""
+    keras.utils.set_random_seed(3)
+    model = build_forecaster(
+        horizon=HORIZON, cell=cell, units=5, mean=MEAN, variance=VARIANCE, **options
+    )
+    if weight_scale:
+        generator = np.random.default_rng(4)
+        model.set_weights(
+            [weight_scale * generator.standard_normal(weight.shape) for weight in model.weights]
+        )
+    return model
+
+
+def make_inputs(batch=2, time=6, seed=0):
+    generator = np.random.default_rng(seed)
+    features = MEAN + np.sqrt(VARIANCE) * generator.standard_normal((batch, time, FEATURES))
+    log_scale = np.log(0.02) + 0.5 * generator.standard_normal((batch, time))
+    return {"features": features.astype("float32"), "log_scale": log_scale.astype("float32")}
+
+
+def outputs_of(model, inputs):
+    return keras.ops.convert_to_numpy(model(inputs))
+
+
+def changed(inputs, name, index, values):
+    array = inputs[name].copy()
+    array[index] = values
+    return inputs | {name: array}
+
+
+def spread_of(inputs):
+    """The plain estimate in per cent, `(batch, time, horizon)`."""
+    return 100 * np.exp(inputs["log_scale"])[..., None] * np.sqrt(np.arange(1, HORIZON + 1))
+
+
+def parts_of(parameters):
+    """Weights, location and scales of a mixture."""
+    components = parameters.shape[-1] // 2
+    weights, location, scales = np.split(parameters, [components, components + 1], axis=-1)
+    return weights, location[..., 0], scales
+
+
+# ---- What goes in ----------------------------------------------------------------------------
+
+
+def test_an_unknown_feature_counts_as_its_mean():
+    model = build(weight_scale=0.5)
+    inputs = make_inputs()
+    index = np.random.default_rng(1).random(inputs["features"].shape) < 0.4
+    unknown = changed(inputs, "features", index, np.nan)
+    at_mean = inputs | {"features": np.where(index, MEAN, inputs["features"]).astype("float32")}
+    expected = outputs_of(model, at_mean)
+    np.testing.assert_allclose(outputs_of(model, unknown), expected, rtol=1e-5)
+    assert not np.allclose(outputs_of(model, inputs), expected, rtol=1e-3)
+
+
+def test_a_feature_beyond_six_standard_deviations_counts_as_six():
+    model = build(weight_scale=0.1)
+    deviation = np.sqrt(VARIANCE)
+
+    def at(deviations):
+        return outputs_of(
+            model, changed(make_inputs(), "features", (0, 2), MEAN + deviations * deviation)
+        )
+
+    np.testing.assert_allclose(at(1e6), at(6.0), rtol=1e-5)
+    np.testing.assert_allclose(at(-7.0), at(-6.0), rtol=1e-5)
+    assert not np.allclose(at(5.9), at(6.0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["simple_rnn", "lstm", "gru"])
+def test_a_forecast_depends_on_no_later_day(cell):
+    model = build(cell, weight_scale=0.5, location="network")
+    one = {name: values[:1] for name, values in make_inputs().items()}
+    later = changed(one, "features", (0, slice(4, None)), -3.0)
+    later = changed(later, "log_scale", (0, slice(4, None)), -1.0)
+    earlier = changed(one, "features", (0, 0), -3.0)
+
+    def both(other):
+        """Where the forecasts from the same days are the same, `(time,)`."""
+        inputs = {name: np.concatenate([one[name], other[name]]) for name in one}
+        first, second = outputs_of(model, inputs)
+        return np.isclose(first, second, rtol=1e-6).all(axis=(1, 2))
+
+    assert both(later).tolist() == [True] * 4 + [False] * 2
+    assert both(earlier).tolist() == [False] * 6
+
+
+def test_input_dropout_drops_the_same_features_on_all_days_and_in_training_alone():
+    model = build(input_dropout=0.5)
+    seen = keras.Model(model.input, model.get_layer("input_dropout").output)
+    inputs = make_inputs(batch=50)
+    dropped = keras.ops.convert_to_numpy(seen(inputs, training=True)) == 0
+    np.testing.assert_array_equal(dropped.all(axis=1), dropped.any(axis=1))
+    # 200 draws of one half: five standard deviations are 35.
+    assert 65 < dropped[:, 0].sum() < 135
+    assert np.all(outputs_of(seen, inputs) != 0)
+
+
+# ---- What comes out --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_model_without_weights_gives_the_plain_estimate(distribution):
+    model = build(distribution=distribution)
+    model.set_weights([np.zeros(weight.shape) for weight in model.weights])
+    inputs = make_inputs()
+    parameters, spread = outputs_of(model, inputs), spread_of(inputs)
+    if distribution == "quantiles":
+        expected = spread[..., None] * stats.norm.ppf(quantile_levels())
+        np.testing.assert_allclose(parameters, expected, rtol=1e-4, atol=1e-4)
+        return
+    if distribution == "mixture":
+        weights, location, scales = parts_of(parameters)
+        deviation = np.sqrt(np.sum(weights * scales**2, axis=-1))
+    else:
+        location, scale, df = np.moveaxis(parameters, -1, 0)
+        deviation = scale * np.sqrt(df / (df - 2))
+    assert not location.any()
+    ratio = deviation / spread
+    assert 0.8 < ratio.min() and ratio.max() < 1.25
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("weight_scale", [1.0, 30.0])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_whatever_the_weights_the_output_is_a_distribution(distribution, weight_scale):
+    model = build(weight_scale=weight_scale, distribution=distribution, location="network")
+    parameters = outputs_of(model, make_inputs())
+    assert np.isfinite(parameters).all()
+    if distribution == "mixture":
+        assert parameters.shape == (2, 6, HORIZON, 2 * 3 + 1)
+        weights, _, scales = parts_of(parameters)
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
+        assert weights.min() >= 0 and scales.min() > 0
+    elif distribution == "student_t":
+        assert parameters.shape == (2, 6, HORIZON, 3)
+        assert parameters[..., 1].min() > 0 and parameters[..., 2].min() > 2
+    else:
+        assert parameters.shape == (2, 6, HORIZON, 39)
+        assert np.diff(parameters, axis=-1).min() >= 0
+
+
+@pytest.mark.parametrize("location", ["premium", "network"])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_scale_twice_as_large_doubles_the_distribution(distribution, location):
+    model = build(weight_scale=0.5, distribution=distribution, location=location)
+    inputs = make_inputs()
+    twice = inputs | {"log_scale": inputs["log_scale"] + np.float32(np.log(2))}
+    factor = {
+        "mixture": [1, 1, 1, 2, 2, 2, 2],
+        "student_t": [2, 2, 1],
+        "quantiles": [2],
+    }[distribution]
+    expected = outputs_of(model, inputs) * factor
+    np.testing.assert_allclose(outputs_of(model, twice), expected, rtol=1e-4, atol=1e-5)
+
+
+def middle_in_scales(distribution, parameters):
+    """The middle of each distribution, as a multiple of its scale: `(batch, time, horizon)`."""
+    if distribution == "mixture":
+        weights, location, scales = parts_of(parameters)
+        return location / np.sum(weights * scales, axis=-1)
+    return parameters[..., 0] / parameters[..., 1]
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_the_premium_is_one_multiple_of_the_scale_on_all_days(distribution):
+    model = build(weight_scale=0.5, distribution=distribution, location="premium")
+    inputs = make_inputs()
+    parameters = outputs_of(model, inputs)
+    if distribution == "quantiles":
+        middle = parameters[..., 19] / spread_of(inputs)
+    else:
+        middle = middle_in_scales(distribution, parameters)
+    (learnt,) = model.get_layer("location").get_weights()
+    np.testing.assert_allclose(middle, np.broadcast_to(learnt[0], middle.shape), rtol=1e-4)
+
+
+def test_the_other_locations_are_zero_or_differ_from_day_to_day():
+    for distribution in ("mixture", "student_t"):
+        zero, network = (
+            middle_in_scales(
+                distribution,
+                outputs_of(
+                    build(weight_scale=0.5, distribution=distribution, location=location),
+                    make_inputs(),
+                ),
+            )
+            for location in ("zero", "network")
+        )
+        assert not zero.any()
+        assert network.std(axis=(0, 1)).min() > 0.01
+
+
+# ---- Losses ----------------------------------------------------------------------------------
+
+
+def some_targets(seed=5, shape=(2, 4, HORIZON)):
+    """Targets, a third of them unknown, and which are known."""
+    generator = np.random.default_rng(seed)
+    targets = 3 * generator.standard_normal(shape)
+    known = generator.random(shape) > 0.3
+    assert known.any() and not known.all()
+    return np.where(known, targets, np.nan).astype("float32"), known
+
+
+def some_parameters(distribution, seed=6, shape=(2, 4, HORIZON)):
+    generator = np.random.default_rng(seed)
+    location = generator.standard_normal((*shape, 1))
+    if distribution == "mixture":
+        weights = special.softmax(generator.standard_normal((*shape, 3)), axis=-1)
+        scales = np.exp(generator.standard_normal((*shape, 3)))
+        return np.concatenate([weights, location, scales], axis=-1).astype("float32")
+    if distribution == "student_t":
+        scale = np.exp(generator.standard_normal((*shape, 1)))
+        df = generator.choice([2.11, 3.5, 8.0, 40.0], (*shape, 1))
+        return np.concatenate([location, scale, df], axis=-1).astype("float32")
+    return np.sort(3 * generator.standard_normal((*shape, 39)), axis=-1).astype("float32")
+
+
+def loss_of(loss, targets, parameters):
+    return float(loss(*map(keras.ops.convert_to_tensor, (targets, parameters))))
+
+
+def test_the_likelihood_of_a_student_t_is_that_of_scipy():
+    targets, known = some_targets()
+    parameters = some_parameters("student_t")
+    location, scale, df = np.moveaxis(parameters[known].astype(float), -1, 0)
+    expected = -stats.t.logpdf(targets[known], df, location, scale).mean()
+    assert loss_of(student_t_nll, targets, parameters) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_likelihood_of_a_mixture_is_that_of_scipy():
+    targets, known = some_targets()
+    parameters = some_parameters("mixture")
+    weights, location, scales = parts_of(parameters[known].astype(float))
+    log_density = stats.norm.logpdf(targets[known][:, None], location[:, None], scales)
+    expected = -special.logsumexp(np.log(weights) + log_density, axis=-1).mean()
+    assert loss_of(mixture_nll, targets, parameters) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_score_of_a_mixture_is_the_integral_over_its_squared_errors():
+    targets, known = some_targets()
+    parameters = some_parameters("mixture")
+    weights, location, scales = parts_of(parameters[known].astype(float))
+    days_ahead = np.broadcast_to(np.arange(1, HORIZON + 1), known.shape)[known]
+    scores = []
+    for row, target in enumerate(targets[known].astype(float)):
+        below, above = (np.linspace(*ends, 20_001) for ends in ((-80, target), (target, 80)))
+        total = 0.0
+        for values, has_come in ((below, 0), (above, 1)):
+            z = (values[:, None] - location[row]) / scales[row]
+            probability = special.ndtr(z) @ weights[row]
+            total += integrate.trapezoid((probability - has_come) ** 2, values)
+        scores.append(total)
+    # Far days must not outweigh near ones.
+    expected = np.mean(np.array(scores) / np.sqrt(days_ahead))
+    assert loss_of(mixture_crps, targets, parameters) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_loss_of_a_quantile_is_its_level_above_and_the_rest_below():
+    targets, known = some_targets()
+    parameters = some_parameters("quantiles")
+    losses = []
+    for index in np.argwhere(known):
+        target, values = targets[tuple(index)], parameters[tuple(index)]
+        terms = [
+            (number / 40) * (target - value)
+            if target > value
+            else (1 - number / 40) * (value - target)
+            for number, value in enumerate(values, start=1)
+        ]
+        losses.append(np.mean(terms) / np.sqrt(index[-1] + 1))
+    expected = np.mean(losses)
+    assert loss_of(pinball, targets, parameters) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("distribution", "loss"), list(LOSSES))
+def test_an_unknown_target_counts_not(distribution, loss):
+    targets, known = some_targets()
+    parameters = some_parameters(distribution)
+    # What is forecast there does not matter either.
+    other = np.where(known[..., None], parameters, parameters[::-1])
+    loss = LOSSES[distribution, loss]
+    assert loss_of(loss, targets, other) == pytest.approx(loss_of(loss, targets, parameters))
+    assert loss_of(loss, np.full_like(targets, np.nan), parameters) == 0
+
+
+@pytest.mark.parametrize(("distribution", "loss"), list(LOSSES))
+def test_every_loss_is_learnt_from_and_the_model_reloads(tmp_path, distribution, loss):
+    model = build(distribution=distribution, location="premium")
+    model.compile(keras.optimizers.Adam(0.02), LOSSES[distribution, loss])
+    inputs = changed(make_inputs(), "features", (0, slice(None), 1), np.nan)
+    # Narrower than the plain estimate, and above 0.
+    draws = np.random.default_rng(7).standard_normal((2, 6, HORIZON))
+    targets = (spread_of(inputs) * (0.3 + 0.3 * draws)).astype("float32")
+    targets[:, :2] = np.nan
+
+    weights = model.get_weights()
+    assert float(model.train_on_batch(inputs, np.full_like(targets, np.nan))) == 0
+    for one, other in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+    losses = [float(model.train_on_batch(inputs, targets)) for _ in range(40)]
+    assert losses[-1] < losses[0]
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    (premium,) = model.get_layer("location").get_weights()
+    assert premium.min() > 0
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_array_equal(outputs_of(loaded, inputs), outputs_of(model, inputs))
+
+
+# ---- Carried states --------------------------------------------------------------------------
+
+
+class Pieces(keras.utils.PyDataset):
+    """Consecutive pieces of a history, with their targets."""
+
+    def __init__(self, inputs, targets, length):
+        super().__init__()
+        self.inputs, self.targets, self.length = inputs, targets, length
+
+    def __len__(self):
+        return self.targets.shape[1] // self.length
+
+    def __getitem__(self, index):
+        piece = slice(index * self.length, (index + 1) * self.length)
+        inputs = {name: values[:, piece] for name, values in self.inputs.items()}
+        return inputs, self.targets[:, piece]
+
+
+def carrying_copy(model, cell, **options):
+    """A model of two rows with the same weights that keeps its states."""
+    carrying = build(cell, stateful_rows=2, **options)
+    for one, other in zip(carrying.trainable_variables, model.trainable_variables, strict=True):
+        one.assign(keras.ops.convert_to_numpy(other))
+    return carrying
+
+
+def test_pieces_with_carried_states_give_what_the_whole_history_gives():
+    options = {"num_layers": 2, "skip_connection": False}
+    model = build("lstm", weight_scale=0.5, **options)
+    carrying = carrying_copy(model, "lstm", **options)
+    inputs = make_inputs(time=12)
+    pieces = Pieces(inputs, np.zeros((2, 12, HORIZON)), 6)
+    found = [np.asarray(carrying.predict_on_batch(pieces[index][0])) for index in range(2)]
+    expected = outputs_of(model, inputs)
+    np.testing.assert_allclose(np.concatenate(found, axis=1), expected, rtol=1e-4, atol=1e-5)
+    # A batch that begins anew gives something else.
+    assert not np.allclose(outputs_of(model, pieces[1][0]), found[1], rtol=1e-3)
+
+
+def test_training_and_validation_carry_states_through_one_pass_and_not_into_the_next():
+    model = build("gru", weight_scale=0.5)
+    inputs = make_inputs(time=12)
+    targets = spread_of(inputs).astype("float32")
+    whole = loss_of(mixture_nll, targets, outputs_of(model, inputs))
+    carrying = carrying_copy(model, "gru")
+    # At a rate of 0 the weights stay, so passes differ by their states alone.
+    carrying.compile(keras.optimizers.SGD(0.0), mixture_nll)
+    pieces = Pieces(inputs, targets, 6)
+
+    def losses(callbacks):
+        options = {"epochs": 2, "shuffle": False, "verbose": 0, "callbacks": callbacks}
+        history = carrying.fit(pieces, validation_data=pieces, **options).history
+        return [*history["loss"], *history["val_loss"]]
+
+    first, *later = losses([])
+    assert first == pytest.approx(whole, rel=1e-5)
+    assert all(loss != pytest.approx(whole, rel=1e-5) for loss in later)
+    assert losses([ResetStates()]) == pytest.approx([whole] * 4, rel=1e-5)
