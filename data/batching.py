@@ -6,6 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
+# What a row is padded to: its length, or one length for each of its sides.
+Length = int | tuple[int, ...]
+
 
 class LengthBuckets(keras.utils.PyDataset):
     """Batches whose rows have nearly the same length, padded to the boundary of their bucket.
@@ -16,6 +19,9 @@ class LengthBuckets(keras.utils.PyDataset):
     one shape more than it has buckets, and each shape compiles once. The shapes are the same in
     every epoch.
 
+    A row may have several sides, such as a source and a target, with a length each. Then a boundary
+    is a tuple, it holds the rows of which no side is longer, and its sum counts as its tokens.
+
     The order of the batches depends on `seed` and `epoch` alone, so a resumed run sees what an
     uninterrupted one would have seen: give it the `initial_epoch` of `fit` as `epoch`, and give
     `fit` the argument `shuffle=False`, because else Keras mixes the batches by a generator of its
@@ -24,26 +30,27 @@ class LengthBuckets(keras.utils.PyDataset):
     `results[np.concatenate(dataset.batches)] = outputs` restores the order of the rows.
 
     Args:
-        lengths: `(rows,)` int, the length of every row.
-        collate: Makes a batch, as `fit` takes it, from `(batch,)` row numbers and the length to
-            which they must be padded.
-        boundaries: Lengths of the buckets, rising, as `bucket_boundaries` chooses them.
+        lengths: `(rows,)` or `(rows, sides)` int, the length of every row.
+        collate: Makes a batch, as `fit` takes it, from `(batch,)` row numbers and the length, or
+            the tuple of lengths, to which they must be padded.
+        boundaries: Lengths of the buckets, rising, as `bucket_boundaries` chooses them; no side
+            falls from one to the next.
         tokens_per_batch: Most tokens in a batch, padding included (one long row may exceed it).
         shuffle: Whether rows and batches are mixed anew every epoch.
         seed: Seed of the mixing.
         epoch: Number of the first epoch.
 
     Raises:
-        ValueError: If there is no row, the boundaries do not rise, or a row is longer than the
-            last of them.
+        ValueError: If there is no row, the boundaries are missing or do not rise, or a row is
+            longer than the last of them.
     """
 
     def __init__(  # noqa: D107
         self,
         lengths: np.ndarray,
-        collate: Callable[[np.ndarray, int], Any],
+        collate: Callable[[np.ndarray, Length], Any],
         *,
-        boundaries: tuple[int, ...],
+        boundaries: tuple[Length, ...],
         tokens_per_batch: int,
         shuffle: bool,
         seed: int = 0,
@@ -53,15 +60,20 @@ class LengthBuckets(keras.utils.PyDataset):
         self._lengths = np.asarray(lengths)
         if not self._lengths.size:
             raise ValueError("There is no row to put into batches.")
-        if not boundaries or any(np.diff(boundaries) <= 0):
+        if not boundaries:
+            raise ValueError("There is no boundary.")
+        rows, ends = (np.reshape(sizes, (len(sizes), -1)) for sizes in (self._lengths, boundaries))
+        steps = np.diff(ends, axis=0)
+        if (steps < 0).any() or (steps == 0).all(axis=1).any():
             raise ValueError(f"The boundaries must rise: {boundaries}.")
-        if self._lengths.max() > boundaries[-1]:
+        if (rows > ends[-1]).any():
+            longest = self._lengths.max(axis=0)
             raise ValueError(
-                f"A row of length {self._lengths.max()} exceeds the last boundary, {boundaries[-1]}"
+                f"A row of length {longest} exceeds the last boundary, {boundaries[-1]}"
             )
         self._collate = collate
-        self._boundaries = tuple(int(boundary) for boundary in boundaries)
-        self._buckets = np.searchsorted(boundaries, self._lengths)
+        self._boundaries = tuple(boundaries)
+        self._buckets = (rows[:, np.newaxis] <= ends).all(axis=2).argmax(axis=1)
         self._tokens_per_batch = tokens_per_batch
         self._shuffle = shuffle
         self._seed = seed
@@ -85,7 +97,7 @@ class LengthBuckets(keras.utils.PyDataset):
     @property
     def padding_share(self) -> float:
         """The share of padding among all tokens of an epoch."""
-        padded = sum(len(rows) * length for rows, length in self._plan)
+        padded = sum(len(rows) * int(np.sum(length)) for rows, length in self._plan)
         return 1.0 - float(self._lengths.sum()) / max(padded, 1)
 
     def __len__(self) -> int:
@@ -103,7 +115,7 @@ class LengthBuckets(keras.utils.PyDataset):
         # one ahead of what it was given: the same for a fresh and a resumed run.
         self.epoch += 1
 
-    def _make_plan(self) -> list[tuple[np.ndarray, int]]:
+    def _make_plan(self) -> list[tuple[np.ndarray, Length]]:
         """The row numbers and the padded length of every batch of the current epoch."""
         generator = np.random.default_rng((self._seed, self._epoch))
         plan = []
@@ -115,7 +127,7 @@ class LengthBuckets(keras.utils.PyDataset):
                 rows = generator.permutation(rows)
             rows = np.concatenate([left_over, rows])
             length = self._boundaries[bucket]
-            size = max(1, self._tokens_per_batch // length)
+            size = max(1, self._tokens_per_batch // int(np.sum(length)))
             full = len(rows) - len(rows) % size
             plan += [(rows[start : start + size], length) for start in range(0, full, size)]
             left_over = rows[full:]
@@ -126,21 +138,24 @@ class LengthBuckets(keras.utils.PyDataset):
         return _contrast_first(plan)
 
 
-def _contrast_first(plan: list[tuple[np.ndarray, int]]) -> list[tuple[np.ndarray, int]]:
+def _contrast_first(
+    plan: list[tuple[np.ndarray, Length]],
+) -> list[tuple[np.ndarray, Length]]:
     """Moves two batches to the front that differ in every dimension that varies in the plan.
 
     On the TensorFlow backend Keras takes the batch signature from the first two batches: a
     dimension that is equal in both is fixed for good, and another size later on is an error.
 
-    Such a pair always exists. If only one dimension varies, that is plain. If both vary, take two
-    batches a and b with different numbers of rows. If their lengths differ too, they are the pair.
-    Else some batch c has another length than both, and since a and b have different numbers of
-    rows, c differs from at least one of them in that as well.
+    Such a pair always exists. The boundaries form a chain, so a batch of the first bucket in use
+    and one of the last differ in every length that varies. The first bucket's batches are full, and
+    no other has more rows; if the numbers of rows vary, then some batch of the last bucket has
+    fewer: all of them if its full size is smaller, else the one that is not full. If there is but
+    one bucket in use, only the number of rows can vary.
     """
-    shapes = [(len(rows), length) for rows, length in plan]
+    shapes = [(len(rows), *np.atleast_1d(length).tolist()) for rows, length in plan]
     varies = [len(set(sizes)) > 1 for sizes in zip(*shapes, strict=True)]
 
-    def contrast(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    def contrast(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
         return all(a != b for a, b, vary in zip(one, other, varies, strict=True) if vary)
 
     if not any(varies):
@@ -183,19 +198,33 @@ def bucket_boundaries(
     # tokens[start, end]: all rows longer than boundary `start`, up to boundary `end`, padded to it.
     tokens = (below[None, :] - below[:, None]) * ends[None, :].astype(np.float64)
     tokens[np.tril_indices(cells + 1)] = np.inf
-    cost = tokens[0]
+    return tuple(int(ends[boundary]) for boundary in cheapest_chain(tokens, count=count))
+
+
+def cheapest_chain(costs: np.ndarray, *, count: int) -> list[int]:
+    """Finds the cheapest way from the first point to the last, by dynamic programming.
+
+    Args:
+        costs: `(points, points)`, the cost of each step; infinite where there is none.
+        count: Most steps.
+
+    Returns:
+        The points that end a step, rising to the last.
+    """
+    cost = costs[0]
     choices = []
-    for _ in range(min(count, cells) - 1):
-        totals = cost[:, None] + tokens
+    for _ in range(count - 1):
+        totals = cost[:, None] + costs
         totals[0] = np.inf
         choices.append((np.argmin(totals, axis=0), np.min(totals, axis=0) < cost))
         cost = np.minimum(cost, np.min(totals, axis=0))
-    boundaries, end = [cells], cells
+    end = len(costs) - 1
+    points = [end]
     for start, better in reversed(choices):
         if better[end]:
             end = int(start[end])
-            boundaries.append(end)
-    return tuple(int(ends[boundary]) for boundary in reversed(boundaries))
+            points.append(end)
+    return points[::-1]
 
 
 def pad_tokens(sequences: list[np.ndarray], rows: np.ndarray, length: int) -> np.ndarray:

@@ -1,0 +1,162 @@
+"""Cuts sentence pairs into splits that do not leak, and looks for splits and columns that do."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.errors import DataError
+
+Rows = list[tuple[str, str]]
+
+_MARKS = re.compile(r"[\W_]+")
+_WORD = re.compile(r"[^\W\d_]+")
+# Frequent words that tell these languages apart.
+_FUNCTION_WORDS = {
+    "en": set("the and of is with to are his her you that was at it have".split()),
+    "fr": set("le les une et est du dans avec pour je pas vous que qui sur".split()),
+    "de": set("der und das ist ein eine mit dem den nicht ich auf zu sich sie".split()),
+    "es": set("el los y que una en con por las del no lo su para es".split()),
+    "it": set("il di che e con della non per una sono gli nel alla si ha".split()),
+}
+_SOME = 2_000
+
+
+@dataclass(frozen=True)
+class PairSplit:
+    """Aligned sentences, each a line of text.
+
+    Attributes:
+        source: The sentences to translate.
+        target: One right translation of each.
+        references: All right translations of each, `target` the first of them.
+    """
+
+    source: list[str]
+    target: list[str]
+    references: list[list[str]]
+
+
+def one_by_one(rows: Rows) -> PairSplit:
+    """A split with an item for each row."""
+    targets = [target for _, target in rows]
+    return PairSplit([source for source, _ in rows], targets, [[target] for target in targets])
+
+
+def by_source(rows: Rows) -> PairSplit:
+    """A split with an item for each distinct source sentence, with all its translations."""
+    references = {}
+    for source, target in rows:
+        references.setdefault(source, {})[target] = None
+    targets = [list(translations) for translations in references.values()]
+    return PairSplit(list(references), [first for first, *_ in targets], targets)
+
+
+def cut_pairs(rows: Rows, sizes: dict[str, int], *, seed: int) -> dict[str, Rows]:
+    """Cuts parts off so that no sentence of a part, in either language, occurs elsewhere.
+
+    Pairs that share a sentence stay together, and so do those that share it through others. Case,
+    marks and spaces make no difference: "Go." and "Go!" are one sentence here.
+
+    Args:
+        rows: The pairs.
+        sizes: Distinct source sentences in each part, cut down to a tenth of all.
+        seed: Another seed makes another cut.
+
+    Returns:
+        The rows of each part and, named `train`, the rest, in their order.
+    """
+    sources, targets = ([folded(row[side]) for row in rows] for side in (0, 1))
+    groups = _connected(_numbers(sources), _numbers(targets))
+    members = {}
+    for group, (source, _) in zip(groups, rows, strict=True):
+        members.setdefault(group, set()).add(source)
+    # A group's name is the same in both directions and in any order of the rows.
+    names = {}
+    for group, *keys in zip(groups, sources, targets, strict=True):
+        name = "\n".join(sorted(keys))
+        names[group] = min(names.get(group, name), name)
+    distinct = sum(map(len, members.values()))
+    room = {part: min(size, distinct // 10) for part, size in sizes.items()}
+    # The order is that of a hash, not of the file, so that all kinds of sentences are drawn.
+    part_of = {}
+    for group in sorted(names, key=lambda group: _position(names[group], seed)):
+        size = len(members[group])
+        for part in room:
+            if size <= room[part]:
+                room[part] -= size
+                part_of[group] = part
+                break
+        if not any(room.values()):
+            break
+    parts = {"train": [], **{name: [] for name in sizes}}
+    for group, row in zip(groups, rows, strict=True):
+        parts[part_of.get(group, "train")].append(row)
+    return parts
+
+
+def folded(sentence: str) -> str:
+    """The sentence without its case, marks and spaces, unless nothing else is in it."""
+    return _MARKS.sub("", sentence.casefold()) or sentence
+
+
+def _position(name: str, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
+
+
+def _numbers(keys: list[str]) -> np.ndarray:
+    """`(rows,)` int64: equal keys have the same number, from 0 in the order of their rows."""
+    numbers = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def _connected(sources: np.ndarray, targets: np.ndarray) -> list[int]:
+    """The same number for all rows that share a source or a target, also through other rows."""
+    labels = np.arange(len(sources))
+    while True:
+        before = labels
+        for side in (sources, targets):
+            lowest = np.full(side.max() + 1, len(side))
+            np.minimum.at(lowest, side, labels)
+            labels = lowest[side]
+        if np.array_equal(labels, before):
+            return labels.tolist()
+
+
+def overlap_warnings(train: Rows, held_out: dict[str, PairSplit]) -> tuple[str, ...]:
+    """A line for each split of which more than a hundredth was seen in training."""
+    seen = {folded(source) for source, _ in train}
+    counts = {
+        name: sum(folded(source) in seen for source in split.source)
+        for name, split in held_out.items()
+    }
+    return tuple(
+        f"{counts[name]:,} of the {len(split.source):,} source sentences of {name} stand in train "
+        "too: its score will flatter."
+        for name, split in held_out.items()
+        if counts[name] > len(split.source) / 100
+    )
+
+
+def check_direction(rows: Rows, languages: tuple[str, str], *, place: Path) -> None:
+    """Refuses pairs whose two sides have each other's language, as far as frequent words tell.
+
+    Raises:
+        DataError: If they do.
+    """
+    if not set(languages) <= set(_FUNCTION_WORDS):
+        return
+    evidence = []
+    for side, language in enumerate(languages):
+        text = " ".join(row[side] for row in rows[:_SOME]).lower()
+        words = _WORD.findall(text)
+        own, other = (_FUNCTION_WORDS[code] for code in (language, languages[1 - side]))
+        evidence.append(sum(word in own for word in words) - sum(word in other for word in words))
+    if max(evidence) < 0:
+        source, target = languages
+        raise DataError(
+            f'{place}: what should be "{source}" reads like "{target}" and the other way round; '
+            "swap the names of the two languages in it."
+        )

@@ -1,0 +1,235 @@
+"""Sentences with their translations: Multi30k, Tatoeba, or files of one's own in two languages."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.download import sha256_of
+from data.errors import DataError
+from data.fetch import fetch
+from data.pair_files import (
+    GENERATED_NOTE,
+    find_parallel,
+    no_language,
+    read_columns,
+    read_lines,
+    read_parallel,
+    read_tsv,
+    split_name,
+)
+from data.pair_splits import (
+    PairSplit,
+    Rows,
+    by_source,
+    check_direction,
+    cut_pairs,
+    one_by_one,
+    overlap_warnings,
+)
+
+_MULTI30K_URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
+_MULTI30K_LANGUAGES = ["en", "fr", "de"]
+_MULTI30K_SPLITS = ("train", "val", "test_2016_flickr", "test_2017_flickr")
+_MULTI30K_SHA256 = {
+    "train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
+    "train.fr.gz": "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c",
+    "val.en.gz": "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28",
+    "val.fr.gz": "ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9",
+    "test_2016_flickr.en.gz": "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
+    "test_2016_flickr.fr.gz": "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90",
+    "test_2017_flickr.en.gz": "76a444ee25172e72695cddb13ae4a3bda59430617be88e0bb46b60504f054074",
+    "test_2017_flickr.fr.gz": "3ba671ceb2299f3304ffafefea7a833d08632fbaf0ba18546f8a2ec2391af496",
+}
+_TATOEBA_URL = "http://www.manythings.org/anki/fra-eng.zip"
+_TATOEBA_LANGUAGES = ["en", "fr"]
+
+# Fewer distinct source sentences leave nothing to learn from once the cuts are made.
+_FEWEST = 20
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All splits of a corpus.
+
+    Attributes:
+        splits: `train`, `validation` and one or several whose names start with `test`.
+        languages: The codes of the source and the target language.
+        hashes: The SHA-256 of each source file, by its name.
+        warnings: What a user should know of this corpus, a line each.
+    """
+
+    splits: dict[str, PairSplit]
+    languages: tuple[str, str]
+    hashes: dict[str, str]
+    warnings: tuple[str, ...]
+
+    def split(self, name: str) -> PairSplit:
+        """The split of that name; `test` is also Multi30k's `test_2016_flickr`.
+
+        Raises:
+            DataError: If there is none.
+        """
+        if name == "test" and name not in self.splits:
+            name = "test_2016_flickr"
+        if name not in self.splits:
+            found = ", ".join(self.splits)
+            raise DataError(f'--split "{name}": these data have {found}; name one of them.')
+        return self.splits[name]
+
+
+def load_pairs(
+    data: str,
+    *,
+    data_dir: Path,
+    source_language: str = "en",
+    target_language: str = "fr",
+    test_size: int = 5_000,
+    validation_size: int = 3_000,
+    split_seed: int = 0,
+    log: Callable[[str], None] | None = None,
+) -> Pairs:
+    """Loads sentence pairs and cuts off the splits that the source does not have.
+
+    White space within a sentence, no-break spaces too, becomes single plain spaces.
+
+    Args:
+        data: `"multi30k"`, `"tatoeba"`, a `.tsv` file whose first line names its columns
+            (`en<TAB>fr` or `en<TAB>fr<TAB>split`), or a folder of parallel files
+            `<split>.<language>` or `<split>.<language>.gz`.
+        data_dir: Folder of downloads: `multi30k/*.gz` and `fra-eng.zip`.
+        source_language: Code of the language to translate from, as the data name it.
+        target_language: Code of the language to translate into.
+        test_size: Distinct source sentences to test on where the source has no such split, at most
+            a tenth of all. No sentence of either language gets into two parts, see `cut_pairs`.
+        validation_size: The same for validation.
+        split_seed: Another seed makes another cut.
+        log: What takes a line for each download.
+
+    Returns:
+        The splits. Where they come from pairs, not from parallel files, a sentence stands once in
+        validation and test, with all its translations as references.
+
+    Raises:
+        DataError: If the data cannot be had, read or used.
+    """
+    languages = (source_language, target_language)
+    if source_language == target_language:
+        raise DataError(
+            f'--source-language and --target-language are both "{source_language}": set two.'
+        )
+    if data == "multi30k":
+        place = data_dir / "multi30k"
+        _download_multi30k(place, languages, log)
+        train, held_out, paths = _load_parallel(place, languages)
+    elif data == "tatoeba":
+        place = data_dir / "fra-eng.zip"
+        train, held_out, paths = _load_tatoeba(place, languages, log), {}, [place]
+    else:
+        place = Path(data).expanduser()
+        load = _load_parallel if place.is_dir() else _load_tsv
+        train, held_out, paths = load(place, languages)
+    check_direction(train, languages, place=place)
+    if (distinct := len({source for source, _ in train})) < _FEWEST:
+        raise DataError(
+            f"{place} has {distinct} distinct source sentences to train on: {_FEWEST} are needed, "
+            "thousands are wanted."
+        )
+    sizes = {"test": test_size, "validation": validation_size}
+    missing = {
+        part: size
+        for part, size in sizes.items()
+        if not any(name.startswith(part) for name in held_out)
+    }
+    warnings = overlap_warnings(train, held_out)
+    parts = cut_pairs(train, missing, seed=split_seed) if missing else {"train": train}
+    for name, rows in parts.items():
+        if not rows:
+            raise DataError(
+                f"{place} leaves nothing for the {name} split, because nearly all pairs share a "
+                "sentence with others: name the splits in it."
+            )
+    splits = {"train": one_by_one(parts["train"])}
+    held_out |= {name: by_source(parts[name]) for name in missing}
+    for name in sorted(held_out, key=lambda name: (name.startswith("test"), name)):
+        if not held_out[name].source:
+            raise DataError(f"{place} has no pair in the {name} split: add some or remove it.")
+        splits[name] = held_out[name]
+    return Pairs(
+        splits=splits,
+        languages=languages,
+        hashes={path.name: sha256_of(path) for path in paths},
+        warnings=warnings,
+    )
+
+
+_Loaded = tuple[Rows, dict[str, PairSplit], list[Path]]
+
+
+def _download_multi30k(
+    folder: Path, languages: tuple[str, str], log: Callable[[str], None] | None
+) -> None:
+    """Downloads the files of the usual splits that are not there, but not among generated ones."""
+    for language in languages:
+        if language not in _MULTI30K_LANGUAGES:
+            raise no_language(folder, language, _MULTI30K_LANGUAGES)
+    if (folder / GENERATED_NOTE).exists():
+        return
+    there, _ = find_parallel(folder, languages)
+    for split in _MULTI30K_SPLITS:
+        for language in languages if split not in there else ():
+            path = folder / f"{split}.{language}.gz"
+            if not path.exists():
+                sha256 = _MULTI30K_SHA256.get(path.name)
+                fetch(_MULTI30K_URL + path.name, path, sha256=sha256, log=log)
+
+
+def _load_tatoeba(
+    path: Path, languages: tuple[str, str], log: Callable[[str], None] | None
+) -> Rows:
+    """The distinct pairs of the archive, whose third column names the authors."""
+    for language in languages:
+        if language not in _TATOEBA_LANGUAGES:
+            raise no_language(path, language, _TATOEBA_LANGUAGES)
+    if not path.exists():
+        fetch(_TATOEBA_URL, path, log=log)
+    columns = tuple(map(_TATOEBA_LANGUAGES.index, languages))
+    lines = read_lines(path, member="fra.txt")
+    rows = read_columns(lines, columns, most=3, name=f"{path}, fra.txt")
+    return list(dict.fromkeys(row for _, row in rows))
+
+
+def _load_parallel(folder: Path, languages: tuple[str, str]) -> _Loaded:
+    """All splits of a folder of parallel files; a file without its counterpart is an error."""
+    files, single = find_parallel(folder, languages)
+    if "train" not in files:
+        source, target = languages
+        raise DataError(
+            f"{folder} needs train.{source} and train.{target} (or both with .gz): add them, or "
+            "set --source-language and --target-language to the endings of the files there."
+        )
+    if single:
+        raise DataError(f"{single[0]} lacks its counterpart in the other language: add it.")
+    rows = {}
+    for name, paths in files.items():
+        if (split := split_name(name)) in ("", *rows):
+            raise DataError(
+                f"{paths[0]}: {name} is no name of a split, or the second for the same one; name "
+                "files train, validation or test (or test_...)."
+            )
+        rows[split] = read_parallel(*paths)
+    held_out = {name: one_by_one(pairs) for name, pairs in rows.items() if name != "train"}
+    return rows["train"], held_out, [path for paths in files.values() for path in paths]
+
+
+def _load_tsv(path: Path, languages: tuple[str, str]) -> _Loaded:
+    """The splits of a table; all of it is `train` where it has no column `split`."""
+    if path.suffix.lower() != ".tsv":
+        raise DataError(
+            f'--data {path} is neither "multi30k", "tatoeba", a .tsv file nor a folder of parallel '
+            "files: check the path."
+        )
+    rows = {}
+    for source, target, split in read_tsv(path, languages):
+        rows.setdefault(split, []).append((source, target))
+    held_out = {name: by_source(pairs) for name, pairs in rows.items() if name != "train"}
+    return rows.get("train", []), held_out, [path]
