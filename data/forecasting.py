@@ -14,7 +14,7 @@ GROUPS = ("returns", "range", "volume", "market", "calendar", "echo")
 # Days until averages over past days mean something.
 SETTLING_DAYS = 60
 # Trading days after which a past day counts half, of the averages of variance.
-_HALF_LIVES = (2, 5, 20, 60, 250)
+_HALF_LIVES = (2, 5, 20, 60, 250, 1000)
 # A company reports on about the same weekday of the same week each quarter and each year.
 _ECHO_WEEKS = (13, 26, 39, 52, 104)
 _ECHO_WIDTHS = (0, 1, 4)
