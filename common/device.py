@@ -56,6 +56,8 @@ def start_backend() -> None:
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
+            # It warns of compiling anew, of which a user can do nothing.
+            tf.get_logger().setLevel("ERROR")
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
             # The first list of logical devices starts the runtime, which logs too.

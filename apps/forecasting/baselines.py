@@ -29,7 +29,7 @@ BASELINES: dict[str, Callable[..., Distribution]] = {
     "arima": baseline_models.arima,
     "ets": baseline_models.ets,
 }
-_FEWEST_DAYS = 30
+FEWEST_DAYS = 30
 _ARRAYS = ("crps", "pit", "probability_of_rise", "quantiles")
 _SOURCES = ("baselines.py", "baseline_models.py", "distributions.py", "metrics.py")
 _ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
@@ -119,10 +119,10 @@ def score_baselines(
 
 def _check(history: History, fit_until: np.datetime64, origins: np.ndarray, horizon: int) -> None:
     last = _last_training_day(history.dates, fit_until)
-    if last < _FEWEST_DAYS:
+    if last < FEWEST_DAYS:
         raise UserError(
             f"{history.ticker} has {last + 1} days up to {fit_until}, and the baselines need "
-            f"{_FEWEST_DAYS + 1} to be fitted: take a longer history or leave the ticker out."
+            f"{FEWEST_DAYS + 1} to be fitted: take a longer history or leave the ticker out."
         )
     if not np.diff(history.close[: last + 1]).any():
         raise UserError(

@@ -169,9 +169,13 @@ def as_date(text: str, name: str) -> datetime.date:
         UserError: If it is none.
     """
     try:
-        return datetime.date.fromisoformat(text)
+        date = datetime.date.fromisoformat(text)
     except ValueError:
-        raise UserError(f"{_flag(name)} {text} is no date: write it as 2015-12-31.") from None
+        date = None
+    # Other forms of ISO 8601, such as 20151231, would be read otherwise by NumPy.
+    if date is None or date.isoformat() != text:
+        raise UserError(f"{_flag(name)} {text} is no date: write it as 2015-12-31.")
+    return date
 
 
 def _flag(name: str) -> str:

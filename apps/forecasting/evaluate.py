@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from apps.forecasting.baselines import BASELINES, score_baselines
-from apps.forecasting.config import Config, split_list
+from apps.forecasting.baselines import BASELINES, FEWEST_DAYS, score_baselines
+from apps.forecasting.config import split_list
 from apps.forecasting.inputs import Inputs, load_inputs
 from apps.forecasting.metrics import Scored, diebold_mariano, forecasting_metrics, score
 from apps.forecasting.predict import PRETRAINED, Predictor
@@ -39,8 +39,10 @@ from common.results import record_scores
 from data.download import cache_directory
 from data.errors import DataError
 
-# Days ahead that tables show.
+# Days ahead that are scored, besides the last.
 HORIZONS = (1, 5, 10, 20)
+# Where scores and pictures go that are not of the run's own splits.
+EVALUATIONS = Path("runs/forecasting/evaluations")
 
 
 def evaluate_run(
@@ -88,9 +90,16 @@ def evaluate_run(
         one.ticker: one.origins(start, end, horizon=config.horizon, lookback=config.lookback)
         for one in inputs.features
     }
+    for one in inputs.features:
+        if split != "train" and np.sum(one.dates <= fit_until) <= FEWEST_DAYS:
+            origins[one.ticker] = origins[one.ticker][:0]
     short = [ticker for ticker, days in origins.items() if not len(days)]
     if short:
         warnings.append(f"too short for {split}, left out: {', '.join(short)}")
+    if start <= np.datetime64(config.train_end) and split not in SPLITS:
+        warnings.append(
+            f"the model has learnt from the days up to {config.train_end}: no fair test"
+        )
     if len(short) == len(origins):
         raise UserError(
             f"No ticker has a day between {start} and {end} with enough days before it and"
@@ -101,8 +110,9 @@ def evaluate_run(
     for fitted_until, days in blocks(inputs.features, origins, fit_until, refit):
         if refit:
             predictor = refitted(predictor, inputs.features, until=fitted_until, log=log)
+        names = tuple(BASELINES) if baselines else (REFERENCE,)
         found = _score_block(
-            predictor, inputs, days, fitted_until, split == "train", baselines, config, log
+            predictor, inputs, days, None if split == "train" else fitted_until, names
         )
         for name, scored in found.items():
             systems[name] = _joined(systems.get(name, []), scored)
@@ -132,48 +142,52 @@ def _score_block(
     predictor: Predictor,
     inputs: Inputs,
     origins: dict[str, np.ndarray],
-    fit_until: np.datetime64,
-    in_training: bool,
-    baselines: bool,
-    config: Config,
-    log: Callable[[str], None] | None,
+    fit_until: np.datetime64 | None,
+    names: Sequence[str],
 ) -> dict[str, list[Scored]]:
+    """Scores the model and the baselines; without `fit_until` the first origin of each ends it."""
+    horizon = predictor.config.horizon
     chosen = [
-        (history, features)
+        (history, features, origins[history.ticker])
         for history, features in zip(inputs.histories, inputs.features, strict=True)
         if history.ticker in origins
     ]
-    systems = {MODEL: []}
-    for history, features in chosen:
-        days = origins[history.ticker]
-        changes = np.abs(np.diff(history.close[history.dates <= fit_until]))
-        systems[MODEL].append(
+    ends = {history.ticker: fit_until or history.dates[days[0]] for history, _, days in chosen}
+    model = []
+    for history, features, days in chosen:
+        changes = np.abs(np.diff(history.close[history.dates <= ends[history.ticker]]))
+        model.append(
             score(
                 predictor.distribution(features, days),
                 ticker=history.ticker,
                 dates=history.dates[days],
                 close=history.close[days],
-                outcome=features.outcomes(config.horizon)[days],
-                naive_error=changes.mean() if len(changes) else np.nan,
+                outcome=features.outcomes(horizon)[days],
+                naive_error=changes.mean(),
             )
         )
-    histories = [history for history, _ in chosen]
-    if in_training:
-        # Fitted before the first origin, since it is a reference for prices alone.
-        fit_until = min(history.dates[origins[history.ticker][0]] for history in histories)
     screen = Console(stderr=True)
+    systems: dict[str, list[Scored]] = {MODEL: model} | {name: [] for name in names}
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:
-        bar = progress.add_task("baselines", total=len(histories))
-        return systems | score_baselines(
-            histories,
-            fit_until=fit_until,
-            origins=origins,
-            horizon=config.horizon,
-            cache_dir=cache_directory(),
-            names=tuple(BASELINES) if baselines else (REFERENCE,),
-            processes=2 if baselines else 1,
-            progress=lambda ticker: progress.advance(bar),
-        )
+        bar = progress.add_task("baselines", total=len(chosen))
+        for end in sorted(set(ends.values())):
+            found = score_baselines(
+                [history for history, *_ in chosen if ends[history.ticker] == end],
+                fit_until=end,
+                origins=origins,
+                horizon=horizon,
+                cache_dir=cache_directory(),
+                names=names,
+                # One cheap baseline is done before a worker has started.
+                processes=2 if len(names) > 1 else 1,
+                progress=lambda ticker: progress.advance(bar),
+            )
+            for name, scored in found.items():
+                systems[name] += scored
+    order = {one.ticker: place for place, one in enumerate(model)}
+    for name in names:
+        systems[name].sort(key=lambda one: order[one.ticker])
+    return systems
 
 
 def _joined(before: list[Scored], after: list[Scored]) -> list[Scored]:
@@ -220,6 +234,8 @@ def main(
     """
     if refit < 0:
         raise UserError("--refit cannot be negative; 0 never learns from the split.")
+    if refit and split == "train":
+        raise UserError("--refit is for days that the model has not learnt from: leave it out.")
     console = Console(stderr=json, soft_wrap=True)
     console.print(f"[dim]{device_line()}[/dim]", highlight=False)
     scores = evaluate_run(
@@ -236,7 +252,7 @@ def main(
         console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
     if json:
         record = {"split": split, "metrics": scores.metrics, "baselines": scores.baselines}
-        print(json_format.dumps(record))
+        print(json_format.dumps(_without_nan(record), allow_nan=False))
     else:
         for table in metrics_tables(scores, split):
             console.print(table)
@@ -244,15 +260,23 @@ def main(
             console.print(line, highlight=False)
     # Dates and tickers of one's own do not belong into the run, whose split they are not.
     own = bool(refit or data or tickers or split not in SPLITS)
-    folder = Path("runs/forecasting/evaluations") / split.replace(":", "_") if own else run
-    write_text(folder / OUTPUTS / f"{split.replace(':', '_')}.csv", by_ticker(scores))
-    if baselines and scores.baselines:
+    recorded = not own and record_scores(run, scores, task="forecasting")
+    name = split.replace(":", "_")
+    folder = run if recorded else EVALUATIONS / name
+    write_text(folder / OUTPUTS / f"{name}.csv", by_ticker(scores))
+    if scores.baselines:
         draw(scores, folder / PLOTS)
-    console.print(f"[dim]scores by ticker, pictures: {folder}[/dim]", highlight=False)
-    if own:
-        console.print("[dim]not recorded in the run: not its own split[/dim]")
-    elif not record_scores(run, scores, task="forecasting"):
-        console.print("[dim]not recorded: the run was trained on other data[/dim]")
+    console.print(f"[dim]scores by ticker, pictures: {escape(str(folder))}[/dim]", highlight=False)
+    if not recorded:
+        reason = "not its own split" if own else "it was trained on other data"
+        console.print(f"[dim]not recorded in the run: {reason}[/dim]")
+
+
+def _without_nan(value):
+    """Returns a record with None where a number is unknown, as JSON has no other word for it."""
+    if isinstance(value, dict):
+        return {name: _without_nan(found) for name, found in value.items()}
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def as_json(found: Forecast) -> str:
         {
             "date": str(date),
             "quantiles": {
-                str(level): round(float(price), 4)
+                str(level): float(f"{price:.8g}")
                 for level, price in zip(LEVELS, prices, strict=True)
             },
             "probability_of_rise": round(float(rise), 4),
@@ -63,7 +64,7 @@ def as_json(found: Forecast) -> str:
     record = {
         "ticker": found.ticker,
         "origin": str(found.origin),
-        "close": round(found.close, 4),
+        "close": float(f"{found.close:.8g}"),
         "change": found.change,
         "days": rows,
     }
@@ -72,7 +73,13 @@ def as_json(found: Forecast) -> str:
 
 def forecast_table(found: Forecast) -> Table:
     """Returns a forecast as a table, one line a day."""
-    title = f"{escape(found.ticker)}: {found.close:,.2f} at the close of {found.origin}"
+    # Four significant digits of the lowest price, at least the cents.
+    digits = max(2, 3 - math.floor(math.log10(found.prices.min())))
+
+    def price(value: float) -> str:
+        return f"{value:,.{digits}f}"
+
+    title = f"{escape(found.ticker)}: {price(found.close)} at the close of {found.origin}"
     table = Table(
         title=title,
         title_justify="left",
@@ -89,9 +96,9 @@ def forecast_table(found: Forecast) -> Table:
         low95, low80, _, median, _, high80, high95 = found.prices[row]
         table.add_row(
             str(date),
-            f"{median:,.2f}",
-            f"{low80:,.2f}–{high80:,.2f}",
-            f"{low95:,.2f}–{high95:,.2f}",
+            price(median),
+            f"{price(low80)}–{price(high80)}",
+            f"{price(low95)}–{price(high95)}",
             f"{found.rise[row]:.1%}",
             f"{found.fall_beyond[row]:.1%}",
             f"{found.rise_beyond[row]:.1%}",

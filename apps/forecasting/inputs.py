@@ -25,14 +25,19 @@ class Inputs:
 
     histories: list[PriceHistory]
     features: list[Features]
+    market: PriceHistory | None
+    """The index, if the model sees one and it could be had."""
     warnings: list[str]
     """One line each."""
 
     def hashes(self) -> dict[str, str]:
-        """Returns one hash of all files, under their number."""
-        lines = [f"{history.ticker} {history.sha256}\n" for history in self.histories]
+        """Returns one hash of all files, under the number of tickers."""
+        files = {history.ticker: history for history in self.histories}
+        if self.market is not None:
+            files[self.market.ticker] = self.market
+        lines = [f"{ticker} {files[ticker].sha256}\n" for ticker in sorted(files)]
         digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-        return {f"prices of {len(lines)} tickers": digest}
+        return {f"prices of {len(self.histories)} tickers": digest}
 
 
 def load_inputs(
@@ -80,8 +85,14 @@ def load_inputs(
                 f"the index {config.market} cannot be had, so the model does not see the market and"
                 f" its forecasts are less sharp ({error})"
             )
+    for history in histories if market is not None else ():
+        if history.dates[-1] not in market.dates:
+            warnings.append(
+                f"the index {market.ticker} ends on {market.dates[-1]} and does not know"
+                f" {history.dates[-1]}, the last day of {history.ticker}: bring both up to date"
+            )
     features = build_features(histories, groups=groups, market=market)
-    return Inputs(histories, features, warnings)
+    return Inputs(histories, features, market, warnings)
 
 
 def _market(
@@ -106,9 +117,9 @@ def check_market(config: Config, inputs: Inputs) -> None:
     Raises:
         UserError: If it does not.
     """
-    missing = [line for line in inputs.warnings if line.startswith("the index")]
-    if missing:
+    if inputs.market is None and config.market != NO_MARKET and "market" in config.features:
+        reason = next(line for line in inputs.warnings if line.startswith("the index"))
         raise UserError(
-            f"There is no {config.market}.csv for the index: put it beside the prices, name another"
-            " ticker with --market, or give --market none."
+            f"There is no {config.market}.csv for the index that can be read: put one beside the"
+            f" prices, name another ticker with --market, or give --market none ({reason})."
         )

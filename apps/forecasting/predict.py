@@ -4,6 +4,7 @@ python -m apps.forecasting.predict --ticker AAPL
 python -m apps.forecasting.predict --ticker prices/AAPL.csv --as-of 2018-06-29
 """
 
+import contextlib
 import datetime
 from pathlib import Path
 
@@ -27,13 +28,15 @@ from common.device import XLA
 from common.errors import UserError
 from data.errors import DataError
 from data.forecasting import Features, days_needed, next_trading_days
-from data.prices import load_prices
+from data.prices import read_prices
 from models.forecasting import quantile_levels
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 PICTURES = Path("runs/forecasts")
 # Windows that go through the model at once.
 _BATCH = 256
+# Days to whose multiple a whole history is filled up.
+_PIECE = 1000
 _STALE_DAYS = 7
 
 
@@ -85,10 +88,14 @@ class Predictor:
 
     def _whole_history(self, features: Features, origins: np.ndarray) -> np.ndarray:
         """Reads everything up to the last origin once; `(origins, horizon, parameters)`."""
-        days = slice(origins.max() + 1)
+        count = origins.max() + 1
+        # Unknown days behind the last one change nothing before them and keep the shapes few.
+        behind = -count % _PIECE
         inputs = {
-            "features": features.inputs[None, days],
-            "log_scale": features.log_scale[None, days],
+            "features": np.pad(
+                features.inputs[:count], ((0, behind), (0, 0)), constant_values=np.nan
+            )[None],
+            "log_scale": np.pad(features.log_scale[:count], (0, behind))[None],
         }
         return np.asarray(self.model.predict_on_batch(inputs))[0, origins]
 
@@ -218,7 +225,7 @@ def main(
         data_dir=data_dir,
         until=until,
         refresh=refresh,
-        log=console.print,
+        log=lambda line: console.print(f"[dim]{escape(line)}[/dim]", highlight=False),
     )
     for line in inputs.warnings:
         console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
@@ -242,14 +249,15 @@ def main(
     path = picture or PICTURES / f"{found.ticker}-{found.origin}.png"
     history = inputs.histories[0]
     if as_of:
-        history = load_prices(
-            str(history.path),
-            data_dir=Path(),
-            adjust=predictor.config.adjust,
-            max_gap_days=predictor.config.max_gap_days,
-        )[0]
+        # What happened is drawn where it can be read; the forecast does not need it.
+        with contextlib.suppress(DataError):
+            history = read_prices(
+                history.path,
+                adjust=predictor.config.adjust,
+                max_gap_days=predictor.config.max_gap_days,
+            )
     draw(found, history, path)
-    console.print(f"fan chart: {path}", highlight=False)
+    console.print(f"fan chart: {escape(str(path))}", highlight=False)
     console.print("[dim]A model's probabilities, learnt from the past. No investment advice.[/dim]")
 
 

@@ -61,6 +61,8 @@ def refitted(
         batch_size=config.batch_size,
         seed=config.seed,
     )
+    # Of the dropout, so that two calls come to the same.
+    keras.utils.set_random_seed(config.seed)
     model = keras.models.clone_model(predictor.model)
     model.set_weights(predictor.model.get_weights())
     model.compile(

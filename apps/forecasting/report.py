@@ -124,11 +124,13 @@ def draw(scores: ForecastScores, folder: Path) -> None:
     days = scores.horizons()
     ends = sorted({days[0], days[-1]})
     split = scores.split.replace(":", "_")
-    plot_fans(
-        folder / f"fans-{split}.png",
-        title=f"Forecasts of the {scores.split} split, at evenly spaced tickers and days",
-        panels=_fans(model),
-    )
+    # A split no longer than the horizon has no day whose fan can be drawn with what came.
+    if panels := _fans(model):
+        plot_fans(
+            folder / f"fans-{split}.png",
+            title=f"Forecasts of the {scores.split} split, at evenly spaced tickers and days",
+            panels=panels,
+        )
     best = scores.best_garch(ends[0])
     shown = {MODEL: model, best: scores.systems[best]}
     plot_calibration(
