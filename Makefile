@@ -139,11 +139,11 @@ tables: $(VENV)/.user  ## write the result tables of the READMEs anew
 
 test: $(VENV)/.developer  ## run the tests on the TensorFlow and JAX backends
 	KERAS_BACKEND=tensorflow $(PY) -m pytest -m "not slow" -n 2
-	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow" -n 2 tests/models tests/common tests/apps
+	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow and not no_backend" -n 2 tests/models tests/common tests/apps
 
 test-torch: $(VENV)/.developer  ## run the same tests on PyTorch (installs it)
 	$(PY) -m pip install --quiet torch==2.13.0
-	KERAS_BACKEND=torch $(PY) -m pytest -m "not slow" tests/models tests/common tests/apps
+	KERAS_BACKEND=torch $(PY) -m pytest -m "not slow and not no_backend" tests/models tests/common tests/apps
 
 check: $(VENV)/.developer  ## lint and check the format
 	$(VENV)/bin/ruff check .

@@ -1,6 +1,7 @@
 """Makes a run folder small enough to be committed: weights rounded and packed.
 
-`python -m common.publish RUN DESTINATION`
+`python -m common.publish RUN DESTINATION`; with `--exact` the weights of a small model stay as they
+are.
 """
 
 import shutil
@@ -58,8 +59,13 @@ def _pack_weights(source: Path, destination: Path) -> None:
         old.visititems(copy)
 
 
-def publish_run(run: Path, destination: Path) -> None:
+def publish_run(run: Path, destination: Path, *, exact: bool = False) -> None:
     """Copies what a user of the model needs from a run folder, with its model shrunk.
+
+    Args:
+        run: Run folder.
+        destination: Folder to write.
+        exact: Whether to copy the model as it is.
 
     Raises:
         UserError: If `run` has no model.
@@ -67,8 +73,9 @@ def publish_run(run: Path, destination: Path) -> None:
     if not (run / MODEL).is_file():
         raise UserError(f"{run} has no {MODEL}: train it first.")
     destination.mkdir(parents=True, exist_ok=True)
-    shrink_model(run / MODEL, destination / MODEL)
-    for name in (CONFIG, TOKENIZER, HISTORY):
+    if not exact:
+        shrink_model(run / MODEL, destination / MODEL)
+    for name in (MODEL, CONFIG, TOKENIZER, HISTORY) if exact else (CONFIG, TOKENIZER, HISTORY):
         if (run / name).is_file():
             with atomic_path(destination / name) as temporary:
                 shutil.copyfile(run / name, temporary)
@@ -76,10 +83,11 @@ def publish_run(run: Path, destination: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python -m common.publish RUN DESTINATION")
+    folders = [argument for argument in sys.argv[1:] if argument != "--exact"]
+    if len(folders) != 2:
+        sys.exit("usage: python -m common.publish RUN DESTINATION [--exact]")
     try:
-        publish_run(Path(sys.argv[1]), Path(sys.argv[2]))
+        publish_run(Path(folders[0]), Path(folders[1]), exact="--exact" in sys.argv)
     except UserError as user_error:
         print(user_error, file=sys.stderr)
         sys.exit(2)

@@ -20,6 +20,7 @@ from apps.forecasting.report import draw
 from common.artifact import read_json
 from common.callbacks import read_history
 from common.config import parse_call, run_command
+from common.publish import publish_run
 from data import yahoo
 from data.errors import DataError
 from data.price_samples import write_price_sample
@@ -797,3 +798,10 @@ def test_a_ticker_that_cannot_be_downloaded_is_explained_in_one_line(trained, re
     message = "NOPE cannot be downloaded"
     refused(predict.main, ["--run", str(trained), "--ticker", "NOPE"], message)
     refused(train.main, [*TINY, "--run", "run", "--tickers", "NOPE"], message)
+
+
+def test_a_run_is_published_as_it_is_if_wanted(trained, tmp_path):
+    publish_run(trained, tmp_path / "small", exact=True)
+    for name in ("model.keras", "config.json", "history.csv"):
+        assert (tmp_path / "small" / name).read_bytes() == (trained / name).read_bytes()
+    assert not (tmp_path / "small" / "state.npz").exists()

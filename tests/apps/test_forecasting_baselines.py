@@ -15,6 +15,8 @@ from apps.forecasting.baselines import BASELINES, score_baselines
 from apps.forecasting.metrics import forecasting_metrics
 from common.errors import UserError
 
+pytestmark = pytest.mark.no_backend
+
 FIT_UNTIL, HORIZON = 900, 5
 ORIGINS = np.arange(FIT_UNTIL, 1180)
 

@@ -4,6 +4,8 @@ from scipy import integrate, stats
 
 from apps.forecasting.distributions import GaussianMixture, Joined, QuantileGrid, Samples, StudentT
 
+pytestmark = pytest.mark.no_backend
+
 GAUSSIAN = StudentT(0.5, 2.0, np.inf)
 EXACT = {
     "heavy": StudentT(0.3, 1.5, 1.5),

@@ -15,6 +15,8 @@ from apps.forecasting.metrics import (
     skill_by_ticker,
 )
 
+pytestmark = pytest.mark.no_backend
+
 
 def scored(ticker="ABC", *, location=0.0, scale=0.1, close=(100.0, 200.0), outcome=None, naive=2.0):
     close = np.asarray(close)

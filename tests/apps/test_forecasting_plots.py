@@ -12,6 +12,8 @@ from apps.forecasting.metrics import INTERVALS, LEVELS
 from apps.forecasting.plots import plot_calibration, plot_horizons, plot_skill, spread_apart
 from common.plots import MARK, VALIDATION
 
+pytestmark = pytest.mark.no_backend
+
 SPREADS = np.array([-9.0, -5.0, -2.0, 0.5, 2.0, 5.0, 9.0])
 
 

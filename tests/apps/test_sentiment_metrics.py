@@ -4,6 +4,8 @@ import pytest
 from apps.sentiment.baselines import majority, nb_svm, tfidf_logistic_regression
 from apps.sentiment.metrics import classification_metrics, expected_calibration_error
 
+pytestmark = pytest.mark.no_backend
+
 
 def test_calibration_error_is_the_gap_weighted_by_the_size_of_its_bin():
     # Three of four at .9 are right: a gap of .15. One of one at .6 is wrong: a gap of .6.

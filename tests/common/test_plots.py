@@ -2,6 +2,8 @@ import pytest
 
 from common.plots import OPPOSE, SUPPORT, _wrap, plot_words, word_colour
 
+pytestmark = pytest.mark.no_backend
+
 
 def test_a_word_that_adds_nothing_stays_white():
     assert word_colour(0.0, 3.0) == (255, 255, 255)

@@ -4,6 +4,8 @@ from common.artifact import write_json
 from common.errors import UserError
 from common.results import gather_row, table, write_tables
 
+pytestmark = pytest.mark.no_backend
+
 
 def write_run(folder, *, seed, accuracy=0.9, units=8, splits=("test",), metrics=None):
     write_json(folder / "config.json", {"task": "sentiment", "units": units, "seed": seed})
