@@ -1,0 +1,137 @@
+"""Translation models: a sentence in, its translation out, one word after the other."""
+
+from collections.abc import Callable
+
+import keras
+from keras import layers, ops
+
+from models.attention_decoder import initial_states, unit_vectors
+from models.recurrent import pool_last, recurrent_stack, sequence_mask
+
+
+def build_encoder(
+    *,
+    vocab_size: int,
+    embed_dim: int,
+    cell: str,
+    units: int,
+    num_layers: int = 1,
+    bidirectional: bool = True,
+    activation: str = "tanh",
+    word_dropout: float = 0.0,
+    embedding_dropout: float = 0.0,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    decoder_units: int,
+    decoder_layers: int = 1,
+    share_embedding: bool = False,
+) -> keras.Model:
+    """Builds the part that reads: a sentence in, the decoder's memory and first states out.
+
+    Args:
+        vocab_size: Number of token ids; 0 is padding.
+        embed_dim: Size of a token's vector.
+        cell: `simple_rnn`, `lstm` or `gru`, of the decoder too.
+        units: Size of the state, of each direction.
+        num_layers: Recurrent layers on top of each other.
+        bidirectional: Whether to read from both ends.
+        activation: `tanh` or `relu`, of `simple_rnn`.
+        word_dropout: Share of tokens whose whole vector is dropped.
+        embedding_dropout: Share of the vectors' features dropped, the same ones at all steps.
+        dropout: Between recurrent layers and on the memory.
+        recurrent_dropout: Inside the recurrence.
+        decoder_units: Size of the decoder's states.
+        decoder_layers: Recurrent layers of the decoder.
+        share_embedding: Whether the decoder, built alike, shall use this table of vectors: both
+            languages have one vocabulary then.
+
+    Returns:
+        A model named `encoder`, from `source` `<int32>(batch, time)` to a dict: `memory` `(batch,
+        time, units)`, or twice the units in both directions, `memory_mask` `<bool>(batch, time)`,
+        True at real tokens, `states`, a list of `(batch, decoder_units)`, and with
+        `share_embedding` `embeddings` `(vocab_size, embed_dim)`.
+    """
+    source = keras.Input((None,), dtype="int32", name="source")
+    mask = sequence_mask(source)
+    embedding = layers.Embedding(
+        vocab_size, embed_dim, embeddings_initializer=unit_vectors(), name="embedding"
+    )
+    vectors = layers.Dropout(word_dropout, noise_shape=(None, None, 1), name="word_dropout")(
+        embedding(source)
+    )
+    vectors = layers.SpatialDropout1D(embedding_dropout, name="embedding_dropout")(vectors)
+    states = recurrent_stack(
+        vectors,
+        mask,
+        cell=cell,
+        units=units,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        activation=activation,
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
+    )
+    memory = layers.Dropout(dropout, name="memory")(states)
+    summary = pool_last(memory, mask, backward_units=units if bidirectional else 0)
+    outputs = {
+        "memory": memory,
+        "memory_mask": mask,
+        "states": initial_states(
+            summary, cell=cell, units=decoder_units, num_layers=decoder_layers
+        ),
+    }
+    if share_embedding:
+        # A layer that two models call is not one layer any more after a reload, but a tensor that
+        # one hands to the other is: all vectors, looked up by a count from 0.
+        count = ops.cumsum(ops.ones_like(ops.repeat(source[0, :1], vocab_size))) - 1
+        outputs["embeddings"] = embedding(count)
+    return keras.Model(source, outputs, name="encoder")
+
+
+def build_translator(encoder: keras.Model, decoder: keras.Model) -> keras.Model:
+    """Joins both parts for training: teacher forcing, all steps at once.
+
+    Args:
+        encoder: From `build_encoder`.
+        decoder: From `build_attention_decoder`, of the same cell, `memory_dim` as the encoder's
+            memory, and `units` and `num_layers` as `decoder_units` and `decoder_layers`.
+
+    Returns:
+        A model of a dict of `source` `<int32>(batch, source_length)` and `target_in`
+        `<int32>(batch, target_length)` to logits `(batch, target_length, vocab_size)` of
+        `target_out`, the target one step later. `get_layer` finds `encoder` and `decoder` in it,
+        also after a reload.
+    """
+    source = keras.Input((None,), dtype="int32", name="source")
+    target_in = keras.Input((None,), dtype="int32", name="target_in")
+    logits = decoder({"target_in": target_in, **encoder(source)})["logits"]
+    return keras.Model({"source": source, "target_in": target_in}, logits, name="translation")
+
+
+def smoothed_cross_entropy(label_smoothing: float = 0.0) -> Callable:
+    """Returns a loss: the mean cross-entropy over the real tokens of a batch, in nats.
+
+    Each target is a mixture: `1 - label_smoothing` of the right word and `label_smoothing` spread
+    evenly over the whole vocabulary (Szegedy et al., 2016). Padding, id 0, counts neither above
+    nor below the fraction line.
+
+    Args:
+        label_smoothing: In 0 to 1; without it, the exponential of the loss is the perplexity.
+
+    Returns:
+        A function of targets `<int>(batch, time)` and logits `(batch, time, vocab_size)` to a
+        scalar, 0 if there is nothing but padding.
+    """
+
+    def loss(targets, logits):
+        real = ops.cast(ops.not_equal(targets, 0), logits.dtype)
+        losses = ops.sparse_categorical_crossentropy(
+            ops.cast(targets, "int32"), logits, from_logits=True
+        )
+        if label_smoothing:
+            # The cross-entropy of the uniform distribution.
+            uniform = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
+            losses = (1 - label_smoothing) * losses + label_smoothing * uniform
+        return ops.sum(losses * real) / ops.maximum(ops.sum(real), 1.0)
+
+    return loss

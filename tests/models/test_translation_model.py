@@ -1,0 +1,175 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from models.attention_decoder import build_attention_decoder
+from models.generation import build_generator
+from models.translation import build_encoder, build_translator, smoothed_cross_entropy
+
+VOCAB, EMBED_DIM, START, END = 14, 6, 2, 3
+
+
+def build(cell="gru", *, bidirectional=True, share=False, num_layers=1, units=4, **options):
+    keras.utils.set_random_seed(3)
+    encoder = build_encoder(
+        vocab_size=VOCAB,
+        embed_dim=EMBED_DIM,
+        cell=cell,
+        units=units,
+        bidirectional=bidirectional,
+        decoder_units=2 * units,
+        decoder_layers=num_layers,
+        num_layers=num_layers,
+        share_embedding=share,
+        **options,
+    )
+    decoder = build_attention_decoder(
+        vocab_size=VOCAB,
+        embed_dim=EMBED_DIM,
+        cell=cell,
+        units=2 * units,
+        num_layers=num_layers,
+        memory_dim=units * (1 + bidirectional),
+        share_embedding=share,
+    )
+    return build_translator(encoder, decoder)
+
+
+def random_tokens(lengths, time):
+    tokens = np.random.default_rng(0).integers(4, VOCAB, (len(lengths), time))
+    return np.where(np.arange(time) < np.array(lengths)[:, None], tokens, 0).astype("int32")
+
+
+def logits_of(model, source, target_in):
+    return model.predict_on_batch({"source": source, "target_in": target_in})
+
+
+@pytest.mark.parametrize(
+    ("cell", "bidirectional"), [("simple_rnn", True), ("lstm", True), ("gru", False)]
+)
+def test_padding_and_neighbours_of_the_source_change_nothing(cell, bidirectional):
+    model = build(cell, bidirectional=bidirectional, num_layers=2)
+    source, target_in = random_tokens([6, 2, 4], 6), random_tokens([5, 5, 5], 5)
+    logits = logits_of(model, source, target_in)
+    # Alone, once with less padding and once with more.
+    for row, time in ((1, 2), (2, 9)):
+        alone = np.zeros((1, time), "int32")
+        alone[0, : min(time, 6)] = source[row, : min(time, 6)]
+        np.testing.assert_allclose(
+            logits_of(model, alone, target_in[row : row + 1])[0], logits[row], rtol=1e-4, atol=1e-6
+        )
+
+
+def test_the_decoder_starts_from_where_both_directions_of_the_encoder_end():
+    encoder = build("gru").get_layer("encoder")
+    source = random_tokens([5, 3], 5)
+    states = ops.convert_to_numpy(encoder(source)["states"][0])
+    vectors = ops.convert_to_numpy(encoder.get_layer("embedding").embeddings)
+    kernel, bias = encoder.get_layer("initial_state_1_h").get_weights()
+    for row, length in enumerate([5, 3]):
+        sentence = vectors[source[row, :length]][None]
+        ends = [
+            ops.convert_to_numpy(encoder.get_layer(name)(direction))[0, -1]
+            for name, direction in (("forward_1", sentence), ("backward_1", sentence[:, ::-1]))
+        ]
+        expected = np.tanh(np.concatenate(ends) @ kernel + bias)
+        np.testing.assert_allclose(states[row], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_a_saved_translator_reloads_to_the_same_logits_and_gives_its_parts(tmp_path, share):
+    model = build("lstm", share=share, num_layers=2, dropout=0.2, word_dropout=0.1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    source, target_in = random_tokens([6, 2], 6), random_tokens([4, 4], 4)
+    logits = logits_of(model, source, target_in)
+    np.testing.assert_array_equal(logits_of(loaded, source, target_in), logits)
+    assert loaded.count_params() == model.count_params()
+    memory = loaded.get_layer("encoder")(source)
+    outputs = loaded.get_layer("decoder")({"target_in": ops.convert_to_tensor(target_in), **memory})
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(outputs["logits"]), logits, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_shared_table_is_one_before_and_after_a_reload(tmp_path):
+    model = build(share=True)
+    assert build().count_params() - model.count_params() == VOCAB * EMBED_DIM
+    model.save(tmp_path / "model.keras")
+    source, target_in = random_tokens([3], 3), random_tokens([2], 2)
+    for translator in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        table = translator.get_layer("encoder").get_layer("embedding").embeddings
+        vectors = ops.convert_to_numpy(table).copy()
+        vectors[5] = 0.0
+        table.assign(vectors)
+        assert np.all(logits_of(translator, source, target_in)[..., 5] == 0)
+
+
+def test_word_dropout_drops_whole_vectors_in_training_alone():
+    encoder = build(word_dropout=0.5).get_layer("encoder")
+    vectors = keras.Model(encoder.input, encoder.get_layer("word_dropout").output)
+    tokens = random_tokens([200], 200)
+    dropped = np.all(ops.convert_to_numpy(vectors(tokens, training=True))[0] == 0, axis=1)
+    # 200 draws of one half: five standard deviations are 35.
+    assert 65 < dropped.sum() < 135
+    assert not np.any(np.all(ops.convert_to_numpy(vectors(tokens))[0] == 0, axis=1))
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_the_loss_is_the_mean_cross_entropy_of_the_real_tokens(label_smoothing):
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 2, (2, 3, 4)).astype("float32")
+    targets = np.array([[3, 1, 2], [2, 0, 0]], "int32")
+    total = 0.0
+    for row, step in [(0, 0), (0, 1), (0, 2), (1, 0)]:
+        probabilities = np.exp(logits[row, step]) / np.exp(logits[row, step]).sum()
+        wanted = np.full(4, label_smoothing / 4)
+        wanted[targets[row, step]] += 1 - label_smoothing
+        total -= (wanted * np.log(probabilities)).sum()
+    loss = smoothed_cross_entropy(label_smoothing)
+    np.testing.assert_allclose(float(loss(targets, logits)), total / 4, rtol=1e-5)
+
+
+def test_twice_the_padding_changes_no_loss():
+    logits = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+    targets = np.array([[3, 1, 2], [2, 0, 0]], "int32")
+    loss = smoothed_cross_entropy(0.1)
+    padded = loss(np.pad(targets, ((0, 0), (0, 3))), np.pad(logits, ((0, 0), (0, 3), (0, 0))))
+    np.testing.assert_allclose(float(padded), float(loss(targets, logits)), rtol=1e-6)
+    assert float(loss(np.zeros((2, 3), "int32"), logits)) == 0.0
+
+
+def reversed_sentences(rows, seed):
+    """Pairs of a sentence of 2 to 4 words and the same words backward."""
+    generator = np.random.default_rng(seed)
+    source = generator.integers(4, VOCAB, (rows, 4)).astype("int32")
+    lengths = generator.integers(2, 5, rows)
+    source[np.arange(4) >= lengths[:, None]] = 0
+    target = np.zeros((rows, 5), "int32")
+    for row, length in enumerate(lengths):
+        target[row, :length] = source[row, :length][::-1]
+        target[row, length] = END
+    return source, target
+
+
+def test_a_translator_learns_to_say_sentences_backward():
+    model = build("gru", share=True, units=48)
+    source, target = reversed_sentences(4096, seed=0)
+    target_in = np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=START)
+    model.compile(optimizer=keras.optimizers.Adam(0.005), loss=smoothed_cross_entropy(0.0))
+    model.fit(
+        {"source": source, "target_in": target_in}, target, batch_size=64, epochs=3, verbose=0
+    )
+    generator = build_generator(
+        model.get_layer("encoder"),
+        model.get_layer("decoder"),
+        start_id=START,
+        end_id=END,
+        max_length=5,
+        method="greedy",
+    )
+    unseen, expected = reversed_sentences(200, seed=1)
+    written = generator.predict_on_batch({"source": unseen, "length_limit": np.full(200, 5)})
+    right = np.all(written["sequences"][:, 0] == expected, axis=1)
+    assert right.mean() > 0.9
