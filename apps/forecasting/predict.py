@@ -236,10 +236,10 @@ def main(
         change=change / 100,
     )
     age = (datetime.date.today() - found.origin.astype(object)).days
-    if age > _STALE_DAYS:
-        fresher = "" if as_of else "; --refresh downloads newer prices"
+    if age > _STALE_DAYS and not as_of:
         console.print(
-            f"[yellow]note:[/yellow] the last day seen is {found.origin}, {age} days ago{fresher}.",
+            f"[yellow]warning:[/yellow] the prices end on {found.origin}, {age} days ago: the"
+            " forecast is of the days after that; --refresh downloads newer prices",
             highlight=False,
         )
     if json:

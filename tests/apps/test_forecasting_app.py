@@ -805,3 +805,15 @@ def test_a_run_is_published_as_it_is_if_wanted(trained, tmp_path):
     for name in ("model.keras", "config.json", "history.csv"):
         assert (tmp_path / "small" / name).read_bytes() == (trained / name).read_bytes()
     assert not (tmp_path / "small" / "state.npz").exists()
+
+
+def test_prices_that_end_long_ago_are_warned_of(trained, forecast, prices_dir):
+    found, beside = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    assert f"the prices end on {found['origin']}" in beside and "--refresh" in beside
+    _, beside = forecast(trained, "SIMA", "--data-dir", prices_dir, "--as-of", found["origin"])
+    assert "the prices end on" not in beside
+
+
+def test_every_forecast_says_that_it_is_no_advice(trained, forecast, prices_dir):
+    _, beside = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    assert "No investment advice" in beside
