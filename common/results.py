@@ -59,10 +59,11 @@ _P_VALUE = re.compile(r"dm_p_(?P<baseline>\w+)_(?P<days>\d+)$")
 def _look(metric: str) -> _Look:
     """Returns how a metric is shown, whatever its name."""
     if found := _P_VALUE.match(metric):
-        return _Look(f"p against {found['baseline']}", digits=4)
+        return _Look(f"p against {found['baseline']}, {found['days']} d", digits=4)
     name, _, days = metric.rpartition("_")
     if days.isdigit() and name in _LOOKS_AHEAD:
-        return _LOOKS_AHEAD[name]
+        look = _LOOKS_AHEAD[name]
+        return look._replace(title=f"{look.title}, {days} d")
     return _LOOKS.get(metric, _Look(metric))
 
 

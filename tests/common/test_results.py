@@ -101,7 +101,7 @@ def test_a_table_of_forecasts_shows_the_least_error_first_and_the_greatest_p(tmp
         write_json(tmp_path / "results" / f"{name}.json", row)
     metrics = ["crps_1", "dm_p_garch_1", "dm_p_ets_1"]
     lines = table(tmp_path / "results", split="test", metrics=metrics).splitlines()
-    assert lines[0].startswith("| row | CRPS % | p against garch | p against ets |")
+    assert lines[0].startswith("| row | CRPS %, 1 d | p against garch, 1 d | p against ets, 1 d |")
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
         "`strong`",
         "garch (baseline)",
