@@ -1,6 +1,5 @@
 """What a user would try without a recurrent network, scored on the same origins."""
 
-import hashlib
 import importlib.metadata
 import os
 import subprocess
@@ -17,6 +16,7 @@ import numpy as np
 from apps.forecasting import baseline_models
 from apps.forecasting.distributions import Distribution
 from apps.forecasting.metrics import Scored, score
+from common.cache import cache_path
 from common.errors import UserError
 from data.download import atomic_file
 
@@ -106,7 +106,7 @@ def score_baselines(
                 "seed": seed,
                 "names": list(names),
             }
-            results.append(root / f"{_digest(job)}.npz")
+            results.append(cache_path(root, _parts(job), ".npz"))
             if not results[-1].is_file():
                 jobs.append(f"{folder}/{len(jobs)}.npz")
                 np.savez(jobs[-1], result=str(results[-1]), **job)
@@ -147,16 +147,16 @@ def _last_training_day(dates: np.ndarray, fit_until: np.datetime64) -> int:
     return int(np.searchsorted(dates, fit_until, side="right")) - 1
 
 
-def _digest(job: dict) -> str:
-    digest = hashlib.sha256()
+def _parts(job: dict) -> Iterator[bytes]:
+    """Yields all that a job's result depends on."""
     for name, value in job.items():
         value = np.asarray(value)
-        digest.update(f"{name} {value.dtype} {value.shape} ".encode() + value.tobytes())
+        yield f"{name} {value.dtype} {value.shape}".encode()
+        yield value.tobytes()
     for package in ("arch", "statsmodels"):
-        digest.update(f"{package} {importlib.metadata.version(package)} ".encode())
+        yield f"{package} {importlib.metadata.version(package)}".encode()
     for source in _SOURCES:
-        digest.update(Path(__file__).with_name(source).read_bytes())
-    return digest.hexdigest()[:16]
+        yield Path(__file__).with_name(source).read_bytes()
 
 
 def _run(jobs: list[str], processes: int) -> Iterator[str]:

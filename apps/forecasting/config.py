@@ -2,16 +2,16 @@
 
 import dataclasses
 import datetime
-import math
 from typing import Literal
 
 from common.errors import UserError
+from common.training import TrainingSettings, check_at_least, check_shares, flag
 from data.forecasting import GROUPS
 from models.forecasting import LOSSES
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(TrainingSettings):
     """What to train, on what, and how."""
 
     data: str = "yahoo"
@@ -73,72 +73,25 @@ class Config:
     recurrent_dropout: float = 0.0
     """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
 
-    optimizer: Literal["rmsprop", "adam", "adamw", "sgd"] = "adam"
-    """Kind of update."""
-    learning_rate: float = 2e-3
-    """Peak rate."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay."""
-    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
-    """How the rate moves after the warm-up."""
-    warmup_steps: int = 60
-    """Steps until the rate has risen to its peak, at most a tenth of all."""
-    plateau_patience: int = 1
-    """Epochs without a better validation loss until the plateau schedule halves the rate."""
-    clipping: Literal["none", "norm", "global_norm", "value", "adaptive"] = "global_norm"
-    """What is cut when gradients grow: nothing, each by its norm, all by theirs, each entry, or all
-    by a running percentile of their norm."""
-    clip_threshold: float = 1.0
-    """Greatest norm or value that stays uncut."""
-    clip_percentile: float = 50.0
-    """Percentile of the recent gradient norms, for adaptive clipping."""
-
-    epochs: int = 6
-    """Passes over the training days."""
-    patience: int = 0
-    """Epochs without a better validation loss before stopping; 0 never stops early."""
     batch_size: int = 8
     """Windows in one step; --stateful takes all tickers side by side instead."""
-    jit_compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the step with XLA. auto: always on JAX, and elsewhere where Keras thinks it pays."""
+    warmup_steps: int = 60
+    epochs: int = 6
     seed: int = 1
     """Of weights, cuts, order and dropout."""
 
     def __post_init__(self):
         """Checks what the types cannot say."""
-        for name in (
-            "max_gap_days",
-            "horizon",
-            "stride",
-            "units",
-            "num_layers",
-            "epochs",
-            "batch_size",
-        ):
-            if getattr(self, name) < 1:
-                raise UserError(f"{_flag(name)} must be at least 1.")
-        for name in ("input_dropout", "dropout", "recurrent_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(
-                    f"{_flag(name)} is a share: give a number from 0 up to, not with, 1."
-                )
-        for name in ("learning_rate", "clip_threshold"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"{_flag(name)} must be a number greater than 0.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise UserError("--weight-decay must be 0 or a number greater than 0.")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed must lie between 0 and {2**32 - 1}.")
-        if self.lookback < 2:
-            raise UserError("--lookback must be at least 2.")
-        if self.warmup_steps < 0 or self.patience < 0:
-            raise UserError("--warmup-steps and --patience cannot be negative.")
+        super().__post_init__()
+        check_at_least(
+            1, self, "max_gap_days", "horizon", "stride", "units", "num_layers", "batch_size"
+        )
+        check_at_least(2, self, "lookback")
+        check_shares(self, "input_dropout", "dropout", "recurrent_dropout")
         if not 0 <= self.warmup_days < self.lookback:
             raise UserError("--warmup-days must lie between 0 and --lookback - 1.")
         if not 2 <= self.components <= 10:
             raise UserError("--components must lie between 2 and 10.")
-        if not 0 <= self.clip_percentile <= 100:
-            raise UserError("--clip-percentile must lie between 0 and 100.")
         if self.activation != "tanh" and self.cell != "simple_rnn":
             raise UserError(f"--activation {self.activation} is for --cell simple_rnn alone.")
         if (self.distribution, self.loss) not in LOSSES:
@@ -174,9 +127,5 @@ def as_date(text: str, name: str) -> datetime.date:
         date = None
     # Other forms of ISO 8601, such as 20151231, would be read otherwise by NumPy.
     if date is None or date.isoformat() != text:
-        raise UserError(f"{_flag(name)} {text} is no date: write it as 2015-12-31.")
+        raise UserError(f"{flag(name)} {text} is no date: write it as 2015-12-31.")
     return date
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -7,10 +7,10 @@ import numpy as np
 
 from apps.forecasting.predict import Predictor
 from common.callbacks import StopOnNaN
-from common.clipping import GradientClipping
 from common.device import XLA
 from common.errors import UserError
 from common.optimizers import build_optimizer
+from common.training import gradient_clipping
 from data.forecasting import Features
 from data.price_windows import PriceWindows
 from models.forecasting import LOSSES
@@ -74,12 +74,8 @@ def refitted(
         loss=LOSSES[config.distribution, config.loss],
         jit_compile=XLA[config.jit_compile],
     )
-    clipping = GradientClipping(
-        config.clipping, threshold=config.clip_threshold, percentile=config.clip_percentile
-    )
-    history = model.fit(
-        batches, epochs=1, shuffle=False, verbose=0, callbacks=[StopOnNaN(), clipping]
-    )
+    callbacks = [StopOnNaN(), gradient_clipping(config)]
+    history = model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
     if log:
         log(f"learnt from the days up to {until}: loss {history.history['loss'][0]:.4f}")
     return Predictor(model, config)

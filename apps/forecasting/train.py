@@ -27,38 +27,24 @@ from common.artifact import (
     MODEL,
     PLOTS,
     STATE,
-    TENSORBOARD,
-    check_same_training,
-    open_run,
-    read_config,
     replace_run,
     save_model,
     write_json,
 )
-from common.callbacks import (
-    BestEpoch,
-    History,
-    ResetStates,
-    StopOnNaN,
-    read_history,
-    tensorboard_callback,
-)
-from common.clipping import GradientClipping
-from common.config import (
-    command_of,
-    config_from_flags,
-    fields_as_flags,
-    resumed_config,
-    run_command,
-)
-from common.device import XLA, device_line, device_name, peak_memory_mb, versions
-from common.errors import UserError
-from common.learning_rate import LearningRateControl
-from common.learning_rate_finder import find_learning_rate
+from common.callbacks import ResetStates, read_history
+from common.config import fields_as_flags, run_command
+from common.device import XLA, device_line
 from common.optimizers import build_optimizer
-from common.plots import plot_learning_curves, plot_optimisation, plot_rate_finder
-from common.results import commit, record_scores
-from common.training_state import TrainingState, is_finished, saved_epoch
+from common.plots import plot_learning_curves, plot_optimisation
+from common.results import record_scores
+from common.training import (
+    first_facts,
+    last_facts,
+    open_training,
+    suggest_learning_rate,
+    training_callbacks,
+)
+from common.training_state import is_finished, saved_epoch
 from data.errors import DataError
 from data.forecasting import feature_statistics
 from data.price_windows import HistoryChunks, PriceWindows
@@ -115,17 +101,7 @@ def train(
     left_out = len(inputs.features) - len(features)
     if left_out:
         log(f"{left_out} tickers have too few days before {config.validation_end}: left out")
-    facts = {
-        "task": "forecasting",
-        "command": command_of(config, prog="python -m apps.forecasting.train"),
-        "backend": keras.backend.backend(),
-        "device": device_name(),
-        "versions": versions(),
-        "commit": commit(),
-        "data": inputs.hashes(),
-    }
-    if resume:
-        check_same_training(facts, run)
+    facts = first_facts(config, task="forecasting", hashes=inputs.hashes(), run=run, resume=resume)
     keras.utils.set_random_seed(config.seed)
 
     mean, variance = feature_statistics(features, np.datetime64(config.train_end))
@@ -182,26 +158,9 @@ def train(
         highlight=False,
     )
 
-    clipping = GradientClipping(
-        config.clipping, threshold=config.clip_threshold, percentile=config.clip_percentile
-    )
     if find_rate:
-        clipping.install(model)
-        rates, losses, suggestion = find_learning_rate(model, batches)
-        curve = run / PLOTS / "learning_rate_finder.png"
-        plot_rate_finder(rates, losses, suggestion, curve)
-        console.print(f"suggested --learning-rate {suggestion:.1e}; the curve is in {curve}")
+        suggest_learning_rate(model, config, batches, run, console)
         return
-
-    total_steps = config.epochs * len(batches)
-    rate = LearningRateControl(
-        config.learning_rate,
-        schedule=config.schedule,
-        total_steps=total_steps,
-        warmup_steps=min(config.warmup_steps, total_steps // 10),
-        monitor="val_loss",
-        patience=config.plateau_patience,
-    )
 
     def save(trained: keras.Model) -> None:
         if rows:
@@ -214,19 +173,18 @@ def train(
             trained = free
         save_model(trained, run / MODEL)
 
-    best = BestEpoch(monitor="val_loss", mode="min", patience=config.patience, save=save)
-    callbacks = [
-        StopOnNaN(),
-        clipping,
-        rate,
-        best,
-        History(run / HISTORY),
-        TrainingState(run / STATE, parts=[rate, best]),
-    ]
+    callbacks = training_callbacks(
+        config,
+        run=run,
+        steps=len(batches),
+        monitor="val_loss",
+        mode="min",
+        save=save,
+        tensorboard=tensorboard,
+        console=console,
+    )
     if rows:
         callbacks.insert(0, ResetStates())
-    if tensorboard:
-        callbacks.insert(-1, tensorboard_callback(run / TENSORBOARD))
 
     with contextlib.nullcontext() if resume else replace_run(run):
         if not resume:
@@ -244,12 +202,7 @@ def train(
             )
 
     history = read_history(run / HISTORY)
-    facts |= {
-        "parameters": parameters,
-        "seconds": round(sum(history["seconds"]), 1),
-        "epochs": len(history["seconds"]),
-        "peak_memory_mb": peak_memory_mb(),
-    }
+    facts |= last_facts(history, parameters=parameters)
     write_json(run / METRICS, facts)
     # From disk, so that the score is the saved model's.
     scores = evaluate_run(
@@ -286,13 +239,14 @@ def main(
         find_learning_rate: Draw the loss over a rising learning rate instead of training.
     """
     folder = Path(run or f"runs/forecasting/{config.cell}-s{config.seed}")
-    if not find_learning_rate:
-        open_run(folder, task="forecasting", resume=resume, overwrite=overwrite)
-    elif resume or overwrite:
-        raise UserError("--find-learning-rate trains nothing: leave --resume and --overwrite out.")
-    if resume:
-        stored = config_from_flags(Config, read_config(folder, "forecasting"), folder / CONFIG)
-        config = resumed_config(config, stored, folder)
+    config = open_training(
+        config,
+        folder,
+        task="forecasting",
+        resume=resume,
+        overwrite=overwrite,
+        find_rate=find_learning_rate,
+    )
     train(
         config,
         run=folder,

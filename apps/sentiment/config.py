@@ -1,14 +1,20 @@
 """The settings of the sentiment task: one field a flag, saved whole in `config.json`."""
 
 import dataclasses
-import math
 from typing import Literal
 
 from common.errors import UserError
+from common.training import (
+    OptimizerName,
+    TrainingSettings,
+    check_at_least,
+    check_seeds,
+    check_shares,
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(TrainingSettings):
     """What to train, on what, and how."""
 
     data: str = "imdb"
@@ -65,79 +71,35 @@ class Config:
     dropout: float = 0.4
     """Share of the pooled features dropped, and of those between recurrent layers."""
 
-    optimizer: Literal["rmsprop", "adam", "adamw", "sgd"] = "rmsprop"
-    """Kind of update."""
-    learning_rate: float = 1.5e-3
-    """Peak rate."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay."""
-    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
-    """How the rate moves after the warm-up."""
-    warmup_steps: int = 200
-    """Steps until the rate has risen to its peak, at most a tenth of all."""
-    plateau_patience: int = 1
-    """Epochs without a better validation loss until the plateau schedule halves the rate."""
-    clipping: Literal["none", "norm", "global_norm", "value", "adaptive"] = "global_norm"
-    """What is cut when gradients grow: nothing, each by its norm, all by theirs, each entry, or all
-    by a running percentile of their norm."""
-    clip_threshold: float = 1.0
-    """Greatest norm or value that stays uncut."""
-    clip_percentile: float = 50.0
-    """Percentile of the recent gradient norms, for adaptive clipping."""
-
-    epochs: int = 4
-    """Passes over the training reviews."""
-    patience: int = 0
-    """Epochs without a better validation accuracy before stopping; 0 never stops early."""
     tokens_per_batch: int = 8000
     """Tokens, padding included, in one step; long reviews come in smaller batches."""
     buckets: int = 6
     """Distinct lengths that reviews are padded to; each compiles once."""
-    jit_compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the step with XLA. auto: always on JAX, and elsewhere where Keras thinks it pays."""
-    seed: int = 1
-    """Of weights, order and dropout."""
+    optimizer: OptimizerName = "rmsprop"
+    learning_rate: float = 1.5e-3
+    epochs: int = 4
 
     def __post_init__(self):
         """Checks what the types cannot say."""
-        for name in (
-            "vocab_size",
-            "units",
-            "num_layers",
-            "embed_dim",
-            "bigram_dim",
-            "epochs",
-            "buckets",
-        ):
-            if getattr(self, name) < 1:
-                raise UserError(f"{_flag(name)} must be at least 1.")
-        for name in (
+        super().__post_init__()
+        check_at_least(
+            1, self, "vocab_size", "units", "num_layers", "embed_dim", "bigram_dim", "buckets"
+        )
+        check_at_least(4, self, "max_length")
+        check_at_least(0, self, "region_length")
+        check_shares(
+            self,
             "word_dropout",
             "bigram_dropout",
             "embedding_dropout",
             "recurrent_dropout",
             "dropout",
-        ):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(
-                    f"{_flag(name)} is a share: give a number from 0 up to, not with, 1."
-                )
+        )
+        check_seeds(self, "split_seed")
         if not 0 < self.validation_share < 0.5:
             raise UserError("--validation-share must lie between 0 and 0.5.")
-        for name in ("learning_rate", "clip_threshold"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"{_flag(name)} must be a number greater than 0.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise UserError("--weight-decay must be 0 or a number greater than 0.")
-        for name in ("seed", "split_seed"):
-            if not 0 <= getattr(self, name) < 2**32:
-                raise UserError(f"{_flag(name)} must lie between 0 and {2**32 - 1}.")
-        if self.max_length < 4:
-            raise UserError("--max-length must be at least 4.")
         if self.bigram_buckets < 0 or self.bigram_buckets == 1:
             raise UserError("--bigram-buckets must be 0, for none, or at least 2.")
-        if self.region_length < 0 or self.warmup_steps < 0 or self.patience < 0:
-            raise UserError("--region-length, --warmup-steps and --patience cannot be negative.")
         if self.region_length and self.pooling == "last":
             raise UserError(
                 "--pooling last needs the whole review in one go: add --region-length 0."
@@ -150,13 +112,3 @@ class Config:
                 f"--tokens-per-batch {self.tokens_per_batch} is less than one review of {longest}"
                 " tokens: raise it, or lower --max-length."
             )
-        if not 0 <= self.clip_percentile <= 100:
-            raise UserError("--clip-percentile must lie between 0 and 100.")
-        if self.clip_threshold <= 0:
-            raise UserError(
-                "--clip-threshold must be greater than 0; --clipping none cuts nothing."
-            )
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

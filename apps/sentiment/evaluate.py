@@ -4,9 +4,9 @@ python -m apps.sentiment.evaluate --run runs/sentiment/lstm-s1
 """
 
 import dataclasses
-import hashlib
 import json as json_format
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -18,7 +18,7 @@ from rich.table import Table
 from apps.sentiment.baselines import score_baselines
 from apps.sentiment.metrics import classification_metrics
 from apps.sentiment.predict import PRETRAINED, Predictor
-from common.artifact import read_json, write_json
+from common.cache import cached_json
 from common.config import run_command
 from common.device import XLA, device_line
 from common.errors import UserError
@@ -28,6 +28,8 @@ from data.download import cache_directory, data_directory
 from data.errors import DataError
 from data.sentiment import Reviews, SentimentData, load_reviews
 from data.tokenization import encode
+
+_SOURCES = ("baselines.py", "metrics.py")
 
 
 def predict_probabilities(predictor: Predictor, texts: list[str]) -> np.ndarray:
@@ -56,19 +58,21 @@ def cached_baselines(data: SentimentData, split: Reviews, cache_dir: Path) -> di
         split: What they are scored on.
         cache_dir: Root of derived files.
     """
-    digest = hashlib.sha256()
-    for reviews in (data.splits["train"], split):
-        for text in reviews.texts:
-            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-        digest.update(reviews.labels.tobytes())
-    digest.update(Path(score_baselines.__code__.co_filename).read_bytes())
-    path = cache_dir / "sentiment_baselines" / f"{digest.hexdigest()[:16]}.json"
-    if path.is_file():
-        return read_json(path)
     train = data.splits["train"]
-    scores = score_baselines(train.texts, train.labels, split.texts, split.labels)
-    write_json(path, scores)
-    return scores
+
+    def parts() -> Iterator[bytes]:
+        for reviews in (train, split):
+            for text in reviews.texts:
+                yield text.encode("utf-8", "surrogatepass")
+            yield reviews.labels.tobytes()
+        for source in _SOURCES:
+            yield Path(__file__).with_name(source).read_bytes()
+
+    return cached_json(
+        cache_dir / "sentiment_baselines",
+        parts(),
+        lambda: score_baselines(train.texts, train.labels, split.texts, split.labels),
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,35 +25,27 @@ from common.artifact import (
     MODEL,
     PLOTS,
     STATE,
-    TENSORBOARD,
     TOKENIZER,
-    check_same_training,
-    open_run,
-    read_config,
     read_json,
-    read_labels,
     replace_run,
     save_model,
     write_json,
     write_text,
 )
-from common.callbacks import BestEpoch, History, StopOnNaN, read_history, tensorboard_callback
-from common.clipping import GradientClipping
-from common.config import (
-    command_of,
-    config_from_flags,
-    fields_as_flags,
-    resumed_config,
-    run_command,
-)
-from common.device import XLA, device_line, device_name, peak_memory_mb, versions
-from common.errors import UserError
-from common.learning_rate import LearningRateControl
-from common.learning_rate_finder import find_learning_rate
+from common.callbacks import read_history
+from common.config import fields_as_flags, run_command
+from common.device import XLA, device_line
 from common.optimizers import build_optimizer
-from common.plots import plot_learning_curves, plot_optimisation, plot_rate_finder
-from common.results import commit, record_scores
-from common.training_state import TrainingState, is_finished, saved_epoch
+from common.plots import plot_learning_curves, plot_optimisation
+from common.results import record_scores
+from common.training import (
+    first_facts,
+    last_facts,
+    open_training,
+    suggest_learning_rate,
+    training_callbacks,
+)
+from common.training_state import is_finished, saved_epoch
 from data.batching import text_batches
 from data.download import cache_directory, data_directory
 from data.errors import DataError
@@ -123,17 +115,7 @@ def train(
     unlabelled = data.splits.get("unlabelled")
     teachers = [name for name in config.teachers.split(",") if name]
     teacher_runs = [Path(name) for name in teachers if name != NB_SVM]
-    facts = {
-        "task": "sentiment",
-        "command": command_of(config, prog="python -m apps.sentiment.train"),
-        "backend": keras.backend.backend(),
-        "device": device_name(),
-        "versions": versions(),
-        "commit": commit(),
-        "data": data.hashes,
-    }
-    if resume:
-        check_same_training(facts, run)
+    facts = first_facts(config, task="sentiment", hashes=data.hashes, run=run, resume=resume)
     keras.utils.set_random_seed(config.seed)
 
     begin = time.perf_counter()
@@ -193,45 +175,20 @@ def train(
         highlight=False,
     )
 
-    clipping = GradientClipping(
-        config.clipping, threshold=config.clip_threshold, percentile=config.clip_percentile
-    )
     if find_rate:
-        clipping.install(model)
-        rates, losses, suggestion = find_learning_rate(model, batches)
-        curve = run / PLOTS / "learning_rate_finder.png"
-        plot_rate_finder(rates, losses, suggestion, curve)
-        console.print(f"suggested --learning-rate {suggestion:.1e}; the curve is in {curve}")
+        suggest_learning_rate(model, config, batches, run, console)
         return
 
-    total_steps = config.epochs * len(batches)
-    warmup_steps = min(config.warmup_steps, total_steps // 10)
-    if warmup_steps < config.warmup_steps:
-        console.print(f"so short a training warms up for {warmup_steps} steps, a tenth of it")
-    rate = LearningRateControl(
-        config.learning_rate,
-        schedule=config.schedule,
-        total_steps=total_steps,
-        warmup_steps=warmup_steps,
-        monitor="val_loss",
-        patience=config.plateau_patience,
-    )
-    best = BestEpoch(
+    callbacks = training_callbacks(
+        config,
+        run=run,
+        steps=len(batches),
         monitor="val_accuracy",
         mode="max",
-        patience=config.patience,
         save=lambda trained: save_model(trained, run / MODEL),
+        tensorboard=tensorboard,
+        console=console,
     )
-    callbacks = [
-        StopOnNaN(),
-        clipping,
-        rate,
-        best,
-        History(run / HISTORY),
-        TrainingState(run / STATE, parts=[rate, best]),
-    ]
-    if tensorboard:
-        callbacks.insert(-1, tensorboard_callback(run / TENSORBOARD))
 
     with contextlib.nullcontext() if resume else replace_run(run):
         if not resume:
@@ -251,19 +208,13 @@ def train(
             )
 
     history = read_history(run / HISTORY)
-    facts |= {
-        "parameters": model.count_params(),
-        # What the vectors and the teachers took is part of the price.
-        "seconds": round(
-            vector_seconds
-            + label_seconds
-            + sum(read_json(teacher / METRICS)["seconds"] for teacher in teacher_runs)
-            + sum(history["seconds"]),
-            1,
-        ),
-        "epochs": len(history["seconds"]),
-        "peak_memory_mb": peak_memory_mb(),
-    }
+    # What the vectors and the teachers took is part of the price.
+    teacher_seconds = sum(read_json(teacher / METRICS)["seconds"] for teacher in teacher_runs)
+    facts |= last_facts(
+        history,
+        parameters=model.count_params(),
+        more_seconds=vector_seconds + label_seconds + teacher_seconds,
+    )
     write_json(run / METRICS, facts)
     # From disk, so that the score is the saved model's.
     scored = evaluate_run(run, data="", data_dir=data_dir, split="validation", baselines=False)
@@ -297,15 +248,15 @@ def main(
         find_learning_rate: Draw the loss over a rising learning rate instead of training.
     """
     folder = Path(run or f"runs/sentiment/{config.cell}-s{config.seed}")
-    if not find_learning_rate:
-        open_run(folder, task="sentiment", resume=resume, overwrite=overwrite)
-    elif resume or overwrite:
-        raise UserError("--find-learning-rate trains nothing: leave --resume and --overwrite out.")
-    if resume:
-        stored = read_config(folder, "sentiment")
-        read_labels(stored, folder)
-        stored_config = config_from_flags(Config, stored, folder / CONFIG)
-        config = resumed_config(config, stored_config, folder)
+    config = open_training(
+        config,
+        folder,
+        task="sentiment",
+        resume=resume,
+        overwrite=overwrite,
+        find_rate=find_learning_rate,
+        labelled=True,
+    )
     train(
         config,
         run=folder,

@@ -18,7 +18,7 @@ from apps.forecasting.metrics import LEVELS
 from apps.forecasting.predict import Predictor
 from apps.forecasting.report import draw
 from common.artifact import read_json
-from common.callbacks import read_history
+from common.callbacks import History, read_history
 from common.config import parse_call, run_command
 from common.publish import publish_run
 from data import yahoo
@@ -268,7 +268,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(either, flags, tmp_p
     arguments = [*flags, "--run", tmp_path / "stopped"]
     if either.name == "stateful":
         arguments.append("--stateful")
-    original, calls = train.History.on_epoch_end, []
+    original, calls = History.on_epoch_end, []
 
     def stop_in_the_second_epoch(self, epoch, logs=None):
         if epoch == 1 and not calls:
@@ -276,7 +276,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(either, flags, tmp_p
             raise KeyboardInterrupt
         original(self, epoch, logs)
 
-    monkeypatch.setattr(train.History, "on_epoch_end", stop_in_the_second_epoch)
+    monkeypatch.setattr(History, "on_epoch_end", stop_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         run_train(*arguments)
     assert len(read_history(tmp_path / "stopped" / "history.csv")["loss"]) == 1

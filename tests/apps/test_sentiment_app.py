@@ -14,7 +14,7 @@ from apps.sentiment import evaluate, predict, train
 from apps.sentiment.predict import Predictor
 from apps.sentiment.teachers import load_teacher, nb_svm_verdicts, targets_of
 from common.artifact import read_json
-from common.callbacks import read_history
+from common.callbacks import History, read_history
 from common.config import parse_call
 from common.errors import UserError
 from common.publish import publish_run
@@ -134,7 +134,7 @@ def test_overwrite_refuses_a_folder_that_training_did_not_write(tmp_path, review
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, reviews_csv, monkeypatch):
     arguments = ["--data", reviews_csv, "--epochs", "3", "--clipping", "adaptive"]
     run_train(*arguments, "--run", tmp_path / "whole")
-    original, calls = train.History.on_epoch_end, []
+    original, calls = History.on_epoch_end, []
 
     def stop_in_the_second_epoch(self, epoch, logs=None):
         if epoch == 1 and not calls:
@@ -142,7 +142,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, reviews_cs
             raise KeyboardInterrupt
         original(self, epoch, logs)
 
-    monkeypatch.setattr(train.History, "on_epoch_end", stop_in_the_second_epoch)
+    monkeypatch.setattr(History, "on_epoch_end", stop_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         run_train(*arguments, "--run", tmp_path / "stopped")
     assert len(read_history(tmp_path / "stopped" / "history.csv")["loss"]) == 1
@@ -159,6 +159,12 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, reviews_cs
 def test_resume_refuses_a_flag_that_contradicts_the_run(copy, reviews_csv):
     with pytest.raises(UserError, match="--units 5 differs from the 4"):
         run_train("--run", copy, "--resume", "--data", reviews_csv, "--units", "5")
+
+
+def test_resume_refuses_a_run_that_lost_the_names_of_its_labels(copy, reviews_csv):
+    change_config(copy, labels=None)
+    with pytest.raises(UserError, match="names no labels"):
+        run_train("--run", copy, "--resume", "--data", reviews_csv)
 
 
 def test_a_published_run_is_smaller_and_predicts_alike(trained, tmp_path):

@@ -2,7 +2,13 @@ import os
 
 import pytest
 
-from common.artifact import atomic_path, open_run, read_json, replace_run, write_json
+from common.artifact import (
+    atomic_path,
+    open_run,
+    read_json,
+    replace_run,
+    write_json,
+)
 from common.errors import UserError
 
 

@@ -1,0 +1,268 @@
+"""What every training does alike: its settings, its callbacks, and what it notes about itself."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+from rich.console import Console
+
+from common.artifact import (
+    CONFIG,
+    HISTORY,
+    PLOTS,
+    STATE,
+    TENSORBOARD,
+    check_same_training,
+    open_run,
+    read_config,
+    read_labels,
+)
+from common.callbacks import BestEpoch, History, StopOnNaN, tensorboard_callback
+from common.clipping import GradientClipping
+from common.config import command_of, config_from_flags, resumed_config
+from common.device import device_name, peak_memory_mb, versions
+from common.errors import UserError
+from common.learning_rate import LearningRateControl
+from common.learning_rate_finder import find_learning_rate
+from common.plots import plot_rate_finder
+from common.results import commit
+from common.training_state import TrainingState
+
+OptimizerName = Literal["rmsprop", "adam", "adamw", "sgd"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """How to train, whatever the task; a task's `Config` adds the rest and may set other defaults.
+
+    Raises:
+        UserError: If a setting is out of range.
+    """
+
+    optimizer: OptimizerName = "adam"
+    """Kind of update."""
+    learning_rate: float = 2e-3
+    """Peak rate."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
+    """How the rate moves after the warm-up."""
+    warmup_steps: int = 200
+    """Steps until the rate has risen to its peak, at most a tenth of all."""
+    plateau_patience: int = 1
+    """Epochs without a better validation score until the plateau schedule halves the rate."""
+    clipping: Literal["none", "norm", "global_norm", "value", "adaptive"] = "global_norm"
+    """What is cut when gradients grow: nothing, each by its norm, all by theirs, each entry, or all
+    by a running percentile of their norm."""
+    clip_threshold: float = 1.0
+    """Greatest norm or value that stays uncut."""
+    clip_percentile: float = 50.0
+    """Percentile of the recent gradient norms, for adaptive clipping."""
+    epochs: int = 10
+    """Passes over the training data."""
+    patience: int = 0
+    """Epochs without a better validation score before stopping; 0 never stops early."""
+    jit_compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the step with XLA. auto: always on JAX, and elsewhere where Keras thinks it pays."""
+    seed: int = 1
+    """Of weights, order and dropout."""
+
+    def __post_init__(self):
+        """Checks what the types cannot say."""
+        check_at_least(1, self, "epochs")
+        check_at_least(0, self, "warmup_steps", "patience")
+        check_at_least(1, self, "plateau_patience")
+        for name in ("learning_rate", "clip_threshold"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{flag(name)} must be a number greater than 0.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UserError("--weight-decay must be 0 or a number greater than 0.")
+        if not 0 <= self.clip_percentile <= 100:
+            raise UserError("--clip-percentile must lie between 0 and 100.")
+        check_seeds(self, "seed")
+
+
+def flag(name: str) -> str:
+    """Returns a setting's name as it is typed."""
+    return f"--{name.replace('_', '-')}"
+
+
+def check_at_least(least: int, config: Any, *names: str) -> None:
+    """Raises a `UserError` that names the flag if one of the settings is less than `least`."""
+    for name in names:
+        if not getattr(config, name) >= least:
+            raise UserError(f"{flag(name)} must be at least {least}.")
+
+
+def check_shares(config: Any, *names: str) -> None:
+    """Raises a `UserError` that names the flag if one of the settings is not in [0, 1)."""
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise UserError(f"{flag(name)} is a share: give a number from 0 up to, not with, 1.")
+
+
+def check_seeds(config: Any, *names: str) -> None:
+    """Raises a `UserError` that names the flag if one of the settings is no seed."""
+    for name in names:
+        if not 0 <= getattr(config, name) < 2**32:
+            raise UserError(f"{flag(name)} must lie between 0 and {2**32 - 1}.")
+
+
+def open_training(
+    config: Any,
+    run: Path,
+    *,
+    task: str,
+    resume: bool,
+    overwrite: bool,
+    find_rate: bool,
+    labelled: bool = False,
+) -> Any:
+    """Makes sure that a training may begin or go on in `run`; deletes nothing.
+
+    Args:
+        config: The settings from the command line.
+        run: Run folder.
+        task: Task of the run.
+        resume: As the flag.
+        overwrite: As the flag.
+        find_rate: As the flag `--find-learning-rate`.
+        labelled: Whether `config.json` must name the labels beside the settings.
+
+    Returns:
+        The settings to train with: those given or, to resume, those that the run holds.
+
+    Raises:
+        UserError: If the flags contradict each other, the folder or what it holds.
+    """
+    if find_rate and (resume or overwrite):
+        raise UserError("--find-learning-rate trains nothing: leave --resume and --overwrite out.")
+    if not find_rate:
+        open_run(run, task=task, resume=resume, overwrite=overwrite)
+    if not resume:
+        return config
+    stored = read_config(run, task)
+    if labelled:
+        read_labels(stored, run)
+    return resumed_config(config, config_from_flags(type(config), stored, run / CONFIG), run)
+
+
+def first_facts(
+    config: Any, *, task: str, hashes: dict[str, str], run: Path, resume: bool
+) -> dict[str, Any]:
+    """Returns what `metrics.json` begins with.
+
+    Args:
+        config: Settings.
+        task: Task of the run.
+        hashes: Of the data.
+        run: Run folder.
+        resume: Whether the run goes on.
+
+    Raises:
+        UserError: If a run is to go on that was begun on other data or another backend.
+    """
+    facts = {
+        "task": task,
+        "command": command_of(config, prog=f"python -m apps.{task}.train"),
+        "backend": keras.backend.backend(),
+        "device": device_name(),
+        "versions": versions(),
+        "commit": commit(),
+        "data": hashes,
+    }
+    if resume:
+        check_same_training(facts, run)
+    return facts
+
+
+def last_facts(
+    history: dict[str, Sequence], *, parameters: int, more_seconds: float = 0
+) -> dict[str, Any]:
+    """Returns what `metrics.json` gains after training: its price.
+
+    Args:
+        history: From `read_history`.
+        parameters: Trainable numbers.
+        more_seconds: What was spent besides the epochs.
+    """
+    return {
+        "parameters": parameters,
+        "seconds": round(more_seconds + sum(history["seconds"]), 1),
+        "epochs": len(history["seconds"]),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def training_callbacks(
+    config: TrainingSettings,
+    *,
+    run: Path,
+    steps: int,
+    monitor: str,
+    mode: Literal["min", "max"],
+    save: Callable[[keras.Model], None],
+    scores: Iterable[keras.callbacks.Callback] = (),
+    tensorboard: bool = False,
+    console: Console,
+) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks that all tasks share, in the order that they need.
+
+    Args:
+        config: Settings.
+        run: Run folder.
+        steps: Steps of an epoch.
+        monitor: The logged metric that chooses the epoch, and that a plateau watches; one of
+            `scores` will do.
+        mode: Whether a lower (`"min"`) or a higher (`"max"`) one is better.
+        save: Called with the model after each better epoch.
+        scores: Callbacks that add to `logs` at the end of an epoch.
+        tensorboard: Write event files to the run folder.
+        console: Where to say that the warm-up was shortened.
+    """
+    total_steps = config.epochs * steps
+    warmup_steps = min(config.warmup_steps, total_steps // 10)
+    if warmup_steps < config.warmup_steps:
+        console.print(f"so short a training warms up for {warmup_steps} steps, a tenth of it")
+    rate = LearningRateControl(
+        config.learning_rate,
+        schedule=config.schedule,
+        total_steps=total_steps,
+        warmup_steps=warmup_steps,
+        monitor=monitor,
+        mode=mode,
+        patience=config.plateau_patience,
+    )
+    best = BestEpoch(monitor=monitor, mode=mode, patience=config.patience, save=save)
+    return [
+        StopOnNaN(),
+        gradient_clipping(config),
+        # Before the rate, because a plateau may watch one of them.
+        *scores,
+        rate,
+        best,
+        History(run / HISTORY),
+        *([tensorboard_callback(run / TENSORBOARD)] if tensorboard else []),
+        TrainingState(run / STATE, parts=[rate, best]),
+    ]
+
+
+def suggest_learning_rate(
+    model: keras.Model, config: TrainingSettings, batches: Any, run: Path, console: Console
+) -> None:
+    """Draws the loss over a rising learning rate and says which one to take; trains nothing."""
+    gradient_clipping(config).install(model)
+    rates, losses, suggestion = find_learning_rate(model, batches)
+    curve = run / PLOTS / "learning_rate_finder.png"
+    plot_rate_finder(rates, losses, suggestion, curve)
+    console.print(f"suggested --learning-rate {suggestion:.1e}; the curve is in {curve}")
+
+
+def gradient_clipping(config: TrainingSettings) -> GradientClipping:
+    """Returns the clipping that the settings ask for."""
+    return GradientClipping(
+        config.clipping, threshold=config.clip_threshold, percentile=config.clip_percentile
+    )

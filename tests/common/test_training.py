@@ -1,0 +1,159 @@
+import dataclasses
+import io
+
+import keras
+import numpy as np
+import pytest
+from rich.console import Console
+
+from common.artifact import write_json
+from common.callbacks import read_history
+from common.config import fields_as_flags, parse_call
+from common.errors import UserError
+from common.training import TrainingSettings, last_facts, open_training, training_callbacks
+
+STEPS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(TrainingSettings):
+    """A task's settings."""
+
+    units: int = 3
+    """Size of the state."""
+    warmup_steps: int = 70
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("epochs", 0),
+        ("warmup_steps", -1),
+        ("patience", -1),
+        ("plateau_patience", 0),
+        ("learning_rate", float("nan")),
+        ("clip_threshold", float("inf")),
+        ("weight_decay", -0.1),
+        ("clip_percentile", 101.0),
+        ("seed", 2**32),
+    ],
+)
+def test_a_setting_out_of_range_is_named_as_it_is_typed(setting, value):
+    with pytest.raises(UserError, match=f"^--{setting.replace('_', '-')} ") as caught:
+        Config(**{setting: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.no_backend
+def test_a_default_that_a_task_changes_keeps_its_words(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def main(config: Config) -> None:
+        pass
+
+    with pytest.raises(SystemExit):
+        parse_call(main, prog="train", description="", arguments=["--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    words = "Steps until the rate has risen to its peak, at most a tenth of all. (default: 70)"
+    assert f"--warmup-steps INT {words}" in text
+
+
+# ---- Where a training begins -------------------------------------------------------------------
+
+
+def opened(config, run, **changes):
+    flags = {"resume": False, "overwrite": False, "find_rate": False}
+    return open_training(config, run, task="sentiment", **flags | changes)
+
+
+def stored_run(folder, **more):
+    held = fields_as_flags(Config(units=5, epochs=3))
+    write_json(folder / "config.json", {"task": "sentiment", **more, **held})
+    return folder
+
+
+@pytest.mark.no_backend
+def test_a_run_that_goes_on_does_so_with_its_own_settings(tmp_path):
+    run = stored_run(tmp_path)
+    assert opened(Config(), run, resume=True) == Config(units=5, epochs=3)
+    with pytest.raises(UserError, match="--units 4 differs from the 5"):
+        opened(Config(units=4), run, resume=True)
+
+
+@pytest.mark.no_backend
+def test_labels_stand_in_a_run_if_and_only_if_its_task_has_labels(tmp_path):
+    with_labels = stored_run(tmp_path / "a", labels=["ham", "spam"])
+    assert opened(Config(), with_labels, resume=True, labelled=True).units == 5
+    with pytest.raises(UserError, match="labels"):
+        opened(Config(), with_labels, resume=True)
+    with pytest.raises(UserError, match="names no labels"):
+        opened(Config(), stored_run(tmp_path / "b"), resume=True, labelled=True)
+
+
+@pytest.mark.no_backend
+def test_a_search_for_the_rate_needs_no_empty_folder_but_goes_with_no_other_flag(tmp_path):
+    run = stored_run(tmp_path)
+    assert opened(Config(), run, find_rate=True) == Config()
+    for name in ("resume", "overwrite"):
+        with pytest.raises(UserError, match="--find-learning-rate trains nothing"):
+            opened(Config(), run, find_rate=True, **{name: True})
+
+
+# ---- The callbacks -----------------------------------------------------------------------------
+
+
+class Score(keras.callbacks.Callback):
+    """Adds a score that never rises."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_score"] = 0.5
+
+
+def callbacks(config, run, output=None):
+    return training_callbacks(
+        config,
+        run=run,
+        steps=STEPS,
+        monitor="val_score",
+        mode="max",
+        save=lambda model: (run / "model.keras").write_text("saved"),
+        scores=[Score()],
+        console=Console(file=output or io.StringIO(), width=200),
+    )
+
+
+def test_a_plateau_and_the_best_epoch_may_watch_a_score_that_a_callback_adds(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    config = Config(schedule="plateau", warmup_steps=0, epochs=9, patience=3, learning_rate=0.4)
+    model.fit(
+        np.ones((STEPS, 2), "float32"),
+        np.ones((STEPS, 1), "float32"),
+        batch_size=1,
+        epochs=config.epochs,
+        callbacks=callbacks(config, tmp_path),
+        verbose=0,
+    )
+    history = read_history(tmp_path / "history.csv")
+    # The first epoch is the best, three wait; each of them halves the rate of the next.
+    np.testing.assert_allclose(history["learning_rate"], [0.4, 0.4, 0.2, 0.1], rtol=1e-6)
+    assert history["val_score"] == [0.5] * 4
+    assert (tmp_path / "model.keras").read_text() == "saved"
+
+
+def test_a_short_training_warms_up_for_a_tenth_of_it_and_says_so(tmp_path):
+    output = io.StringIO()
+    found = callbacks(Config(epochs=10), tmp_path, output)
+    (rate,) = [one for one in found if hasattr(one, "plan")]
+    assert rate.plan["warmup_steps"] == STEPS
+    assert f"warms up for {STEPS} steps" in output.getvalue()
+    silence = io.StringIO()
+    callbacks(Config(epochs=10, warmup_steps=STEPS), tmp_path, silence)
+    assert not silence.getvalue()
+
+
+@pytest.mark.no_backend
+def test_the_price_of_a_training_is_that_of_its_epochs_and_of_what_came_before():
+    facts = last_facts({"seconds": [1.5, 2.25]}, parameters=7, more_seconds=10.0)
+    assert (facts["seconds"], facts["epochs"], facts["parameters"]) == (13.8, 2, 7)
