@@ -2,11 +2,12 @@
 #   make demo                                   train, evaluate and predict on the embedded sample
 #   make train-sentiment ARGS="--cell gru"      any flag of the command goes into ARGS
 
-TASKS := forecasting sentiment
+TASKS := forecasting sentiment translation
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 DEMO := runs/demo
+TORCH := 2.13.0
 ARGS ?=
 
 # As typed, so that quotes and dollar signs in a text reach the program unchanged: exporting a
@@ -23,7 +24,7 @@ ticker_flag = $(if $(value TICKER),--ticker=$(call quoted,TICKER))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study-batching test test-torch check format tables \
+.PHONY: help setup demo study-batching study-decoding study-training-speed test test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict benchmark))
 
 help:  ## list the targets
@@ -82,6 +83,18 @@ demo-sentiment: $(VENV)/.user
 	@echo "— predict: the model trained on the real IMDB reviews that comes with the project"
 	$(PY) -m apps.sentiment.predict < apps/sentiment/demo.txt
 
+demo-translation: $(VENV)/.user
+	@echo "— the sample: a small grammar of English and French, where word for word goes wrong"
+	$(PY) -m data.translation_sample --data-dir $(DEMO)/data
+	@echo "— train"
+	$(PY) -m apps.translation.train --data-dir $(DEMO)/data --run $(DEMO)/translation --overwrite \
+	  --epochs 10 --vocab-size 480 --embed-dim 64 --units 64 --decoder-units 96 --tokens-per-batch 2000 --buckets 4 \
+	  --warmup-steps 50 --learning-rate 5e-3 --dropout 0.1 --embedding-dropout 0
+	@echo "— evaluate: the saved model on the test split, beside systems without a network"
+	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.translation.evaluate --data-dir $(DEMO)/data --run $(DEMO)/translation
+	@echo "— predict: the model just trained, with what each word looked at in $(DEMO)/alignment.png"
+	$(PY) -m apps.translation.predict --run $(DEMO)/translation --n-best 3 --picture $(DEMO)/alignment.png < apps/translation/demo.txt
+
 train-forecasting: $(VENV)/.user  ## train on the prices of DATA_DIR, or on your own with ARGS="--data folder"
 	$(PY) -m apps.forecasting.train $(run_flag) $(ARGS)
 
@@ -99,6 +112,15 @@ evaluate-sentiment: $(VENV)/.user  ## score RUN (default: the pretrained model) 
 
 predict-sentiment: $(VENV)/.user  ## read TEXT, or lines from standard input, with RUN (default: pretrained)
 	@$(PY) -m apps.sentiment.predict $(text_flag) $(run_flag) $(ARGS)
+
+train-translation: $(VENV)/.user  ## train English to French on Multi30k, or ARGS="--data tatoeba" or "--data pairs.tsv"
+	$(PY) -m apps.translation.train $(run_flag) $(ARGS)
+
+evaluate-translation: $(VENV)/.user  ## score RUN (default: the pretrained model) by BLEU and chrF, ARGS="--split test_2017_flickr"
+	$(PY) -m apps.translation.evaluate $(run_flag) $(ARGS)
+
+predict-translation: $(VENV)/.user  ## translate TEXT, or lines from standard input, with RUN (default: pretrained)
+	@$(PY) -m apps.translation.predict $(text_flag) $(run_flag) $(ARGS)
 
 # The rows of the result tables: row NAME SEEDS FLAGS... A run that is complete is not trained again, one that was
 # stopped goes on.
@@ -134,6 +156,13 @@ benchmark-sentiment: $(VENV)/.user  ## train, score and gather every row of the 
 study-batching: $(VENV)/.user  ## measure what length buckets gain over padding to one length
 	$(PY) -m apps.studies.batching $(ARGS)
 
+study-decoding: $(VENV)/.user  ## measure batched beam search against a Python loop over predict
+	$(PY) -m apps.studies.decoding $(ARGS)
+
+study-training-speed: $(VENV)/.user  ## measure training beside the same model in native PyTorch (installs it)
+	$(PY) -m pip install --quiet torch==$(TORCH)
+	$(PY) -m apps.studies.training_speed $(ARGS)
+
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew
 	$(PY) -m common.results tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md)
 
@@ -142,7 +171,7 @@ test: $(VENV)/.developer  ## run the tests on the TensorFlow and JAX backends
 	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow and not no_backend" -n 2 tests/models tests/common tests/apps
 
 test-torch: $(VENV)/.developer  ## run the same tests on PyTorch (installs it)
-	$(PY) -m pip install --quiet torch==2.13.0
+	$(PY) -m pip install --quiet torch==$(TORCH)
 	KERAS_BACKEND=torch $(PY) -m pytest -m "not slow and not no_backend" tests/models tests/common tests/apps
 
 check: $(VENV)/.developer  ## lint and check the format

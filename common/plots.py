@@ -45,7 +45,8 @@ def plot_learning_curves(
     """Draws loss and one metric of train and validation over the epochs, the best epoch marked.
 
     Args:
-        history: Columns of `history.csv`: `loss`, `val_loss`, and the metric likewise.
+        history: Columns of `history.csv`: `loss`, `val_loss`, and the metric likewise; of a metric
+            that only validation has, that one.
         path: PNG file to write.
         metric: Name of the metric that chose the epoch; it may be the loss itself.
         mode: Whether its greatest (`max`) or least (`min`) validation value is the best.
@@ -56,7 +57,8 @@ def plot_learning_curves(
     epochs = np.arange(1, len(history["loss"]) + 1)
     best = int((np.argmax if mode == "max" else np.argmin)(history[f"val_{metric}"]))
     for axis, name in zip(axes, names, strict=True):
-        axis.plot(epochs, history[name], "o-", color=TRAIN, markersize=4, label="train")
+        if name in history:
+            axis.plot(epochs, history[name], "o-", color=TRAIN, markersize=4, label="train")
         axis.plot(
             epochs, history[f"val_{name}"], "o-", color=VALIDATION, markersize=4, label="validation"
         )

@@ -42,6 +42,9 @@ _LOOKS = {
     "f1": _Look("F1 %", 100),
     "roc_auc": _Look("ROC AUC %", 100),
     "ece": _Look("calibration error %", 100),
+    "bleu": _Look("BLEU"),
+    "chrf": _Look("chrF"),
+    "bleu_tok_lc": _Look("BLEU, tokenised lower case"),
 }
 # Of forecasts; the number of days follows.
 _LOOKS_AHEAD = {
@@ -54,12 +57,24 @@ _LOOKS_AHEAD = {
     "direction": _Look("direction %", 100, 1),
 }
 _P_VALUE = re.compile(r"dm_p_(?P<baseline>\w+)_(?P<days>\d+)$")
+# Of translations: greedy search, a beam of some size, sentences of some length.
+_GREEDY = re.compile(r"(?P<metric>\w+)_greedy$")
+_BEAM = re.compile(r"\w+_beam_(?P<size>\d+)$")
+_WORDS = re.compile(r"\w+_words_(?P<least>\d+)(?:_(?P<most>\d+))?$")
 
 
 def _look(metric: str) -> _Look:
     """Returns how a metric is shown, whatever its name."""
     if found := _P_VALUE.match(metric):
         return _Look(f"p against {found['baseline']}, {found['days']} d", digits=4)
+    if found := _GREEDY.match(metric):
+        look = _look(found["metric"])
+        return look._replace(title=f"{look.title}, greedy")
+    if found := _BEAM.match(metric):
+        return _Look(f"beam {found['size']}" if found["size"] != "1" else "greedy")
+    if found := _WORDS.match(metric):
+        last = f" to {found['most']}" if found["most"] else " or more"
+        return _Look(f"{found['least']}{last} words")
     name, _, days = metric.rpartition("_")
     if days.isdigit() and name in _LOOKS_AHEAD:
         look = _LOOKS_AHEAD[name]
@@ -120,12 +135,13 @@ def record_scores(run: Path, scores: Scores, *, task: str) -> bool:
     known = record.setdefault("metrics", {}).get(scores.split, {})
     baselines = record.setdefault("baselines", {})
     news = [name for name in scores.baselines if scores.split not in baselines.get(name, {})]
-    same = known.keys() == scores.metrics.keys() and all(
-        abs(known[name] - value) < 5e-5 for name, value in scores.metrics.items()
+    same = all(
+        name in known and abs(known[name] - value) < 5e-5 for name, value in scores.metrics.items()
     )
     if same and not news:
         return True
-    record["metrics"][scores.split] = scores.metrics
+    # A metric that was asked for another time stays.
+    record["metrics"][scores.split] = {**known, **scores.metrics}
     for name in scores.baselines:
         baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
     write_json(path, record)

@@ -88,14 +88,17 @@ def build_generator(
         seed=seed,
         name="generation",
     )
+    # New inputs: the operations of a reloaded encoder have names that new ones would repeat.
+    inputs = {
+        tensor.name: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
+        for tensor in encoder.inputs
+    }
     length_limit = keras.Input((), dtype="int32", name="length_limit")
-    sequences, scores = generation(encoder.output, length_limit)
+    memory = encoder(keras.tree.map_structure(lambda tensor: inputs[tensor.name], encoder.input))
+    sequences, scores = generation(memory, length_limit)
     outputs = {"sequences": sequences[:, :n_best], "scores": scores[:, :n_best]}
     if return_attention:
-        outputs["attention"] = _alignment(
-            decoder, encoder.output, outputs["sequences"], start_id=start_id
-        )
-    inputs = {tensor.name: tensor for tensor in encoder.inputs}
+        outputs["attention"] = _alignment(decoder, memory, outputs["sequences"], start_id=start_id)
     return keras.Model({**inputs, "length_limit": length_limit}, outputs, name="generator")
 
 

@@ -1,0 +1,104 @@
+"""What each word of a translation looked at: from subwords to words, and as a picture."""
+
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from apps.translation.decoding import Hypothesis
+from common.plots import VALIDATION, plt, save_figure
+
+# How byte-level BPE writes the space before a word.
+_SPACE = "\u0120"
+
+
+def merge_words(
+    tokenizer: Tokenizer, source: np.ndarray, hypothesis: Hypothesis
+) -> tuple[list[str], list[str], np.ndarray | None]:
+    """Merges subwords to words, and what they looked at likewise.
+
+    Args:
+        tokenizer: The run's.
+        source: `<int32>(source_length,)`.
+        hypothesis: A translation of it.
+
+    Returns:
+        source_words: The words and marks of the source.
+        words: Those of the translation.
+        attention: `(words, source_words)`: the mean over a word's subwords of what they looked at,
+            summed over the subwords of what is looked at; each row sums to 1. None without.
+    """
+    source_words, source_groups = _words(tokenizer, source)
+    words, groups = _words(tokenizer, hypothesis.tokens)
+    if hypothesis.attention is None:
+        return source_words, words, None
+    attention = np.zeros((len(words), len(source_words)))
+    counts = np.bincount(groups, minlength=len(words))
+    for step, group in enumerate(groups):
+        shares = np.bincount(
+            source_groups, weights=hypothesis.attention[step], minlength=len(source_words)
+        )
+        attention[group] += shares / counts[group]
+    return source_words, words, attention
+
+
+def _words(tokenizer: Tokenizer, tokens: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Returns the words of a sequence and `<int>(time,)`, the word that each token is part of."""
+    members: list[list[int]] = []
+    groups = []
+    last = ""
+    for token in tokens.tolist():
+        text = tokenizer.decode([token])
+        begins = (tokenizer.id_to_token(token) or "").startswith(_SPACE)
+        stripped = text.strip()
+        # Marks stand alone; bytes of one letter, which cannot be read alone, stay together.
+        if not members or begins or (stripped and last and _is_word(stripped[0]) != _is_word(last)):
+            members.append([])
+        members[-1].append(token)
+        groups.append(len(members) - 1)
+        last = stripped[-1:] or last
+    words = [text.strip() for text in tokenizer.decode_batch(members)] if members else []
+    return words, np.array(groups, dtype=np.int64)
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "\ufffd"
+
+
+def plot_alignment(candidate, path: Path) -> None:
+    """Draws what each word of a translation looked at, the darker the more.
+
+    Args:
+        candidate: A `Candidate` with its attention.
+        path: PNG file to write.
+    """
+    rows, columns = candidate.attention.shape
+    width, height = 1.6 + 0.42 * columns, 1.2 + 0.34 * rows
+    figure, axis = plt.subplots(figsize=(width, height))
+    axis.imshow(candidate.attention, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    # The words are the user's: a dollar sign is a dollar sign, not mathematics.
+    axis.set_xticks(
+        range(columns), candidate.source_words, rotation=45, ha="left", parse_math=False
+    )
+    axis.set_yticks(range(rows), candidate.words, parse_math=False)
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    for edge in axis.spines.values():
+        edge.set_visible(False)
+    axis.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
+    axis.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
+    axis.grid(which="minor", color="white", linewidth=1.5)
+    axis.tick_params(which="minor", length=0)
+    for row, column in np.argwhere(candidate.attention >= 0.3):
+        share = candidate.attention[row, column]
+        colour = "white" if share > 0.6 else VALIDATION
+        axis.text(
+            column, row, f"{share:.0%}"[:-1], ha="center", va="center", fontsize=7, color=colour
+        )
+    axis.set_title(
+        "what each word of the translation looked at (percent)",
+        fontsize=9,
+        loc="left",
+        y=-0.1 - 0.2 / height,
+    )
+    save_figure(figure, path)

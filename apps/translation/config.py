@@ -1,0 +1,156 @@
+"""The settings of the translation task: one field a flag, saved whole in `config.json`."""
+
+import dataclasses
+from typing import Literal
+
+from common.errors import UserError
+from common.training import (
+    TrainingSettings,
+    check_at_least,
+    check_seeds,
+    check_shares,
+)
+
+# What --init-from takes from the run that it names: the model must be the same.
+SHAPE = (
+    "vocab_size",
+    "embed_dim",
+    "share_embedding",
+    "tie_embeddings",
+    "cell",
+    "activation",
+    "units",
+    "num_layers",
+    "bidirectional",
+    "decoder_units",
+    "decoder_layers",
+    "attention",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(TrainingSettings):
+    """What to train, on what, and how."""
+
+    data: str = "multi30k"
+    """`multi30k`, `tatoeba`, your own .tsv file whose first line names its columns (en, fr and
+    perhaps split), or a folder of parallel files <split>.<language>."""
+    source_language: str = "en"
+    """Language to translate from, as the data name it."""
+    target_language: str = "fr"
+    """Language to translate into."""
+    validation_size: int = 3000
+    """Sentences cut off for validation where the data have no such split."""
+    test_size: int = 5000
+    """Sentences cut off to test on where the data have no such split."""
+    split_seed: int = 0
+    """Which sentences are cut off; the same for all training seeds."""
+
+    vocab_size: int = 4000
+    """Subwords of both languages together (byte-pair encoding)."""
+    vocabulary_data: str = ""
+    """More data, as for --data and separated by commas, whose training sentences the subwords are
+    learned from too; for a run that another one is to go on from."""
+    bpe_dropout: float = 0.0
+    """Share of merges that are skipped at random in training, so that words are cut in many ways;
+    runs with it are not bit-identical."""
+    max_length: int = 80
+    """Most subwords of a sentence: longer training pairs are left out, longer texts are translated
+    in parts."""
+    init_from: str = ""
+    """Run folder to go on from, with other data or settings: its weights, subwords and shape."""
+
+    embed_dim: int = 256
+    """Size of a subword's vector."""
+    share_embedding: bool = True
+    """One table of vectors for both languages."""
+    tie_embeddings: bool = True
+    """Predict a word by the vector that it is read by."""
+    cell: Literal["simple_rnn", "lstm", "gru"] = "gru"
+    """Kind of recurrence."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Of simple_rnn: tanh, or ReLU that starts from the identity."""
+    units: int = 256
+    """Size of the encoder's state, of each direction."""
+    num_layers: int = 1
+    """Recurrent layers of the encoder."""
+    bidirectional: bool = True
+    """Read the source from both ends."""
+    decoder_units: int = 256
+    """Size of the decoder's state."""
+    decoder_layers: int = 1
+    """Recurrent layers of the decoder."""
+    attention: Literal["dot", "general", "concat"] = "general"
+    """How a state and a place of the source are compared (Luong et al., 2015)."""
+
+    word_dropout: float = 0.0
+    """Share of subwords whose vector is dropped in training, on both sides."""
+    embedding_dropout: float = 0.2
+    """Share of the vectors' features dropped, the same ones at all steps."""
+    recurrent_dropout: float = 0.0
+    """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
+    dropout: float = 0.3
+    """Share dropped of the source's states, before the output, and between recurrent layers."""
+    label_smoothing: float = 0.1
+    """Share of each target that is spread over the whole vocabulary."""
+    scheduled_sampling: float = 0.0
+    """Share of the words fed to the decoder that are its own guesses instead of the right ones,
+    rising to this over the training; takes about half as long again."""
+
+    epochs: int = 16
+    tokens_per_batch: int = 3000
+    """Subwords of both sides in one step, padding included."""
+    buckets: int = 6
+    """Distinct pairs of lengths that sentences are padded to; each compiles once."""
+
+    beam_size: int = 5
+    """Hypotheses that the search keeps."""
+    length_penalty: float = 1.0
+    """Power of the length that a hypothesis's log-probability is divided by."""
+    no_repeat_ngram: int = 0
+    """Subwords in a row that no translation may hold twice; 0 allows any."""
+
+    def __post_init__(self):
+        """Checks what the types cannot say."""
+        super().__post_init__()
+        check_at_least(
+            1,
+            self,
+            "validation_size",
+            "test_size",
+            "embed_dim",
+            "units",
+            "num_layers",
+            "decoder_units",
+            "decoder_layers",
+            "buckets",
+            "beam_size",
+        )
+        check_shares(
+            self,
+            "bpe_dropout",
+            "word_dropout",
+            "embedding_dropout",
+            "recurrent_dropout",
+            "dropout",
+            "label_smoothing",
+            "scheduled_sampling",
+        )
+        check_seeds(self, "split_seed")
+        check_at_least(0, self, "length_penalty", "no_repeat_ngram")
+        check_at_least(4, self, "max_length")
+        if self.source_language == self.target_language:
+            raise UserError("--source-language and --target-language are the same: set two.")
+        if self.activation != "tanh" and self.cell != "simple_rnn":
+            raise UserError(f"--activation {self.activation} is for --cell simple_rnn alone.")
+        memory_dim = self.units * (2 if self.bidirectional else 1)
+        if self.attention == "dot" and self.decoder_units != memory_dim:
+            raise UserError(
+                f"--attention dot needs --decoder-units {memory_dim}, the size of the encoder's"
+                " states; or take --attention general."
+            )
+        if self.tokens_per_batch < 2 * (self.max_length + 1):
+            raise UserError(
+                f"--tokens-per-batch {self.tokens_per_batch} is less than one pair of"
+                f" {self.max_length} subwords a side: raise it, or lower --max-length."
+            )

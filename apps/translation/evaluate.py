@@ -1,0 +1,264 @@
+"""Reloads a run from disk and scores a split of the data beside the baselines.
+
+python -m apps.translation.evaluate --run runs/translation/gru-s1 --split test_2017_flickr
+"""
+
+import dataclasses
+import json as json_format
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from apps.translation import baselines as baselines_module
+from apps.translation import metrics as metrics_module
+from apps.translation.baselines import score_baselines
+from apps.translation.config import Config
+from apps.translation.decoding import Search
+from apps.translation.metrics import length_metrics, signatures, translation_metrics
+from apps.translation.predict import PRETRAINED, Predictor
+from common.artifact import OUTPUTS, write_text
+from common.cache import cached_json
+from common.config import run_command
+from common.device import device_line
+from common.errors import UserError
+from common.results import Scores, record_scores
+from data.download import cache_directory, data_directory
+from data.errors import DataError
+from data.pair_splits import PairSplit
+from data.translation import Pairs, load_pairs
+
+# Draws of sacreBLEU's bootstrap.
+BOOTSTRAP = 1000
+
+
+def load_split_pairs(
+    config: Config, *, data: str, data_dir: str, log: Callable[[str], None] | None = None
+) -> Pairs:
+    """Loads data as the run's settings cut them; `data` and `data_dir` as the flags."""
+    return load_pairs(
+        data,
+        data_dir=data_directory(data_dir),
+        source_language=config.source_language,
+        target_language=config.target_language,
+        test_size=config.test_size,
+        validation_size=config.validation_size,
+        split_seed=config.split_seed,
+        log=log,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TranslationScores(Scores):
+    """What a saved model reached on one split of sentence pairs."""
+
+    hypotheses: dict[int, list[str]]
+    """Beam size to the translation of each sentence; 1 is greedy."""
+    seconds: dict[int, float]
+    """Beam size to the time that all sentences took, compiling included."""
+    signatures: dict[str, str]
+    """Metric to what makes its figure comparable."""
+
+
+def evaluate_run(
+    run: Path,
+    *,
+    data: str,
+    data_dir: str,
+    split: str,
+    baselines: bool,
+    beam_sizes: tuple[int, ...] = (),
+    bootstrap: int = 0,
+) -> TranslationScores:
+    """Scores the saved model of a run folder.
+
+    Args:
+        run: Run folder.
+        data: As the flag; empty for the data that the run was trained on.
+        data_dir: As the flag.
+        split: Name of a split; `test` is also Multi30k's `test_2016_flickr`.
+        baselines: Whether to score them too.
+        beam_sizes: More beams to score, besides greedy search and the run's own beam.
+        bootstrap: Draws for confidence intervals; 0 leaves them out.
+
+    Returns:
+        Metrics of the run's own beam by their plain names, of greedy search with `_greedy` behind
+        them, and `bleu_tok_lc_beam_<size>` of every beam.
+
+    Raises:
+        DataError: If the data cannot be used or lack the split.
+    """
+    predictor = Predictor.load(run)
+    config = predictor.config
+    pairs = load_split_pairs(config, data=data or config.data, data_dir=data_dir)
+    chosen = pairs.split(split)
+    language, own = config.target_language, config.beam_size
+    hypotheses, seconds, metrics = {}, {}, {}
+    for beam_size in sorted({1, own, *beam_sizes}):
+        search = Search.of(config, method="beam", beam_size=beam_size)
+        begin = time.perf_counter()
+        texts = [translation.text for translation in predictor.predict(chosen.source, search)]
+        seconds[beam_size] = time.perf_counter() - begin
+        hypotheses[beam_size] = texts
+        scores = translation_metrics(
+            texts,
+            chosen.references,
+            target_language=language,
+            bootstrap=bootstrap if beam_size == own else 0,
+        )
+        if beam_size == own:
+            metrics |= scores
+        if beam_size == 1:
+            metrics |= {f"{name}_greedy": scores[name] for name in ("bleu", "chrf", "bleu_tok_lc")}
+        metrics[f"bleu_tok_lc_beam_{beam_size}"] = scores["bleu_tok_lc"]
+    metrics |= length_metrics(
+        chosen.source, hypotheses[own], chosen.references, target_language=language
+    )
+    return TranslationScores(
+        split=split,
+        metrics=metrics,
+        baselines=_cached_baselines(pairs, chosen) if baselines else {},
+        parameters=predictor.model.count_params(),
+        hashes=pairs.hashes,
+        hypotheses=hypotheses,
+        seconds=seconds,
+        signatures=signatures(chosen.references, target_language=language),
+    )
+
+
+def _cached_baselines(pairs: Pairs, split: PairSplit) -> dict:
+    """Returns the baselines' scores on a split, fitted once and kept in the cache."""
+    train = pairs.splits["train"]
+    source_language, target_language = pairs.languages
+    texts = [*train.source, *train.target, *split.source]
+    texts += [reference for references in split.references for reference in references]
+    return cached_json(
+        cache_directory() / "translation_baselines",
+        [
+            *(name.encode() for name in pairs.languages),
+            *(text.encode("utf-8", "surrogatepass") for text in texts),
+            *(Path(module.__file__).read_bytes() for module in (baselines_module, metrics_module)),
+        ],
+        lambda: score_baselines(
+            train, split, source_language=source_language, target_language=target_language
+        ),
+    )
+
+
+def write_hypotheses(run: Path, scores: TranslationScores) -> list[Path]:
+    """Writes every translation to the run folder, a line a sentence, one file a beam size."""
+    paths = []
+    for beam_size, texts in scores.hypotheses.items():
+        path = run / OUTPUTS / f"{scores.split}.beam{beam_size}.txt"
+        write_text(path, "".join(f"{text}\n" for text in texts))
+        paths.append(path)
+    return paths
+
+
+def metrics_table(scores: TranslationScores, rows: dict[str, dict[str, float]]) -> Table:
+    """Returns a table with one line a system."""
+    table = Table(
+        title=f"translation, {scores.split} split",
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+    )
+    columns = {"bleu": "BLEU", "chrf": "chrF", "bleu_tok_lc": "BLEU, tokenised lower case"}
+    table.add_column("")
+    for title in columns.values():
+        table.add_column(title, justify="right")
+    for system, metrics in rows.items():
+        cells = []
+        for name in columns:
+            half_width = metrics.get(f"{name}_ci")
+            cell = f"{metrics[name]:.2f}" if name in metrics else ""
+            cells.append(cell + (f" ± {half_width:.2f}" if half_width is not None else ""))
+        table.add_row(escape(system), *cells)
+    return table
+
+
+def table_rows(run: Path, scores: TranslationScores) -> dict[str, dict[str, float]]:
+    """Returns the lines of `metrics_table`: the beam, greedy search and the baselines."""
+    greedy = {
+        name.removesuffix("_greedy"): value
+        for name, value in scores.metrics.items()
+        if name.endswith("_greedy")
+    }
+    return {str(run): scores.metrics, "  greedy": greedy, **scores.baselines}
+
+
+def main(
+    run: Path = PRETRAINED,
+    data: str = "",
+    data_dir: str = "",
+    split: str = "test",
+    beam_sizes: str = "",
+    baselines: bool = True,
+    json: bool = False,
+) -> None:
+    """Scores a saved model beside the baselines.
+
+    Args:
+        run: Run folder of the model.
+        data: `multi30k`, `tatoeba` or your own pairs; by default what the run was trained on.
+        data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
+        split: validation, test, or any other split of the data, such as test_2017_flickr.
+        beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
+        baselines: Score copying the source, IBM model 1 word by word, and the translation of the
+            nearest training sentence too.
+        json: Print one line of JSON instead of tables.
+    """
+    try:
+        sizes = tuple(int(size) for size in beam_sizes.split(",") if size.strip())
+    except ValueError:
+        sizes = (0,)
+    if any(size < 1 for size in sizes):
+        raise UserError(f"--beam-sizes {beam_sizes} takes numbers from 1, separated by commas.")
+    console = Console(stderr=json, soft_wrap=True)
+    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    scores = evaluate_run(
+        run,
+        data=data,
+        data_dir=data_dir,
+        split=split,
+        baselines=baselines,
+        beam_sizes=sizes,
+        bootstrap=BOOTSTRAP,
+    )
+    paths = write_hypotheses(run, scores)
+    if json:
+        record = {
+            "split": split,
+            "metrics": scores.metrics,
+            "baselines": scores.baselines,
+            "signatures": scores.signatures,
+        }
+        print(json_format.dumps(record))
+    else:
+        console.print(metrics_table(scores, table_rows(run, scores)))
+        for name, signature in scores.signatures.items():
+            console.print(f"[dim]{name}: {escape(signature)}[/dim]", highlight=False)
+        for beam_size, seconds in scores.seconds.items():
+            value = scores.metrics[f"bleu_tok_lc_beam_{beam_size}"]
+            console.print(
+                f"beam {beam_size}: {value:.2f} tokenised lower case,"
+                f" {len(scores.hypotheses[beam_size]) / seconds:.0f} sentences a second",
+                highlight=False,
+            )
+        console.print(
+            f"[dim]translations: {', '.join(str(path) for path in paths)}[/dim]", highlight=False
+        )
+    if not record_scores(run, scores, task="translation"):
+        console.print("[dim]not recorded: the run was trained on other data[/dim]")
+
+
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.translation.evaluate",
+        description="Scores a saved translation model on a split it was not trained on.",
+        errors=(DataError,),
+    )

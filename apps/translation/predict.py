@@ -1,0 +1,306 @@
+"""Loads a trained run and translates: the best translations, their scores, what was looked at.
+
+python -m apps.translation.predict --text "A dog runs across the grass."
+"""
+
+import dataclasses
+import json as json_format
+import re
+import sys
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+
+from apps.translation.alignment import merge_words, plot_alignment
+from apps.translation.config import Config
+from apps.translation.decoding import Search, SequenceTranslator
+from common.artifact import CONFIG, MODEL, TOKENIZER, load_model, read_config
+from common.config import config_from_flags, run_command
+from common.errors import UserError
+from data.errors import DataError
+from data.subwords import decode_texts, encode_texts, load_subword_tokenizer
+from models.translation import model_name
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+_SENTENCE_END = re.compile(r"(?<=[.!?…;:])\s+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One translation of a text."""
+
+    text: str
+    score: float
+    """Log-probability over a power of the length; the mean over the parts of a long text."""
+    source_words: list[str]
+    words: list[str]
+    attention: np.ndarray | None
+    """`(words, source_words)`: what each word looked at; of the first part of a long text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Translation:
+    """A text and its translations, the best first; a blank text has a blank one."""
+
+    source: str
+    candidates: list[Candidate]
+    parts: int
+    """In how many parts it was translated."""
+
+    @property
+    def text(self) -> str:
+        """The best translation."""
+        return self.candidates[0].text
+
+
+class Predictor:
+    """A trained translation model with its subwords, from a run folder alone."""
+
+    def __init__(self, model, tokenizer, config: Config):
+        """Takes the parts; use `Predictor.load`."""
+        self.model, self.tokenizer, self.config = model, tokenizer, config
+        self.translate_ids = SequenceTranslator(
+            model.get_layer("encoder"), model.get_layer("decoder"), max_length=config.max_length
+        )
+
+    @classmethod
+    def load(cls, run: str | Path) -> "Predictor":
+        """Loads a run folder.
+
+        Raises:
+            UserError: If the folder is missing, incomplete, of another task, or says that it
+                translates in another direction than its model was trained in.
+            DataError: If its tokenizer cannot be read.
+        """
+        run = Path(run)
+        config = config_from_flags(Config, read_config(run, "translation"), run / CONFIG)
+        tokenizer = load_subword_tokenizer(run / TOKENIZER)
+        model = load_model(run)
+        languages = (config.source_language, config.target_language)
+        if model.name != model_name(*languages):
+            raise UserError(
+                f"{run / CONFIG} says that the model translates {' to '.join(languages)}, but"
+                f" {run / MODEL} is named {model.name}: restore the file, or train again."
+            )
+        predicted = model.get_layer("decoder").output["logits"].shape[-1]
+        if predicted != tokenizer.get_vocab_size():
+            raise UserError(
+                f"{run / TOKENIZER} has {tokenizer.get_vocab_size()} subwords and {run / MODEL}"
+                f" {predicted}: they belong to different runs; restore them."
+            )
+        return cls(model, tokenizer, config)
+
+    def predict(
+        self, texts: list[str], search: Search | None = None, *, attention: bool = False
+    ) -> list[Translation]:
+        """Translates texts, in their order.
+
+        Args:
+            texts: Any number of texts of any length. A blank one stays blank; one of more than
+                `max_length` subwords is translated sentence by sentence.
+            search: How to look; the run's own way if None.
+            attention: Whether candidates come with what each word looked at.
+
+        Raises:
+            DataError: If a text holds what UTF-8 cannot.
+        """
+        search = search or Search.of(self.config)
+        parts = [part for number, text in enumerate(texts) for part in self._parts(number, text)]
+        pieces = encode_texts(
+            self.tokenizer, [piece for _, piece in parts], max_length=self.config.max_length
+        )
+        found = self.translate_ids(pieces, search, attention=attention)
+        owned: dict[int, list[int]] = {}
+        for index, (number, _) in enumerate(parts):
+            owned.setdefault(number, []).append(index)
+        return [
+            self._joined(
+                text,
+                [pieces[index] for index in owned.get(number, [])],
+                [found[index] for index in owned.get(number, [])],
+            )
+            for number, text in enumerate(texts)
+        ]
+
+    def _parts(self, number: int, text: str) -> list[tuple[int, str]]:
+        """Cuts a text that is too long at the ends of sentences, and these between words."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"Text {number + 1} is not UTF-8: convert it, e.g. with iconv."
+            ) from None
+        if not text.strip():
+            return []
+        most = self.config.max_length
+        if self._length(text) <= most:
+            return [(number, text)]
+        parts = []
+        for sentence in _SENTENCE_END.split(text.strip()):
+            words, room = [], most
+            for word in sentence.split():
+                length = self._length(word)
+                if length > room and words:
+                    parts.append((number, " ".join(words)))
+                    words, room = [], most
+                words.append(word)
+                room -= length
+            parts.append((number, " ".join(words)))
+        return parts
+
+    def _length(self, text: str) -> int:
+        return len(self.tokenizer.encode(text).ids)
+
+    def _joined(self, source: str, pieces: list, found: list) -> Translation:
+        """Puts the translations of a text's parts together, rank by rank."""
+        if not found:
+            return Translation(source, [Candidate("", 0.0, [], [], None)], parts=0)
+        candidates = []
+        for rank in range(min(map(len, found))):
+            hypotheses = [part[rank] for part in found]
+            texts = decode_texts(self.tokenizer, [one.tokens for one in hypotheses])
+            source_words, words, attention = merge_words(self.tokenizer, pieces[0], hypotheses[0])
+            candidates.append(
+                Candidate(
+                    text=" ".join(texts),
+                    score=float(np.mean([one.score for one in hypotheses])),
+                    source_words=source_words,
+                    words=words,
+                    attention=attention,
+                )
+            )
+        return Translation(source, candidates, parts=len(found))
+
+
+def as_json(translation: Translation) -> str:
+    """Returns a translation as one line of JSON."""
+    candidates = []
+    for candidate in translation.candidates:
+        record = {"text": candidate.text, "score": round(candidate.score, 4)}
+        if candidate.attention is not None:
+            record |= {
+                "source_words": candidate.source_words,
+                "words": candidate.words,
+                "attention": [
+                    [round(float(share), 4) for share in row] for row in candidate.attention
+                ],
+            }
+        candidates.append(record)
+    return json_format.dumps(
+        {"source": translation.source, "translations": candidates, "parts": translation.parts},
+        ensure_ascii=False,
+    )
+
+
+def _read_lines() -> list[str]:
+    """Returns the texts on standard input, one a line; a blank line stays one."""
+    if sys.stdin.isatty():
+        raise UserError(
+            'Nothing to translate: give --text "...", or texts on standard input, one a line.'
+        )
+    texts = []
+    for number, raw in enumerate(sys.stdin.buffer, start=1):
+        try:
+            texts.append(raw.decode("utf-8").strip())
+        except UnicodeDecodeError:
+            raise UserError(
+                f"Line {number} of standard input is not UTF-8: convert it, e.g. with iconv."
+            ) from None
+    if not any(texts):
+        raise UserError("Standard input holds no text: give one a line.")
+    return texts
+
+
+def main(
+    text: str | None = None,
+    run: Path = PRETRAINED,
+    source_language: str | None = None,
+    target_language: str | None = None,
+    method: Literal["beam", "greedy", "sample"] = "beam",
+    beam_size: int | None = None,
+    length_penalty: float | None = None,
+    n_best: int = 1,
+    no_repeat_ngram: int | None = None,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    seed: int = 0,
+    json: bool = False,
+    picture: Path | None = None,
+) -> None:
+    """Translates with a trained model.
+
+    Args:
+        text: The text; without it, each line of standard input is one, and each line of the output
+            its translation.
+        run: Run folder of the model.
+        source_language: The language to translate from; only checked against the model's.
+        target_language: The language to translate into; only checked against the model's.
+        method: Keep the best of many beginnings, take the most probable word, or draw words.
+        beam_size: Beginnings that the beam keeps (default: the run's).
+        length_penalty: Power of the length that a log-probability is divided by (default: the
+            run's).
+        n_best: Translations of each text.
+        no_repeat_ngram: Subwords in a row that no translation may hold twice (default: the run's).
+        temperature: Of sampling: below 1 bolder in what is probable, above 1 wilder.
+        top_k: Most probable subwords to draw from; 0 for all.
+        seed: Of sampling.
+        json: Print one line of JSON a text.
+        picture: PNG file to draw to what each word of the (first) translation looked at.
+    """
+    if text is not None and not text.strip():
+        raise UserError("--text is empty: give at least one word.")
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise UserError(f"--picture {picture} must end in .png.")
+    predictor = Predictor.load(run)
+    config = predictor.config
+    for name, given, own in (
+        ("source", source_language, config.source_language),
+        ("target", target_language, config.target_language),
+    ):
+        if given not in (None, own):
+            raise UserError(
+                f"--{name}-language {given}: {run} translates {config.source_language} to"
+                f" {config.target_language}; name another run with --run."
+            )
+    search = Search.of(
+        config,
+        method=method,
+        beam_size=beam_size,
+        length_penalty=length_penalty,
+        n_best=n_best,
+        no_repeat_ngram=no_repeat_ngram,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
+    )
+    texts = [text] if text is not None else _read_lines()
+    translations = predictor.predict(texts, search, attention=json or picture is not None)
+    console = Console(soft_wrap=True)
+    for translation in translations:
+        if json:
+            print(as_json(translation))
+        elif n_best == 1:
+            print(translation.text)
+        else:
+            for candidate in translation.candidates:
+                console.print(
+                    f"[dim]{candidate.score:8.4f}[/dim]  {escape(candidate.text)}", highlight=False
+                )
+            if translation is not translations[-1]:
+                print()
+    if picture is not None:
+        first = next(one for one in translations if one.parts)
+        plot_alignment(first.candidates[0], picture)
+
+
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.translation.predict",
+        description="Translates a text, or every line of standard input.",
+        errors=(DataError,),
+    )

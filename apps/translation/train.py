@@ -1,0 +1,383 @@
+"""Trains a translation model: sentence pairs -> subwords -> encoder, decoder -> run folder.
+
+python -m apps.translation.train                                   # English to French, Multi30k
+python -m apps.translation.train --data tatoeba --cell lstm
+python -m apps.translation.train --data pairs.tsv --source-language en --target-language de
+"""
+
+import contextlib
+import dataclasses
+import sys
+from pathlib import Path
+
+import keras
+from rich.console import Console
+from rich.markup import escape
+from tokenizers import Tokenizer
+
+from apps.translation.config import SHAPE, Config
+from apps.translation.decoding import Search, SequenceTranslator
+from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
+from apps.translation.metrics import translation_metrics
+from apps.translation.predict import Predictor
+from common.artifact import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    MODEL,
+    PLOTS,
+    STATE,
+    TOKENIZER,
+    read_json,
+    replace_run,
+    save_model,
+    write_json,
+    write_text,
+)
+from common.callbacks import read_history
+from common.config import fields_as_flags, run_command
+from common.device import XLA, device_line
+from common.errors import UserError
+from common.optimizers import build_optimizer
+from common.plots import plot_learning_curves, plot_optimisation
+from common.results import record_scores
+from common.training import (
+    first_facts,
+    flag,
+    last_facts,
+    open_training,
+    suggest_learning_rate,
+    training_callbacks,
+)
+from common.training_state import is_finished, saved_epoch
+from data.errors import DataError
+from data.pair_batches import pair_batches
+from data.pair_splits import PairSplit
+from data.subwords import (
+    END_ID,
+    START_ID,
+    decode_texts,
+    encode_pairs,
+    encode_texts,
+    load_subword_tokenizer,
+    pair_sampler,
+    train_subword_tokenizer,
+)
+from data.translation import Pairs
+from models.attention_decoder import build_attention_decoder
+from models.translation import (
+    build_encoder,
+    build_translator,
+    model_name,
+    smoothed_cross_entropy,
+)
+
+# Validation sentences that are translated after each epoch.
+SCORED_AN_EPOCH = 1000
+
+
+def build(config: Config, *, vocab_size: int) -> tuple[keras.Model, keras.Model]:
+    """Builds the encoder and the decoder that `config` describes."""
+    shared = {
+        "vocab_size": vocab_size,
+        "embed_dim": config.embed_dim,
+        "share_embedding": config.share_embedding,
+        "cell": config.cell,
+        "activation": config.activation,
+        "word_dropout": config.word_dropout,
+        "embedding_dropout": config.embedding_dropout,
+        "dropout": config.dropout,
+        "recurrent_dropout": config.recurrent_dropout,
+    }
+    encoder = build_encoder(
+        units=config.units,
+        num_layers=config.num_layers,
+        bidirectional=config.bidirectional,
+        decoder_units=config.decoder_units,
+        decoder_layers=config.decoder_layers,
+        **shared,
+    )
+    decoder = build_attention_decoder(
+        units=config.decoder_units,
+        num_layers=config.decoder_layers,
+        memory_dim=config.units * (2 if config.bidirectional else 1),
+        attention=config.attention,
+        tie_embeddings=config.tie_embeddings,
+        **shared,
+    )
+    return encoder, decoder
+
+
+def with_shape_of(config: Config, start: Predictor) -> Config:
+    """Returns the settings with the shape of the model that training goes on from.
+
+    Raises:
+        UserError: If a flag asks for another shape, or the model for other languages.
+    """
+    held, default = start.config, Config()
+    languages = (config.source_language, config.target_language)
+    if (held.source_language, held.target_language) != languages:
+        raise UserError(
+            f"--init-from {config.init_from} translates {held.source_language} to"
+            f" {held.target_language}, not {' to '.join(languages)}: name another run, or set"
+            " --source-language and --target-language."
+        )
+    for name in SHAPE:
+        given, stored = getattr(config, name), getattr(held, name)
+        if given not in (stored, getattr(default, name)):
+            raise UserError(
+                f"{flag(name)} {given} differs from the {stored} of --init-from"
+                f" {config.init_from}: leave the flag out."
+            )
+    return dataclasses.replace(config, **{name: getattr(held, name) for name in SHAPE})
+
+
+def learn_subwords(config: Config, pairs: Pairs, *, data_dir: str, log) -> Tokenizer:
+    """Trains the subwords on the training sentences of the data, and of those named besides."""
+    corpora = [pairs]
+    for name in filter(None, config.vocabulary_data.split(",")):
+        corpora.append(load_split_pairs(config, data=name, data_dir=data_dir, log=log))
+    texts = []
+    for corpus in corpora:
+        train = corpus.splits["train"]
+        texts += [*train.source, *train.target]
+    return train_subword_tokenizer(texts, vocab_size=config.vocab_size)
+
+
+class ValidationBleu(keras.callbacks.Callback):
+    """Translates validation sentences after each epoch, greedily, and adds `val_bleu` to `logs`.
+
+    Args:
+        translate_ids: Of the model in training.
+        tokenizer: Its subwords.
+        split: What to translate; its first `SCORED_AN_EPOCH` sentences are.
+        config: Settings.
+    """
+
+    def __init__(
+        self,
+        translate_ids: SequenceTranslator,
+        tokenizer: Tokenizer,
+        split: PairSplit,
+        config: Config,
+    ):
+        """See the class."""
+        super().__init__()
+        self._translate_ids, self._tokenizer, self._config = translate_ids, tokenizer, config
+        self._sources = encode_texts(
+            tokenizer, split.source[:SCORED_AN_EPOCH], max_length=config.max_length
+        )
+        self._references = split.references[:SCORED_AN_EPOCH]
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Scores."""
+        found = self._translate_ids(self._sources, Search.of(self._config, method="greedy"))
+        hypotheses = decode_texts(self._tokenizer, [best.tokens for best, *_ in found])
+        scores = translation_metrics(
+            hypotheses, self._references, target_language=self._config.target_language
+        )
+        logs["val_bleu"] = scores["bleu"]
+
+
+def train(
+    config: Config, *, run: Path, data_dir: str, resume: bool, tensorboard: bool, find_rate: bool
+) -> None:
+    """Trains one model and leaves a run folder, scored on the validation split.
+
+    Args:
+        config: Settings.
+        run: Folder to write; what stood there is replaced unless `resume`.
+        data_dir: Folder of downloads, or empty.
+        resume: Go on after the last finished epoch.
+        tensorboard: Write event files to `run/tensorboard`.
+        find_rate: Draw the loss over a rising learning rate instead of training.
+    """
+    console = Console(soft_wrap=True)
+    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+
+    def log(line: str) -> None:
+        console.print(f"[dim]{escape(line)}[/dim]", highlight=False)
+
+    start = Predictor.load(config.init_from) if config.init_from and not resume else None
+    if start:
+        config = with_shape_of(config, start)
+    pairs = load_split_pairs(config, data=config.data, data_dir=data_dir, log=log)
+    for line in pairs.warnings:
+        console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
+    facts = first_facts(config, task="translation", hashes=pairs.hashes, run=run, resume=resume)
+    keras.utils.set_random_seed(config.seed)
+
+    if resume:
+        tokenizer = load_subword_tokenizer(run / TOKENIZER)
+    elif start:
+        tokenizer = start.tokenizer
+    else:
+        tokenizer = learn_subwords(config, pairs, data_dir=data_dir, log=log)
+    train_split, validation_split = pairs.splits["train"], pairs.splits["validation"]
+    shape = {
+        "start_id": START_ID,
+        "end_id": END_ID,
+        "buckets": config.buckets,
+        "multiple": 4,
+        "tokens_per_batch": config.tokens_per_batch,
+    }
+    epochs_done = saved_epoch(run / STATE) if resume else 0
+
+    def batches_of(split: PairSplit, **options):
+        sources, targets, kept = encode_pairs(
+            tokenizer, split.source, split.target, max_length=config.max_length
+        )
+        if not len(kept):
+            raise UserError(
+                f"No pair of {config.data} has at most {config.max_length} subwords a side: raise"
+                " --max-length."
+            )
+        if left_out := len(split.source) - len(kept):
+            log(f"{left_out} pairs have a side of more than {config.max_length} subwords: left out")
+        if "shuffle" in options and config.bpe_dropout:
+            options["resample"] = pair_sampler(
+                tokenizer,
+                [split.source[row] for row in kept],
+                [split.target[row] for row in kept],
+                dropout=config.bpe_dropout,
+            )
+        return len(kept), pair_batches(sources, targets, **shape, **options)
+
+    rows, batches = batches_of(train_split, shuffle=True, seed=config.seed, epoch=epochs_done)
+    validation_rows, validation_batches = batches_of(validation_split)
+
+    encoder, decoder = build(config, vocab_size=tokenizer.get_vocab_size())
+    name = model_name(config.source_language, config.target_language)
+    # This one is saved; what trains may be fed its own words besides.
+    translator = build_translator(encoder, decoder, name=name)
+    if start:
+        translator.set_weights(start.model.get_weights())
+    model = translator
+    if config.scheduled_sampling:
+        model = build_translator(
+            encoder,
+            decoder,
+            own_words=config.scheduled_sampling,
+            ramp_steps=config.epochs * len(batches),
+            name=name,
+        )
+    model.compile(
+        optimizer=build_optimizer(
+            config.optimizer,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+        ),
+        loss=smoothed_cross_entropy(config.label_smoothing),
+        jit_compile=XLA[config.jit_compile],
+    )
+    console.print(
+        f"{rows} pairs to train on, {validation_rows} to validate ·"
+        f" {translator.count_params():,} parameters · {len(batches)} steps an epoch",
+        highlight=False,
+    )
+    if find_rate:
+        suggest_learning_rate(model, config, batches, run, console)
+        return
+
+    translate_ids = SequenceTranslator(encoder, decoder, max_length=config.max_length)
+    callbacks = training_callbacks(
+        config,
+        run=run,
+        steps=len(batches),
+        monitor="val_bleu",
+        mode="max",
+        save=lambda _: save_model(translator, run / MODEL),
+        scores=[ValidationBleu(translate_ids, tokenizer, validation_split, config)],
+        tensorboard=tensorboard,
+        console=console,
+    )
+    with contextlib.nullcontext() if resume else replace_run(run):
+        if not resume:
+            if start:
+                # What the first training took and saw is part of the price.
+                before = read_json(Path(config.init_from) / METRICS)
+                facts["init_from"] = {key: before.get(key) for key in ("data", "seconds")}
+            write_text(run / TOKENIZER, tokenizer.to_str(pretty=False))
+            write_json(run / METRICS, facts)
+            write_json(run / CONFIG, {"task": "translation", **fields_as_flags(config)})
+        if not is_finished(run / STATE):
+            model.fit(
+                batches,
+                validation_data=validation_batches,
+                epochs=config.epochs,
+                initial_epoch=epochs_done,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose="auto" if sys.stdout.isatty() else 2,
+            )
+
+    history = read_history(run / HISTORY)
+    if resume:
+        facts |= {
+            key: value for key, value in read_json(run / METRICS).items() if key == "init_from"
+        }
+    facts |= last_facts(
+        history,
+        parameters=translator.count_params(),
+        more_seconds=(facts.get("init_from") or {}).get("seconds") or 0,
+    )
+    write_json(run / METRICS, facts)
+    # From disk, so that the score is the saved model's.
+    scores = evaluate_run(run, data="", data_dir=data_dir, split="validation", baselines=False)
+    record_scores(run, scores, task="translation")
+    plot_learning_curves(
+        history, run / PLOTS / "learning_curves.png", metric="bleu", title=str(run)
+    )
+    plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
+    console.print(metrics_table(scores, {str(run): scores.metrics}))
+    console.print(
+        f"Score it on the test split: make evaluate-translation RUN={run}", highlight=False
+    )
+
+
+def main(
+    config: Config,
+    run: str = "",
+    data_dir: str = "",
+    resume: bool = False,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+    find_learning_rate: bool = False,
+) -> None:
+    """Trains a translation model and leaves a run folder.
+
+    Args:
+        config: Settings of the model and its training.
+        run: Folder to write (default: runs/translation/<cell>-s<seed>).
+        data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
+        resume: Go on where an interrupted run stopped, with its own settings.
+        overwrite: Replace the run that stands in the folder.
+        tensorboard: Write event files for TensorBoard.
+        find_learning_rate: Draw the loss over a rising learning rate instead of training.
+    """
+    folder = Path(run or f"runs/translation/{config.cell}-s{config.seed}")
+    config = open_training(
+        config,
+        folder,
+        task="translation",
+        resume=resume,
+        overwrite=overwrite,
+        find_rate=find_learning_rate,
+    )
+    train(
+        config,
+        run=folder,
+        data_dir=data_dir,
+        resume=resume,
+        tensorboard=tensorboard,
+        find_rate=find_learning_rate,
+    )
+
+
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.translation.train",
+        description="Trains a recurrent network that translates.",
+        errors=(DataError,),
+    )
