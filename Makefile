@@ -88,7 +88,7 @@ demo-translation: $(VENV)/.user
 	$(PY) -m data.translation_sample --data-dir $(DEMO)/data
 	@echo "— train"
 	$(PY) -m apps.translation.train --data-dir $(DEMO)/data --run $(DEMO)/translation --overwrite \
-	  --epochs 10 --vocab-size 480 --embed-dim 64 --units 64 --decoder-units 96 --tokens-per-batch 2000 --buckets 4 \
+	  --epochs 6 --vocab-size 480 --embed-dim 64 --units 64 --decoder-units 96 --decoder-layers 1 --tokens-per-batch 2000 --buckets 4 \
 	  --warmup-steps 50 --learning-rate 5e-3 --dropout 0.1 --embedding-dropout 0
 	@echo "— evaluate: the saved model on the test split, beside systems without a network"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.translation.evaluate --data-dir $(DEMO)/data --run $(DEMO)/translation

@@ -78,14 +78,14 @@ class Config(TrainingSettings):
     """Read the source from both ends."""
     decoder_units: int = 256
     """Size of the decoder's state."""
-    decoder_layers: int = 1
-    """Recurrent layers of the decoder."""
+    decoder_layers: int = 2
+    """Recurrent layers of the decoder; the second reads what the first looked at."""
     attention: Literal["dot", "general", "concat"] = "general"
     """How a state and a place of the source are compared (Luong et al., 2015)."""
 
     word_dropout: float = 0.0
     """Share of subwords whose vector is dropped in training, on both sides."""
-    embedding_dropout: float = 0.2
+    embedding_dropout: float = 0.1
     """Share of the vectors' features dropped, the same ones at all steps."""
     recurrent_dropout: float = 0.0
     """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
@@ -97,8 +97,9 @@ class Config(TrainingSettings):
     """Share of the words fed to the decoder that are its own guesses instead of the right ones,
     rising to this over the training; takes about half as long again."""
 
-    epochs: int = 16
-    tokens_per_batch: int = 3000
+    warmup_steps: int = 400
+    epochs: int = 20
+    tokens_per_batch: int = 2000
     """Subwords of both sides in one step, padding included."""
     buckets: int = 6
     """Distinct pairs of lengths that sentences are padded to; each compiles once."""
