@@ -122,17 +122,19 @@ evaluate-translation: $(VENV)/.user  ## score RUN (default: the pretrained model
 predict-translation: $(VENV)/.user  ## translate TEXT, or lines from standard input, with RUN (default: pretrained)
 	@$(PY) -m apps.translation.predict $(text_flag) $(run_flag) $(ARGS)
 
-# The rows of the result tables: row NAME SEEDS FLAGS... A run that is complete is not trained again, one that was
-# stopped goes on.
+# The rows of the result tables: $(call row,TASK,SPLITS,FLAGS of evaluate) defines the shell's row NAME SEEDS FLAGS...
+# A run that is complete is not trained again, one that was stopped goes on.
 row = row() { name=$$1; seeds=$$2; shift 2; runs=; for seed in $$seeds; do \
     run=runs/$(1)/$$name-s$$seed; runs="$$runs $$run"; \
     test -f $$run/config.json && again=--resume || again=; \
     test -f $$run/plots/optimisation.png || $(PY) -m apps.$(1).train "$$@" --seed $$seed --run $$run $$again; \
-    grep -q '"test"' $$run/metrics.json || $(PY) -m apps.$(1).evaluate --run $$run; \
+    for split in $(2); do \
+      grep -q "\"$$split\"" $$run/metrics.json || $(PY) -m apps.$(1).evaluate --run $$run --split $$split $(3); \
+    done; \
   done; $(PY) -m common.results gather apps/$(1)/results $$name $$runs; }
 
 benchmark-forecasting: $(VENV)/.user  ## train, score and gather every row of the forecasting tables (half an hour on two cores)
-	set -e; $(call row,forecasting); \
+	set -e; $(call row,forecasting,test); \
 	row lstm "1 2 3" --cell lstm; row gru "1 2 3" --cell gru; row simple_rnn "1 2 3" --cell simple_rnn; \
 	row student_t "1" --distribution student_t; \
 	row quantiles "1" --distribution quantiles --loss pinball; \
@@ -148,9 +150,20 @@ benchmark-forecasting: $(VENV)/.user  ## train, score and gather every row of th
 TEACHERS := nb_svm,runs/sentiment/lstm-s1,runs/sentiment/gru-s1
 
 benchmark-sentiment: $(VENV)/.user  ## train, score and gather every row of the sentiment table (under two hours on two cores)
-	set -e; $(call row,sentiment); \
+	set -e; $(call row,sentiment,test); \
 	row lstm "1 2 3" --cell lstm; row gru "1 2 3" --cell gru; row simple_rnn "1" --cell simple_rnn; \
 	row self_trained "1" --teachers $(TEACHERS) --epochs 2
+	$(MAKE) tables
+
+BEAMS := --beam-sizes 1,2,5,10
+TATOEBA := --data tatoeba --vocabulary-data multi30k --dropout 0.2 --tokens-per-batch 3000 --epochs 5
+
+benchmark-translation: $(VENV)/.user  ## train, score and gather every row of the translation tables (some four hours on two cores)
+	set -e; $(call row,translation,test test_2017_flickr,$(BEAMS)); row gru "1 2 3"
+	set -e; $(call row,translation,test,$(BEAMS)); \
+	for cell in gru lstm simple_rnn; do row tatoeba_$$cell "1" $(TATOEBA) --cell $$cell; done
+	set -e; $(call row,translation,test test_2017_flickr,$(BEAMS)); \
+	row gru_after_tatoeba "1" --init-from runs/translation/tatoeba_gru-s1
 	$(MAKE) tables
 
 study-batching: $(VENV)/.user  ## measure what length buckets gain over padding to one length

@@ -204,7 +204,7 @@ def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | No
         folder: Holds one JSON file a row.
         split: Whose scores to show.
         metrics: Which ones; the first sorts the rows, the best on top.
-        names: Which rows, or all; baselines are always shown.
+        names: Which rows, or all; baselines are always shown, if they have the first metric.
 
     Raises:
         UserError: If the folder holds no such row of that split.
@@ -234,7 +234,8 @@ def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | No
         lines.append((statistics.mean(scores[metrics[0]]), _line(cells)))
     baselines = {name: found for row in rows for name, found in row["baselines"].items()}
     for name, found in baselines.items():
-        if split in found:
+        # Some metrics are of models alone, for instance those of other beams.
+        if metrics[0] in found.get(split, {}):
             scores = {metric: [value] for metric, value in found[split].items()}
             cells = [f"{name} (baseline)", *(_spread(scores.get(m), m) for m in metrics)]
             lines.append((found[split][metrics[0]], _line([*cells, "", "", "", "", ""])))
