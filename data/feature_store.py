@@ -1,0 +1,141 @@
+"""Features of pictures on disk, computed once and kept as float16, also across interruptions."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from data.download import atomic_folder
+from data.errors import DataError
+
+_FEATURES, _DONE = "features.npy", "done.bin"
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+class FeatureStore:
+    """A float16 array with a row for each picture, filled in any order by any number of runs.
+
+    Write what is `missing`, then read `features`. A row counts as done only after its bytes have
+    reached the disk, so that a killed run or a power cut costs no more than the rows in work.
+
+    Attributes:
+        path: The folder of this store, which the key alone decides.
+        shape: `(pictures, views, regions, channels)`, or whatever follows `pictures`.
+    """
+
+    def __init__(self, folder: Path, *, key: Sequence[bytes], shape: tuple[int, ...]):
+        """Opens the store, or makes an empty one.
+
+        Args:
+            folder: Folder of all stores.
+            key: What the features depend on, such as the backbone's name and hash, the pictures'
+                size, names and hash. Any difference makes another store.
+            shape: The shape of the array.
+
+        Raises:
+            DataError: If the files are damaged, of another shape, or cannot be made.
+            ValueError: If the shape has no room for anything.
+        """
+        if not shape or min(shape) < 1:
+            raise ValueError(f"A store of shape {shape} holds nothing.")
+        digest = hashlib.sha256()
+        for part in key:
+            # With its length, so that parts cannot run into each other.
+            digest.update(len(part).to_bytes(8, "big") + part)
+        self.path = folder / digest.hexdigest()[:16]
+        self.shape = tuple(shape)
+        if not self.path.exists():
+            self._make()
+        try:
+            self._done = np.frombuffer((self.path / _DONE).read_bytes(), dtype=np.uint8).copy()
+            stored = np.load(self.path / _FEATURES, mmap_mode="r")
+        except (OSError, EOFError, ValueError) as error:
+            raise self._refusal(str(error)) from error
+        if (found := (stored.shape, stored.dtype)) != (self.shape, np.float16):
+            raise self._refusal(f"its shape is {found[0]} {found[1]}, not {self.shape} float16")
+        if self._done.shape != self.shape[:1] or self._done.max(initial=0) > 1:
+            raise self._refusal(f"{_DONE} does not fit")
+        self._start = stored.offset
+
+    def _make(self) -> None:
+        """Makes both files; what is not written yet takes no space on most file systems."""
+        try:
+            with atomic_folder(self.path) as draft:
+                np.lib.format.open_memmap(
+                    draft / _FEATURES, mode="w+", dtype=np.float16, shape=self.shape
+                ).flush()
+                (draft / _DONE).write_bytes(bytes(self.shape[0]))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(
+            f"Cannot write {self.path} ({error.strerror or error}): make room there, or point "
+            "CACHE_DIR / --cache-dir to another folder."
+        )
+
+    def _refusal(self, reason: str) -> DataError:
+        reason = " ".join(reason.split()).rstrip(".")
+        return DataError(
+            f"{self.path} cannot be used as a store of features ({reason}): delete this folder, "
+            "then they are computed anew."
+        )
+
+    def missing(self) -> np.ndarray:
+        """`<int64>(rows,)`, the rows that are not done, rising."""
+        return np.flatnonzero(self._done == 0)
+
+    def write(self, rows: np.ndarray, features: np.ndarray) -> None:
+        """Writes rows and, when they are on the disk, counts them as done.
+
+        Args:
+            rows: `<int>(batch,)`.
+            features: `(batch, ...)` of any float type, the rows' features.
+
+        Raises:
+            DataError: If the disk is full or the store has gone.
+            ValueError: If rows or shapes do not fit, or a feature is no number that float16 holds.
+        """
+        rows, features = np.asarray(rows), np.asarray(features)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.shape[0]:
+            raise ValueError(f"Rows {rows.min()} to {rows.max()} of {self.shape[0]:,}.")
+        if features.shape != (len(rows), *self.shape[1:]):
+            raise ValueError(f"{len(rows)} rows of {self.shape}, but features {features.shape}.")
+        # Also false for NaN.
+        if not (np.abs(features) <= _LARGEST).all():
+            raise ValueError("Features are not finite, or too large for float16.")
+        content = np.ascontiguousarray(features, dtype=np.float16)
+        size = content.nbytes // max(len(rows), 1)
+        try:
+            with (self.path / _FEATURES).open("r+b") as file:
+                for row, one in zip(rows, content, strict=True):
+                    file.seek(self._start + int(row) * size)
+                    file.write(one.tobytes())
+                _to_disk(file)
+            with (self.path / _DONE).open("r+b") as file:
+                for row in rows:
+                    file.seek(int(row))
+                    file.write(b"\x01")
+                _to_disk(file)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._done[rows] = 1
+
+    @property
+    def features(self) -> np.ndarray:
+        """`<float16>(pictures, views, regions, channels)`, read-only and read from the disk.
+
+        Raises:
+            ValueError: If rows are missing.
+        """
+        if missing := len(self.missing()):
+            raise ValueError(f"{missing:,} of {self.shape[0]:,} rows have no features yet.")
+        return np.load(self.path / _FEATURES, mmap_mode="r")
+
+
+def _to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
