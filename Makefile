@@ -180,8 +180,8 @@ tables: $(VENV)/.user  ## write the result tables of the READMEs anew
 	$(PY) -m common.results tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md)
 
 test: $(VENV)/.developer  ## run the tests on the TensorFlow and JAX backends
-	KERAS_BACKEND=tensorflow $(PY) -m pytest -m "not slow" -n 2
-	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow and not no_backend" -n 2 tests/models tests/common tests/apps
+	KERAS_BACKEND=tensorflow $(PY) -m pytest -m "not slow" -n 2 --dist loadfile
+	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow and not no_backend" -n 2 --dist loadfile tests/models tests/common tests/apps
 
 test-torch: $(VENV)/.developer  ## run the same tests on PyTorch (installs it)
 	$(PY) -m pip install --quiet torch==$(TORCH)

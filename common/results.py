@@ -175,6 +175,14 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         missing = splits - set(found["metrics"])
         if missing:
             raise UserError(f"{run} was not scored on {', '.join(missing)}: evaluate it first.")
+    for split in splits:
+        kinds = [found["metrics"][split].keys() for found in metrics]
+        for run, kind in zip(runs, kinds, strict=True):
+            if missing := set().union(*kinds) - kind:
+                raise UserError(
+                    f"{run} lacks {', '.join(sorted(missing))} of the {split} split, which another"
+                    " seed has: evaluate them with the same flags."
+                )
     first = metrics[0]
     return {
         "name": name,

@@ -69,12 +69,13 @@ class Pairs:
         Raises:
             DataError: If there is none.
         """
+        known = name
         if name == "test" and name not in self.splits:
-            name = "test_2016_flickr"
-        if name not in self.splits:
+            known = "test_2016_flickr"
+        if known not in self.splits:
             found = ", ".join(self.splits)
             raise DataError(f'--split "{name}": these data have {found}; name one of them.')
-        return self.splits[name]
+        return self.splits[known]
 
 
 def load_pairs(

@@ -158,7 +158,8 @@ def build_attention_decoder(
             tie_weights=True,
             embeddings_initializer=unit_vectors(),
             reverse_dtype="float32",
-            name="embedding",
+            # On PyTorch, Keras loses weights of one path: no name is the encoder's.
+            name="decoder_embedding",
         )
         vectors = embedding(inputs["target_in"])
     vectors = layers.Dropout(word_dropout, noise_shape=(None, None, 1), name="word_dropout")(
@@ -175,7 +176,7 @@ def build_attention_decoder(
             activation=activation,
             recurrent_dropout=recurrent_dropout,
             return_state=True,
-            name=f"forward_{index}",
+            name=f"decoder_{index}",
         )
         first = (index - 1) * states_a_layer
         before = inputs["states"][first : first + states_a_layer]

@@ -6,6 +6,7 @@ import pytest
 
 from data.price_samples import write_price_sample
 from data.samples import write_imdb_sample, write_reviews_csv
+from data.translation_sample import write_pairs_tsv, write_translation_sample
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +41,47 @@ def prices_dir(tmp_path_factory) -> Path:
     return data_dir
 
 
+@pytest.fixture(scope="session")
+def translation_dir(tmp_path_factory) -> Path:
+    """A folder of downloads with 900 generated pairs to train on in Multi30k's own format."""
+    data_dir = tmp_path_factory.mktemp("pair_downloads")
+    write_translation_sample(data_dir, train=900, validation=23, test=40)
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def pairs_tsv(tmp_path_factory) -> Path:
+    """A file of one's own with 200 generated pairs, columns `en` and `fr`."""
+    return write_pairs_tsv(tmp_path_factory.mktemp("own_pairs") / "pairs.tsv", rows=200)
+
+
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch, tmp_path_factory, cache_dir) -> None:
     """Keeps every test away from the user's own downloads and caches."""
     monkeypatch.setenv("DATA_DIR", str(tmp_path_factory.getbasetemp() / "no-downloads"))
     monkeypatch.setenv("CACHE_DIR", str(cache_dir))
+
+
+@pytest.fixture(scope="module")
+def jax_compiles_once(tmp_path_factory):
+    """Lets JAX keep what takes it seconds to compile, for modules with many runs of one shape."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    wanted = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in wanted}
+    for settings in (wanted, before):
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if settings is wanted:
+            yield

@@ -73,8 +73,14 @@ def torch_step(config: Config, vocab_size: int, threads: int) -> tuple[Callable,
             self.encoder = nn.GRU(
                 config.embed_dim, config.units, batch_first=True, bidirectional=True
             )
-            self.start = nn.Linear(memory_dim, config.decoder_units)
+            self.starts = nn.ModuleList(
+                nn.Linear(memory_dim, config.decoder_units) for _ in range(config.decoder_layers)
+            )
             self.decoder = nn.GRU(config.embed_dim, config.decoder_units, batch_first=True)
+            self.further = nn.ModuleList(
+                nn.GRU(config.decoder_units, config.decoder_units, batch_first=True)
+                for _ in range(config.decoder_layers - 1)
+            )
             self.query = nn.Linear(config.decoder_units, memory_dim, bias=False)
             self.attentional = nn.Linear(
                 config.decoder_units + memory_dim, config.decoder_units, bias=False
@@ -96,12 +102,16 @@ def torch_step(config: Config, vocab_size: int, threads: int) -> tuple[Callable,
         def forward(self, source, target_in):
             memory, last = self.encoder(self.embed(source))
             memory = self.dropout(memory)
-            first = torch.tanh(self.start(self.dropout(torch.cat([last[0], last[1]], dim=-1))))
-            states, _ = self.decoder(self.embed(target_in), first[None])
+            summary = self.dropout(torch.cat([last[0], last[1]], dim=-1))
+            first, *firsts = [torch.tanh(start(summary))[None] for start in self.starts]
+            states, _ = self.decoder(self.embed(target_in), first)
             scores = self.query(states) @ memory.transpose(1, 2)
             scores = scores.masked_fill((source == 0)[:, None, :], -1e9)
             context = torch.softmax(scores, dim=-1) @ memory
             output = torch.tanh(self.attentional(torch.cat([states, context], dim=-1)))
+            for layer, first in zip(self.further, firsts, strict=True):
+                states, _ = layer(self.dropout(output), first)
+                output = output + states
             return self.projection(self.dropout(output)) @ self.embedding.weight.T
 
     model = Translator()
@@ -165,7 +175,7 @@ def main(
     )
     batches = [dataset[index] for index in range(min(steps, len(dataset)))]
     tokens = sum(np.count_nonzero(target_out) for _, target_out in batches)
-    threads = len(os.sched_getaffinity(0))
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     systems = {
         "keras": keras_step(config, vocab_size, len(dataset)),
         "torch": torch_step(config, vocab_size, threads),

@@ -1,5 +1,6 @@
 """What each word of a translation looked at: from subwords to words, and as a picture."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,8 @@ def _words(tokenizer: Tokenizer, tokens: np.ndarray) -> tuple[list[str], np.ndar
             members.append([])
         members[-1].append(token)
         groups.append(len(members) - 1)
-        last = stripped[-1:] or last
+        # After a space that is a token of its own, whatever comes is the same word.
+        last = stripped[-1:] or ("" if begins else last)
     words = [text.strip() for text in tokenizer.decode_batch(members)] if members else []
     return words, np.array(groups, dtype=np.int64)
 
@@ -75,7 +77,8 @@ def plot_alignment(candidate, path: Path) -> None:
     rows, columns = candidate.attention.shape
     width, height = 1.6 + 0.42 * columns, 1.2 + 0.34 * rows
     figure, axis = plt.subplots(figsize=(width, height))
-    axis.imshow(candidate.attention, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    if candidate.attention.size:
+        axis.imshow(candidate.attention, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     # The words are the user's: a dollar sign is a dollar sign, not mathematics.
     axis.set_xticks(
         range(columns), candidate.source_words, rotation=45, ha="left", parse_math=False
@@ -101,4 +104,7 @@ def plot_alignment(candidate, path: Path) -> None:
         loc="left",
         y=-0.1 - 0.2 / height,
     )
-    save_figure(figure, path)
+    with warnings.catch_warnings():
+        # What the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph")
+        save_figure(figure, path)

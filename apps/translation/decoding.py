@@ -168,4 +168,5 @@ def _hypotheses(outputs: dict, index: int, source_length: int) -> list[Hypothesi
             attention = outputs["attention"][index, rank, : len(tokens), :source_length]
         score = float(outputs["scores"][index, rank])
         hypotheses.append(Hypothesis(tokens=tokens, score=score, attention=attention))
-    return hypotheses
+    # A beam comes in this order; samples come as they were drawn.
+    return sorted(hypotheses, key=lambda one: -one.score)

@@ -20,7 +20,7 @@ from apps.translation.config import Config
 from apps.translation.decoding import Search
 from apps.translation.metrics import length_metrics, signatures, translation_metrics
 from apps.translation.predict import PRETRAINED, Predictor
-from common.artifact import OUTPUTS, write_text
+from common.artifact import OUTPUTS, write_json, write_text
 from common.cache import cached_json
 from common.config import run_command
 from common.device import device_line
@@ -125,7 +125,7 @@ def evaluate_run(
         hashes=pairs.hashes,
         hypotheses=hypotheses,
         seconds=seconds,
-        signatures=signatures(chosen.references, target_language=language),
+        signatures=signatures(chosen.references, target_language=language, bootstrap=bootstrap),
     )
 
 
@@ -148,13 +148,27 @@ def _cached_baselines(pairs: Pairs, split: PairSplit) -> dict:
     )
 
 
-def write_hypotheses(run: Path, scores: TranslationScores) -> list[Path]:
-    """Writes every translation to the run folder, a line a sentence, one file a beam size."""
+def write_hypotheses(run: Path, scores: TranslationScores, *, own: bool) -> list[Path]:
+    """Writes every translation to the run folder, a line a sentence, one file a beam size.
+
+    Beside them stands a JSON file with the signatures of the metrics.
+
+    Args:
+        run: Run folder.
+        scores: What holds them.
+        own: Whether they are of the data that the run was trained on; others stand apart.
+
+    Returns:
+        The files of translations.
+    """
+    prefix = "" if own else "other."
     paths = []
     for beam_size, texts in scores.hypotheses.items():
-        path = run / OUTPUTS / f"{scores.split}.beam{beam_size}.txt"
+        path = run / OUTPUTS / f"{prefix}{scores.split}.beam{beam_size}.txt"
         write_text(path, "".join(f"{text}\n" for text in texts))
         paths.append(path)
+    signatures_path = run / OUTPUTS / f"{prefix}{scores.split}.signatures.json"
+    write_json(signatures_path, scores.signatures)
     return paths
 
 
@@ -228,7 +242,8 @@ def main(
         beam_sizes=sizes,
         bootstrap=BOOTSTRAP,
     )
-    paths = write_hypotheses(run, scores)
+    recorded = record_scores(run, scores, task="translation")
+    paths = write_hypotheses(run, scores, own=recorded)
     if json:
         record = {
             "split": split,
@@ -251,7 +266,7 @@ def main(
         console.print(
             f"[dim]translations: {', '.join(str(path) for path in paths)}[/dim]", highlight=False
         )
-    if not record_scores(run, scores, task="translation"):
+    if not recorded:
         console.print("[dim]not recorded: the run was trained on other data[/dim]")
 
 

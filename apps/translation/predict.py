@@ -109,6 +109,7 @@ class Predictor:
             DataError: If a text holds what UTF-8 cannot.
         """
         search = search or Search.of(self.config)
+        distinct = search.method == "beam"
         parts = [part for number, text in enumerate(texts) for part in self._parts(number, text)]
         pieces = encode_texts(
             self.tokenizer, [piece for _, piece in parts], max_length=self.config.max_length
@@ -122,6 +123,7 @@ class Predictor:
                 text,
                 [pieces[index] for index in owned.get(number, [])],
                 [found[index] for index in owned.get(number, [])],
+                distinct,
             )
             for number, text in enumerate(texts)
         ]
@@ -134,15 +136,18 @@ class Predictor:
             raise DataError(
                 f"Text {number + 1} is not UTF-8: convert it, e.g. with iconv."
             ) from None
-        if not text.strip():
-            return []
         most = self.config.max_length
-        if self._length(text) <= most:
+        length = self._length(text)
+        # Nothing but white space or invisible characters is blank.
+        if not length:
+            return []
+        if length <= most:
             return [(number, text)]
         parts = []
         for sentence in _SENTENCE_END.split(text.strip()):
             words, room = [], most
-            for word in sentence.split():
+            pieces = [piece for word in sentence.split() for piece in self._halved(word)]
+            for word in pieces:
                 length = self._length(word)
                 if length > room and words:
                     parts.append((number, " ".join(words)))
@@ -152,21 +157,35 @@ class Predictor:
             parts.append((number, " ".join(words)))
         return parts
 
+    def _halved(self, word: str) -> list[str]:
+        """Halves a word, and its halves, until each is short enough."""
+        if len(word) < 2 or self._length(word) <= self.config.max_length:
+            return [word]
+        middle = len(word) // 2
+        return [*self._halved(word[:middle]), *self._halved(word[middle:])]
+
     def _length(self, text: str) -> int:
         return len(self.tokenizer.encode(text).ids)
 
-    def _joined(self, source: str, pieces: list, found: list) -> Translation:
-        """Puts the translations of a text's parts together, rank by rank."""
+    def _joined(self, source: str, pieces: list, found: list, distinct: bool) -> Translation:
+        """Puts the translations of a text's parts together, rank by rank.
+
+        Two cuts of the same words into subwords are one translation if they are to be `distinct`.
+        """
         if not found:
             return Translation(source, [Candidate("", 0.0, [], [], None)], parts=0)
         candidates = []
         for rank in range(min(map(len, found))):
             hypotheses = [part[rank] for part in found]
             texts = decode_texts(self.tokenizer, [one.tokens for one in hypotheses])
+            # The model may write any byte, a line feed too.
+            text = " ".join(" ".join(texts).split())
+            if distinct and text in {candidate.text for candidate in candidates}:
+                continue
             source_words, words, attention = merge_words(self.tokenizer, pieces[0], hypotheses[0])
             candidates.append(
                 Candidate(
-                    text=" ".join(texts),
+                    text=text,
                     score=float(np.mean([one.score for one in hypotheses])),
                     source_words=source_words,
                     words=words,
@@ -293,7 +312,9 @@ def main(
             if translation is not translations[-1]:
                 print()
     if picture is not None:
-        first = next(one for one in translations if one.parts)
+        first = next((one for one in translations if one.parts), None)
+        if first is None:
+            raise UserError("There is no text to draw a --picture of: give at least one word.")
         plot_alignment(first.candidates[0], picture)
 
 

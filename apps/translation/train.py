@@ -114,6 +114,8 @@ def with_shape_of(config: Config, start: Predictor) -> Config:
     Raises:
         UserError: If a flag asks for another shape, or the model for other languages.
     """
+    if config.vocabulary_data:
+        raise UserError("--init-from brings its subwords: leave --vocabulary-data out.")
     held, default = start.config, Config()
     languages = (config.source_language, config.target_language)
     if (held.source_language, held.target_language) != languages:
@@ -135,7 +137,7 @@ def with_shape_of(config: Config, start: Predictor) -> Config:
 def learn_subwords(config: Config, pairs: Pairs, *, data_dir: str, log) -> Tokenizer:
     """Trains the subwords on the training sentences of the data, and of those named besides."""
     corpora = [pairs]
-    for name in filter(None, config.vocabulary_data.split(",")):
+    for name in filter(None, map(str.strip, config.vocabulary_data.split(","))):
         corpora.append(load_split_pairs(config, data=name, data_dir=data_dir, log=log))
     texts = []
     for corpus in corpora:
@@ -198,7 +200,9 @@ def train(
     def log(line: str) -> None:
         console.print(f"[dim]{escape(line)}[/dim]", highlight=False)
 
-    start = Predictor.load(config.init_from) if config.init_from and not resume else None
+    # Also for a run that was stopped before there was a state to go on from.
+    begun = resume and (run / STATE).exists()
+    start = Predictor.load(config.init_from) if config.init_from and not begun else None
     if start:
         config = with_shape_of(config, start)
     pairs = load_split_pairs(config, data=config.data, data_dir=data_dir, log=log)
@@ -356,6 +360,8 @@ def main(
         find_learning_rate: Draw the loss over a rising learning rate instead of training.
     """
     folder = Path(run or f"runs/translation/{config.cell}-s{config.seed}")
+    if config.init_from and Path(config.init_from).resolve() == folder.resolve():
+        raise UserError(f"--init-from {config.init_from} is the run itself: name another --run.")
     config = open_training(
         config,
         folder,

@@ -25,6 +25,8 @@ from data import yahoo
 from data.errors import DataError
 from data.price_samples import write_price_sample
 
+pytestmark = pytest.mark.usefixtures("jax_compiles_once")
+
 ROOT = Path(__file__).parents[2]
 PRICES = ["Open", "High", "Low", "Close", "Adj Close"]
 TRAIN_END, VALIDATION_END = "2014-12-31", "2015-05-01"
@@ -64,29 +66,6 @@ def derived_files(cache_dir):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CACHE_DIR", str(cache_dir))
         yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Lets JAX keep what takes it seconds to compile, since many runs here are of one shape."""
-    if keras.backend.backend() != "jax":
-        yield
-        return
-    import jax
-    from jax.experimental.compilation_cache import compilation_cache
-
-    wanted = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in wanted}
-    for settings in (wanted, before):
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if settings is wanted:
-            yield
 
 
 @pytest.fixture(autouse=True)

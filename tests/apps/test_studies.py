@@ -1,5 +1,17 @@
-from apps.studies import batching
-from common.artifact import read_json
+import sys
+
+import numpy as np
+import pytest
+
+from apps.studies import batching, decoding, training_speed
+from apps.translation.config import Config
+from apps.translation.train import build
+from common.artifact import read_json, save_model, write_json, write_text
+from common.config import fields_as_flags
+from common.errors import UserError
+from data.subwords import train_subword_tokenizer
+from data.translation import load_pairs
+from models.translation import build_translator, model_name
 
 
 def test_the_batching_study_measures_both_ways_on_the_same_reviews(imdb_dir, tmp_path):
@@ -10,3 +22,78 @@ def test_the_batching_study_measures_both_ways_on_the_same_reviews(imdb_dir, tmp
     assert record["padding_share"]["one_length"] > record["padding_share"]["buckets"]
     rates = {name: values[0] for name, values in record["tokens_per_second"].items()}
     assert record["ratio"] == rates["buckets"] / rates["one_length"]
+
+
+def write_run_of_chance(run, data):
+    """Writes a run folder of a model with weights as large as those of a trained one."""
+    config = Config(
+        data=str(data), vocab_size=480, embed_dim=8, units=6, decoder_units=10, beam_size=3
+    )
+    train = load_pairs(str(data), data_dir=run).splits["train"]
+    tokenizer = train_subword_tokenizer([*train.source, *train.target], vocab_size=480)
+    parts = build(config, vocab_size=480)
+    generator = np.random.default_rng(5)
+    for part in parts:
+        for weight in part.trainable_weights:
+            weight.assign(generator.normal(0.0, 1.0, weight.shape))
+    save_model(build_translator(*parts, name=model_name("en", "fr")), run / "model.keras")
+    write_text(run / "tokenizer.json", tokenizer.to_str())
+    write_json(run / "config.json", {"task": "translation", **fields_as_flags(config)})
+
+
+# JAX would compile each length of a source for the loop over `predict`.
+@pytest.mark.no_backend
+def test_the_decoding_study_finds_the_same_translations_in_both_ways(pairs_tsv, tmp_path):
+    write_run_of_chance(tmp_path / "run", pairs_tsv)
+    decoding.main(run=tmp_path / "run", sentences=2, output=tmp_path / "a.json")
+    record = read_json(tmp_path / "a.json")
+    assert record["same_translations"] == 1
+    assert (record["sentences"], record["beam_size"]) == (2, 3)
+    seconds = record["seconds"]
+    assert record["ratio"] == seconds["python_loop"] / seconds["batched"]
+    assert record["ratio_with_compiling"] == seconds["python_loop"] / seconds["batched_first"]
+    assert set(record["data"]) == {"pairs.tsv"}
+
+
+@pytest.fixture
+def torch(monkeypatch):
+    torch = pytest.importorskip("torch")
+    # Other tests shall have their threads.
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    return torch
+
+
+def speed_record(pairs_tsv, folder):
+    output = folder / "a.json"
+    training_speed.main(data=str(pairs_tsv), vocab_size=480, steps=2, rounds=1, output=output)
+    return read_json(output)
+
+
+@pytest.mark.no_backend
+def test_the_speed_study_compares_models_of_the_same_size(torch, pairs_tsv, tmp_path, monkeypatch):
+    for name in ("keras_step", "torch_step"):
+        make = getattr(training_speed, name)
+
+        def make_idle(*arguments, make=make):
+            return lambda *_: None, make(*arguments)[1]
+
+        monkeypatch.setattr(training_speed, name, make_idle)
+    parameters = speed_record(pairs_tsv, tmp_path)["parameters"]
+    assert parameters["keras"] == parameters["torch"]
+
+
+@pytest.mark.slow
+@pytest.mark.no_backend
+def test_the_speed_study_measures_both(torch, pairs_tsv, tmp_path):
+    record = speed_record(pairs_tsv, tmp_path)
+    rates = {name: values[0] for name, values in record["target_tokens_per_second"].items()}
+    assert min(rates.values()) > 0
+    assert record["ratio"] == rates["keras"] / rates["torch"]
+    assert record["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.no_backend
+def test_the_speed_study_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match="make study-training-speed"):
+        training_speed.main(data="missing.tsv")

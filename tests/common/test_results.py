@@ -1,8 +1,8 @@
 import pytest
 
-from common.artifact import write_json
+from common.artifact import read_json, write_json
 from common.errors import UserError
-from common.results import gather_row, table, write_tables
+from common.results import Scores, gather_row, record_scores, table, write_tables
 
 pytestmark = pytest.mark.no_backend
 
@@ -119,3 +119,102 @@ def test_a_table_is_written_between_its_comments_and_nowhere_else(tmp_path):
     assert after.endswith("|\n<!-- /table -->\nz\n")
     assert "old" not in after
     assert write_tables(after, tmp_path) == after
+
+
+def test_a_table_of_translations_has_titles_that_tell_search_and_length(tmp_path):
+    titles = {
+        "bleu": "BLEU",
+        "chrf": "chrF",
+        "bleu_tok_lc": "BLEU, tokenised lower case",
+        "bleu_greedy": "BLEU, greedy",
+        "chrf_greedy": "chrF, greedy",
+        "bleu_tok_lc_greedy": "BLEU, tokenised lower case, greedy",
+        "bleu_tok_lc_beam_1": "greedy",
+        "bleu_tok_lc_beam_10": "beam 10",
+        "bleu_tok_lc_words_1_8": "1 to 8 words",
+        "bleu_tok_lc_words_15": "15 or more words",
+    }
+    run = write_run(tmp_path / "run", seed=1, metrics=dict.fromkeys(titles, 12.25))
+    write_json(tmp_path / "results" / "gru.json", gather_row([run], "gru"))
+    lines = table(tmp_path / "results", split="test", metrics=list(titles)).splitlines()
+    assert lines[0].startswith(f"| row | {' | '.join(titles.values())} | parameters |")
+    # BLEU and chrF are from 0 to 100 already.
+    assert lines[2].startswith(f"| `gru` |{' 12.25 |' * len(titles)}")
+
+
+def test_a_table_of_beams_leaves_out_the_baselines_that_have_none(tmp_path):
+    metrics = {"bleu_tok_lc": 50.0, "bleu_tok_lc_beam_1": 48.0, "bleu_tok_lc_beam_5": 50.0}
+    run = write_run(tmp_path / "run", seed=1, metrics=metrics)
+    row = gather_row([run], "gru") | {"baselines": {"copy": {"test": {"bleu_tok_lc": 2.0}}}}
+    write_json(tmp_path / "results" / "gru.json", row)
+
+    def names(*metrics):
+        lines = table(tmp_path / "results", split="test", metrics=list(metrics)).splitlines()
+        return [line.split("|")[1].strip() for line in lines[2:]]
+
+    assert names("bleu_tok_lc_beam_1", "bleu_tok_lc_beam_5") == ["`gru`"]
+    assert names("bleu_tok_lc", "bleu_tok_lc_beam_1") == ["`gru`", "copy (baseline)"]
+
+
+@pytest.mark.parametrize("richer", [0, 1])
+def test_runs_that_were_scored_with_other_beams_are_no_row(tmp_path, richer):
+    few = {"bleu": 50.0, "bleu_tok_lc_beam_5": 50.0}
+    found = [few, few]
+    found[richer] = {**few, "bleu_tok_lc_beam_10": 51.0}
+    runs = [write_run(tmp_path / str(s), seed=s, metrics=found[s]) for s in (0, 1)]
+    with pytest.raises(UserError, match="bleu_tok_lc_beam_10"):
+        gather_row(runs, "gru")
+
+
+def scores(metrics, *, split="test", baselines=None, data="a"):
+    return Scores(
+        split=split,
+        metrics=metrics,
+        baselines=baselines or {},
+        parameters=7,
+        hashes={"pairs.tsv": data},
+    )
+
+
+def recorded(run, *arguments, **options):
+    """Records scores and returns what the file holds then."""
+    assert record_scores(run, scores(*arguments, **options), task="translation")
+    return read_json(run / "metrics.json")
+
+
+def test_scores_are_added_to_those_of_other_splits_beams_and_baselines(tmp_path):
+    baselines = {"copy": {"bleu": 1.0}}
+    recorded(tmp_path, {"bleu": 50.0, "bleu_beam_5": 50.0}, baselines=baselines)
+    recorded(tmp_path, {"bleu": 40.0}, split="validation", baselines=baselines)
+    found = recorded(tmp_path, {"bleu": 50.0, "bleu_beam_10": 51.0})
+    assert found["metrics"] == {
+        "test": {"bleu": 50.0, "bleu_beam_5": 50.0, "bleu_beam_10": 51.0},
+        "validation": {"bleu": 40.0},
+    }
+    assert found["baselines"] == {"copy": {"test": {"bleu": 1.0}, "validation": {"bleu": 1.0}}}
+    assert (found["task"], found["parameters"], found["data"]) == (
+        "translation",
+        7,
+        {"pairs.tsv": "a"},
+    )
+
+
+def test_scores_that_differ_in_the_fifth_digit_change_no_file(tmp_path):
+    recorded(tmp_path, {"bleu": 50.0, "chrf": 60.0})
+    before = (tmp_path / "metrics.json").read_bytes()
+    recorded(tmp_path, {"bleu": 50.00004})
+    assert (tmp_path / "metrics.json").read_bytes() == before
+    assert recorded(tmp_path, {"bleu": 50.001})["metrics"]["test"] == {"bleu": 50.001, "chrf": 60.0}
+
+
+def test_scores_on_other_data_are_not_recorded(tmp_path):
+    recorded(tmp_path, {"bleu": 50.0})
+    before = (tmp_path / "metrics.json").read_bytes()
+    assert not record_scores(tmp_path, scores({"bleu": 1.0}, data="b"), task="translation")
+    assert (tmp_path / "metrics.json").read_bytes() == before
+
+
+def test_baselines_of_a_split_are_added_to_scores_that_stand_already(tmp_path):
+    recorded(tmp_path, {"bleu": 50.0})
+    found = recorded(tmp_path, {"bleu": 50.0}, baselines={"copy": {"bleu": 1.0}})
+    assert found["baselines"] == {"copy": {"test": {"bleu": 1.0}}}

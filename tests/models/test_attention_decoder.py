@@ -72,7 +72,7 @@ def test_one_token_at_a_time_equals_teacher_forcing(cell, num_layers, attention)
 def test_attention_weighs_the_memory_by_its_formula(attention):
     decoder = build(attention=attention)
     inputs = random_inputs(memory_lengths=(4, 4))
-    recurrent = keras.Model(decoder.input, decoder.get_layer("forward_1").output[0])
+    recurrent = keras.Model(decoder.input, decoder.get_layer("decoder_1").output[0])
     states, memory = ops.convert_to_numpy(recurrent(inputs)), inputs["memory"]
     if attention == "concat":
         query = states @ weights_of(decoder, "attention_query")
@@ -133,7 +133,7 @@ def test_half_precision_stays_finite_and_ends_in_full_precision_logits():
 @pytest.mark.parametrize("embed_dim", [4, UNITS])
 def test_a_tied_decoder_predicts_a_word_by_the_vector_that_it_reads_it_by(embed_dim):
     decoder = build(embed_dim=embed_dim)
-    table = decoder.get_layer("embedding").embeddings
+    table = decoder.get_layer("decoder_embedding").embeddings
     vectors = ops.convert_to_numpy(table).copy()
     vectors[7], vectors[8] = 0.0, 2 * vectors[6]
     table.assign(vectors)
@@ -149,10 +149,10 @@ def test_an_untied_decoder_has_an_output_layer_of_its_own():
 
 def test_a_further_layer_of_zeros_adds_nothing():
     deep = build("gru", 2)
-    for weight in deep.get_layer("forward_2").weights:
+    for weight in deep.get_layer("decoder_2").weights:
         weight.assign(np.zeros(weight.shape))
     shallow = build("gru", 1)
-    for layer in ("embedding", "forward_1", "attention_query", "attentional", "projection"):
+    for layer in ("decoder_embedding", "decoder_1", "attention_query", "attentional", "projection"):
         shallow.get_layer(layer).set_weights(deep.get_layer(layer).get_weights())
     inputs = random_inputs("gru", 2)
     # A GRU of zeros halves its state at every step, so it has to start from zero.

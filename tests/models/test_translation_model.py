@@ -5,7 +5,13 @@ from keras import ops
 
 from models.attention_decoder import build_attention_decoder
 from models.generation import build_generator
-from models.translation import build_encoder, build_translator, smoothed_cross_entropy
+from models.translation import (
+    OwnWords,
+    build_encoder,
+    build_translator,
+    model_name,
+    smoothed_cross_entropy,
+)
 
 VOCAB, EMBED_DIM, START, END = 14, 6, 2, 3
 
@@ -106,6 +112,69 @@ def test_a_shared_table_is_one_before_and_after_a_reload(tmp_path):
         assert np.all(logits_of(translator, source, target_in)[..., 5] == 0)
 
 
+def written_by(translator, source, **options):
+    """What a generator writes with the parts that are found in a translator."""
+    generator = build_generator(
+        translator.get_layer("encoder"),
+        translator.get_layer("decoder"),
+        start_id=START,
+        end_id=END,
+        max_length=6,
+        **options,
+    )
+    limits = np.full(len(source), 6, "int32")
+    return generator.predict_on_batch({"source": source, "length_limit": limits})
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_a_reloaded_translator_writes_the_same_in_a_process_that_built_no_other(tmp_path, share):
+    source = random_tokens([6, 2], 6)
+    model = build(share=share)
+    options = {"beam_size": 2, "n_best": 2, "return_attention": True}
+    before = written_by(model, source, **options)
+    model.save(tmp_path / "model.keras")
+    # From here on names are given as in a new process.
+    keras.utils.clear_session(free_memory=False)
+    after = written_by(keras.saving.load_model(tmp_path / "model.keras"), source, **options)
+    np.testing.assert_array_equal(after["sequences"], before["sequences"])
+    for name in ("scores", "attention"):
+        np.testing.assert_allclose(after[name], before[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.no_backend
+def test_the_name_of_a_translator_tells_its_direction():
+    pairs = [("en", "fr"), ("fr", "en"), ("zh-CN", "pt_BR"), ("zh", "pt")]
+    names = [model_name(*pair) for pair in pairs]
+    assert len(set(names)) == len(pairs)
+    assert names[0] == "translation_en_fr"
+    for name in names:
+        # Keras makes it the name of a scope.
+        assert keras.Sequential(name=name).name == name
+        assert name.isidentifier()
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("share", [False, True])
+def test_no_two_weights_share_a_path(share):
+    # On PyTorch, Keras finds the gradients to clear by the paths of the weights.
+    paths = [weight.path for weight in build(share=share, num_layers=2).trainable_weights]
+    assert sorted(set(paths)) == sorted(paths)
+
+
+def test_a_step_of_no_length_changes_nothing_of_the_next():
+    source, target_in = random_tokens([6, 2, 5], 6), random_tokens([4, 3, 4], 4)
+    after = []
+    for rates in ([0.0, 0.1], [0.1]):
+        model = build("gru", share=True)
+        model.compile(optimizer=keras.optimizers.SGD(0.0), loss=smoothed_cross_entropy(0.0))
+        for rate in rates:
+            model.optimizer.learning_rate = rate
+            model.train_on_batch({"source": source, "target_in": target_in}, target_in)
+        after.append(model.get_weights())
+    for one, other in zip(*after, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_word_dropout_drops_whole_vectors_in_training_alone():
     encoder = build(word_dropout=0.5).get_layer("encoder")
     vectors = keras.Model(encoder.input, encoder.get_layer("word_dropout").output)
@@ -173,3 +242,62 @@ def test_a_translator_learns_to_say_sentences_backward():
     written = generator.predict_on_batch({"source": unseen, "length_limit": np.full(200, 5)})
     right = np.all(written["sequences"][:, 0] == expected, axis=1)
     assert right.mean() > 0.9
+
+
+def own_words_and_guesses(rows=400, time=30):
+    """Right words of 4 to 8 with padding behind, guesses of 9 to 13, and these as logits."""
+    generator = np.random.default_rng(0)
+    target_in = generator.integers(4, 9, (rows, time)).astype("int32")
+    target_in[np.arange(time) >= generator.integers(2, time + 1, rows)[:, None]] = 0
+    guesses = generator.integers(9, VOCAB, (rows, time))
+    return target_in, guesses, np.eye(VOCAB, dtype="float32")[guesses]
+
+
+def test_own_words_are_the_guesses_of_the_step_before_and_rise_to_their_share():
+    layer = OwnWords(0.8, ramp_steps=4)
+    target_in, guesses, logits = own_words_and_guesses()
+    earlier = np.concatenate([target_in[:, :1], guesses[:, :-1]], axis=1)
+    drawn = []
+    for share in (0, 0.2, 0.4, 0.6, 0.8, 0.8):
+        words = ops.convert_to_numpy(layer(target_in, logits, training=True))
+        replaced = words != target_in
+        np.testing.assert_array_equal(words[replaced], earlier[replaced])
+        # The start and the padding stay.
+        assert not replaced[:, 0].any() and not replaced[target_in == 0].any()
+        count = np.count_nonzero(target_in[:, 1:])
+        # Five standard deviations.
+        assert abs(replaced.sum() / count - share) <= 5 * np.sqrt(share * (1 - share) / count)
+        drawn.append(replaced)
+    assert np.any(drawn[-1] != drawn[-2])
+
+
+def test_nothing_but_training_has_own_words():
+    plain = build(share=True)
+    encoder, decoder = (plain.get_layer(name) for name in ("encoder", "decoder"))
+    model = build_translator(encoder, decoder, own_words=0.9, ramp_steps=1)
+    source, target_in = random_tokens([6, 2], 6), random_tokens([4, 3], 4)
+    inputs = {"source": source, "target_in": target_in}
+    steps = []
+    for training in (False, True, True, False):
+        logits = ops.convert_to_numpy(model(inputs, training=training))
+        same = np.allclose(logits, logits_of(plain, source, target_in), atol=1e-6)
+        steps.append((float(model.get_layer("own_words").steps), same))
+    # The first step of training is one without; evaluating counts for nothing.
+    assert [count for count, _ in steps] == [0, 1, 2, 2]
+    assert [same for _, same in steps] == [True, True, False, True]
+
+
+def test_training_with_own_words_trains_the_plain_translator():
+    plain = build(share=True)
+    encoder, decoder = (plain.get_layer(name) for name in ("encoder", "decoder"))
+    model = build_translator(encoder, decoder, own_words=0.5, ramp_steps=2, name="own")
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss=smoothed_cross_entropy(0.0))
+    source, target = reversed_sentences(8, seed=0)
+    target_in = np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=START)
+    before = plain.get_weights()
+    for _ in range(3):
+        model.train_on_batch({"source": source, "target_in": target_in}, target)
+    assert float(model.get_layer("own_words").steps) == 3
+    changed = [np.any(one != two) for one, two in zip(before, plain.get_weights(), strict=True)]
+    assert all(changed)
+    assert len(model.trainable_weights) == len(plain.trainable_weights)
