@@ -1,0 +1,133 @@
+"""Captioning models: a picture in, a sentence about it out, one word after the other.
+
+One decoder, that of translation, serves three ways to tell it of the picture, its `variant`. They
+differ in what they lay into the memory and into the first states alone:
+
+- `attention`: the memory is all regions, so each word looks where it wants (Xu et al., 2015).
+- `initial_state`: the memory is empty; the states begin with the picture, and what the recurrence
+  forgets of it is lost (init-inject in Tanti et al., 2018).
+- `merge`: the memory is one place, the mean of the regions, so each word sees all of the picture;
+  the states begin at zero, so the recurrence reads nothing but words (Tanti et al., 2018).
+"""
+
+import keras
+from keras import layers, ops
+
+from models.attention_decoder import initial_states, state_names
+from models.translation import OwnWords
+
+VARIANTS = ("attention", "initial_state", "merge")
+
+
+def build_picture_encoder(
+    *,
+    features: tuple[int, int] | None = None,
+    cnn: keras.Model | None = None,
+    variant: str = "attention",
+    memory_dim: int,
+    dropout: float = 0.0,
+    cell: str,
+    decoder_units: int,
+    decoder_layers: int = 1,
+) -> keras.Model:
+    """Builds the part that looks: a picture in, the decoder's memory and first states out.
+
+    Give either `features`, if a frozen backbone's are extracted beforehand, or `cnn`, if what sees
+    the picture is part of the model.
+
+    Args:
+        features: `(regions, channels)` of each picture.
+        cnn: From `build_small_cnn` or `build_backbone`.
+        variant: One of `VARIANTS`, see above.
+        memory_dim: Size of a region's vector, and of the picture's.
+        dropout: On these vectors.
+        cell: `simple_rnn`, `lstm` or `gru`, of the decoder.
+        decoder_units: Size of the decoder's states.
+        decoder_layers: Recurrent layers of the decoder.
+
+    Returns:
+        A model named `encoder`, from `picture`, `<float16>(batch, regions, channels)` or the input
+        of `cnn`, to a dict: `memory` `(batch, memory_length, memory_size)`, `memory_mask`
+        `<bool>(batch, memory_length)`, True where the memory is real, and `states`, a list of
+        `(batch, decoder_units)`. The decoder needs `memory_size` as its `memory_dim`: it is the
+        `memory_dim` given here, but 1 for `initial_state`. `attention` has as many places as
+        there are regions; the others have two, of which `merge` has the first and `initial_state`
+        none that is real.
+
+    Raises:
+        ValueError: If `variant` is unknown, or not one of `features` and `cnn` is given.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"variant={variant!r} is none of {', '.join(VARIANTS)}.")
+    if (features is None) == (cnn is None):
+        raise ValueError("Give either features or cnn.")
+    if cnn is None:
+        # Half as many bytes to copy into each step as float32, and what the features' file holds.
+        picture = seen = keras.Input(features, dtype="float16", name="picture")
+    else:
+        picture = keras.Input(cnn.input.shape[1:], dtype=cnn.input.dtype, name="picture")
+        seen = cnn(picture)
+    # A bias for each region, from which the decoder can tell where something lies.
+    regions = layers.EinsumDense(
+        "brc,cd->brd", output_shape=(seen.shape[1], memory_dim), bias_axes="rd", name="region"
+    )(seen)
+    # Backbones give features of very different sizes.
+    regions = layers.LayerNormalization(name="region_norm")(regions)
+    regions = layers.Activation("relu", name="region_relu")(regions)
+    if variant != "attention":
+        regions = ops.mean(regions, axis=1, keepdims=True)
+    memory = layers.Dropout(dropout, name="memory")(regions)
+    summary = ops.mean(memory, axis=1)
+    real = ops.ones_like(memory[:, :, 0], dtype="int32")
+    if variant != "attention":
+        # One more place that is not real, since Keras warns of a softmax over a single one.
+        memory = ops.pad(memory, ((0, 0), (0, 1), (0, 0)))
+        real = ops.pad(real, ((0, 0), (0, 1)))
+    if variant == "merge":
+        state = ops.zeros_like(ops.repeat(summary[:, :1], decoder_units, axis=1))
+        states = [state for _ in state_names(cell=cell, num_layers=decoder_layers)]
+    else:
+        states = initial_states(summary, cell=cell, units=decoder_units, num_layers=decoder_layers)
+    if variant == "initial_state":
+        memory, real = ops.zeros_like(memory[:, :, :1]), ops.zeros_like(real)
+    outputs = {"memory": memory, "memory_mask": ops.cast(real, "bool"), "states": states}
+    return keras.Model(picture, outputs, name="encoder")
+
+
+def build_captioner(
+    encoder: keras.Model,
+    decoder: keras.Model,
+    *,
+    own_words: float = 0.0,
+    ramp_steps: int = 1,
+    name: str = "captioning",
+) -> keras.Model:
+    """Joins both parts for training: teacher forcing, all steps at once.
+
+    Args:
+        encoder: From `build_picture_encoder`.
+        decoder: From `build_attention_decoder`, of the same cell, with `units` and `num_layers` as
+            `decoder_units` and `decoder_layers`, and `memory_dim` as the encoder's memory has it:
+            `encoder.output["memory"].shape[-1]`.
+        own_words: Share of the words of `target_in` that are replaced by the decoder's own guesses
+            in training, see `OwnWords`; 0 is plain teacher forcing. Save a model without.
+        ramp_steps: Steps until the share is reached.
+        name: Name of the model.
+
+    Returns:
+        A model of a dict of `picture`, as the encoder takes it, and `target_in`
+        `<int32>(batch, target_length)` to logits `(batch, target_length, vocab_size)` of
+        `target_out`, the target one step later. `get_layer` finds `encoder` and `decoder` in it,
+        also after a reload.
+    """
+    picture = keras.Input(
+        batch_shape=encoder.input.shape, dtype=encoder.input.dtype, name="picture"
+    )
+    target_in = keras.Input((None,), dtype="int32", name="target_in")
+    memory = encoder(picture)
+    words = target_in
+    if own_words:
+        guesses = decoder({"target_in": target_in, **memory})["logits"]
+        words = OwnWords(own_words, ramp_steps, name="own_words")(target_in, guesses)
+    logits = decoder({"target_in": words, **memory})["logits"]
+    return keras.Model({"picture": picture, "target_in": target_in}, logits, name=name)
