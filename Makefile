@@ -158,7 +158,7 @@ benchmark-sentiment: $(VENV)/.user  ## train, score and gather every row of the 
 BEAMS := --beam-sizes 1,2,5,10
 TATOEBA := --data tatoeba --vocabulary-data multi30k --dropout 0.2 --tokens-per-batch 3000 --epochs 5
 
-benchmark-translation: $(VENV)/.user  ## train, score and gather every row of the translation tables (some four hours on two cores)
+benchmark-translation: $(VENV)/.user  ## train, score and gather every row of the translation tables (hours on two cores)
 	set -e; $(call row,translation,test test_2017_flickr,$(BEAMS)); row gru "1 2 3"
 	set -e; $(call row,translation,test,$(BEAMS)); \
 	for cell in gru lstm simple_rnn; do row tatoeba_$$cell "1" $(TATOEBA) --cell $$cell; done

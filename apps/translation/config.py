@@ -95,7 +95,7 @@ class Config(TrainingSettings):
     """Share of each target that is spread over the whole vocabulary."""
     scheduled_sampling: float = 0.0
     """Share of the words fed to the decoder that are its own guesses instead of the right ones,
-    rising to this over the training; takes about half as long again."""
+    rising to this over the training; the decoder then runs twice a step."""
 
     warmup_steps: int = 400
     epochs: int = 20
