@@ -23,6 +23,8 @@ _WORDS = (
     r" ?(?:\p{L}\p{M}*|[Qq]u)'(?=\p{L})| ?[\p{L}\p{M}]+|'\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+"
 )
 _CHUNK = 2_000
+# How byte-level BPE writes the space before a word.
+_SPACE = "\u0120"
 
 PairSampler = Callable[[np.ndarray], tuple[list[np.ndarray], list[np.ndarray]]]
 
@@ -187,3 +189,36 @@ def decode_texts(tokenizer: Tokenizer, sequences: Iterable[np.ndarray]) -> list[
         ids = ids[: ends[0]] if len(ends) else ids
         cut.append(ids[ids > END_ID].tolist())
     return [text.removeprefix(" ") for text in tokenizer.decode_batch(cut)]
+
+
+def split_words(tokenizer: Tokenizer, tokens: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Returns the words and marks of a sequence, and which of them each token is part of.
+
+    Args:
+        tokenizer: From `train_subword_tokenizer`.
+        tokens: `<int32>(time,)`.
+
+    Returns:
+        words: In their order.
+        groups: `<int64>(time,)`, rising numbers of words.
+    """
+    members: list[list[int]] = []
+    groups = []
+    last = ""
+    for token in tokens.tolist():
+        text = tokenizer.decode([token])
+        begins = (tokenizer.id_to_token(token) or "").startswith(_SPACE)
+        stripped = text.strip()
+        # Marks stand alone; bytes of one letter, which cannot be read alone, stay together.
+        if not members or begins or (stripped and last and _is_word(stripped[0]) != _is_word(last)):
+            members.append([])
+        members[-1].append(token)
+        groups.append(len(members) - 1)
+        # After a space that is a token of its own, whatever comes is the same word.
+        last = stripped[-1:] or ("" if begins else last)
+    words = [text.strip() for text in tokenizer.decode_batch(members)] if members else []
+    return words, np.array(groups, dtype=np.int64)
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "\ufffd"

@@ -62,8 +62,9 @@ def tasks():
 def test_every_setting_is_read(task):
     module = __import__(f"apps.{task}.config", fromlist=["Config"])
     read = set()
-    # What all tasks share reads the settings of training.
-    for path in (*(ROOT / "apps" / task).glob("*.py"), ROOT / "common" / "training.py"):
+    # What tasks share reads the settings of training and of generation.
+    shared = [ROOT / "common" / f"{name}.py" for name in ("training", "search")]
+    for path in (*(ROOT / "apps" / task).glob("*.py"), *shared):
         if path.name != "config.py":
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Attribute):

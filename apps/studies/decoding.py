@@ -13,13 +13,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from apps.translation.decoding import Search, output_limit
+from apps.translation.decoding import output_limit
 from apps.translation.evaluate import load_split_pairs
 from apps.translation.predict import PRETRAINED, Predictor
 from common.artifact import write_json
 from common.config import run_command
 from common.device import device_line, device_name, versions
 from common.results import commit
+from common.search import Search
 from data.errors import DataError
 from data.subwords import END_ID, START_ID, UNK_ID, encode_texts
 

@@ -6,11 +6,9 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from apps.translation.decoding import Hypothesis
 from common.plots import VALIDATION, plt, save_figure
-
-# How byte-level BPE writes the space before a word.
-_SPACE = "\u0120"
+from data.subwords import split_words
+from models.hypotheses import Hypothesis
 
 
 def merge_words(
@@ -29,8 +27,8 @@ def merge_words(
         attention: `(words, source_words)`: the mean over a word's subwords of what they looked at,
             summed over the subwords of what is looked at; each row sums to 1. None without.
     """
-    source_words, source_groups = _words(tokenizer, source)
-    words, groups = _words(tokenizer, hypothesis.tokens)
+    source_words, source_groups = split_words(tokenizer, source)
+    words, groups = split_words(tokenizer, hypothesis.tokens)
     if hypothesis.attention is None:
         return source_words, words, None
     attention = np.zeros((len(words), len(source_words)))
@@ -41,30 +39,6 @@ def merge_words(
         )
         attention[group] += shares / counts[group]
     return source_words, words, attention
-
-
-def _words(tokenizer: Tokenizer, tokens: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Returns the words of a sequence and `<int>(time,)`, the word that each token is part of."""
-    members: list[list[int]] = []
-    groups = []
-    last = ""
-    for token in tokens.tolist():
-        text = tokenizer.decode([token])
-        begins = (tokenizer.id_to_token(token) or "").startswith(_SPACE)
-        stripped = text.strip()
-        # Marks stand alone; bytes of one letter, which cannot be read alone, stay together.
-        if not members or begins or (stripped and last and _is_word(stripped[0]) != _is_word(last)):
-            members.append([])
-        members[-1].append(token)
-        groups.append(len(members) - 1)
-        # After a space that is a token of its own, whatever comes is the same word.
-        last = stripped[-1:] or ("" if begins else last)
-    words = [text.strip() for text in tokenizer.decode_batch(members)] if members else []
-    return words, np.array(groups, dtype=np.int64)
-
-
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "\ufffd"
 
 
 def plot_alignment(candidate, path: Path) -> None:

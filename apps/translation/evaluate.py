@@ -17,7 +17,6 @@ from apps.translation import baselines as baselines_module
 from apps.translation import metrics as metrics_module
 from apps.translation.baselines import score_baselines
 from apps.translation.config import Config
-from apps.translation.decoding import Search
 from apps.translation.metrics import length_metrics, signatures, translation_metrics
 from apps.translation.predict import PRETRAINED, Predictor
 from common.artifact import OUTPUTS, write_json, write_text
@@ -26,6 +25,7 @@ from common.config import run_command
 from common.device import device_line
 from common.errors import UserError
 from common.results import Scores, record_scores
+from common.search import Search
 from data.download import cache_directory, data_directory
 from data.errors import DataError
 from data.pair_splits import PairSplit

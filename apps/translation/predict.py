@@ -16,10 +16,11 @@ from rich.markup import escape
 
 from apps.translation.alignment import merge_words, plot_alignment
 from apps.translation.config import Config
-from apps.translation.decoding import Search, SequenceTranslator
+from apps.translation.decoding import SequenceTranslator
 from common.artifact import CONFIG, MODEL, TOKENIZER, load_model, read_config
 from common.config import config_from_flags, run_command
 from common.errors import UserError
+from common.search import Search
 from data.errors import DataError
 from data.subwords import decode_texts, encode_texts, load_subword_tokenizer
 from models.translation import model_name

@@ -16,7 +16,7 @@ from rich.markup import escape
 from tokenizers import Tokenizer
 
 from apps.translation.config import SHAPE, Config
-from apps.translation.decoding import Search, SequenceTranslator
+from apps.translation.decoding import SequenceTranslator
 from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
 from apps.translation.metrics import translation_metrics
 from apps.translation.predict import Predictor
@@ -41,6 +41,7 @@ from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
 from common.results import record_scores
+from common.search import Search
 from common.training import (
     first_facts,
     flag,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from apps.translation.alignment import merge_words, plot_alignment
-from apps.translation.decoding import Hypothesis
 from apps.translation.predict import Candidate
 from data.subwords import encode_texts, train_subword_tokenizer
+from models.hypotheses import Hypothesis
 
 pytestmark = pytest.mark.no_backend
 

@@ -15,16 +15,17 @@ import pytest
 
 from apps.translation import evaluate, predict, train
 from apps.translation.config import Config
-from apps.translation.decoding import Hypothesis, Search
 from apps.translation.predict import Predictor
 from common.artifact import read_json
 from common.callbacks import History, read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
+from common.search import Search
 from data.errors import DataError
 from data.subwords import encode_texts
 from data.translation import load_pairs
 from data.translation_sample import write_pairs_tsv
+from models.hypotheses import Hypothesis
 
 pytestmark = pytest.mark.usefixtures("jax_compiles_once")
 

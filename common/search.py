@@ -1,0 +1,50 @@
+"""How a decoder looks for its words, as the flags of translation and captioning set it."""
+
+import dataclasses
+from typing import Any, Literal
+
+from common.errors import UserError
+from common.training import check_at_least
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """How to look for what a decoder writes; the names are those of `build_generator`."""
+
+    method: Literal["beam", "greedy", "sample"] = "beam"
+    beam_size: int = 5
+    length_penalty: float = 1.0
+    n_best: int = 1
+    no_repeat_ngram: int = 0
+    temperature: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
+    def __post_init__(self):
+        """Checks what the types cannot say.
+
+        Raises:
+            UserError: If the settings contradict each other.
+        """
+        check_at_least(1, self, "beam_size", "n_best")
+        check_at_least(0, self, "length_penalty", "no_repeat_ngram", "top_k", "seed")
+        if not 0 < self.temperature < float("inf"):
+            raise UserError("--temperature must be above 0; towards 0 it is --method greedy.")
+        if self.method == "greedy" and self.n_best > 1:
+            raise UserError("--method greedy gives one translation: leave --n-best out.")
+        if self.method == "beam" and self.n_best > self.beam_size:
+            raise UserError(
+                f"--n-best {self.n_best} is more than the beam of {self.beam_size}: raise"
+                " --beam-size."
+            )
+
+    @classmethod
+    def of(cls, config: Any, **given) -> "Search":
+        """Returns the search that a run was set up with, but for what is `given` and not None."""
+        own = {
+            "beam_size": config.beam_size,
+            "length_penalty": config.length_penalty,
+            "no_repeat_ngram": config.no_repeat_ngram,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        return cls(**{**own, **given})
