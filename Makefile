@@ -2,7 +2,7 @@
 #   make demo                                   train, evaluate and predict on the embedded sample
 #   make train-sentiment ARGS="--cell gru"      any flag of the command goes into ARGS
 
-TASKS := forecasting sentiment translation
+TASKS := forecasting sentiment translation captioning
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -12,7 +12,7 @@ ARGS ?=
 
 # As typed, so that quotes and dollar signs in a text reach the program unchanged: exporting a
 # variable would expand it.
-unexport TEXT TICKER RUN
+unexport TEXT TICKER IMAGE RUN
 define newline
 
 
@@ -21,6 +21,7 @@ quoted = '$(subst ','\'',$(value $(1)))'
 one_line = $(if $(findstring $(newline),$(value $(1))),$(error $(1) spans lines: give texts on standard input, one a line))
 text_flag = $(call one_line,TEXT)$(if $(filter file undefined,$(origin TEXT)),,--text=$(call quoted,TEXT))
 ticker_flag = $(if $(value TICKER),--ticker=$(call quoted,TICKER))
+image_flag = $(if $(value IMAGE),--image=$(call quoted,IMAGE))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
@@ -35,6 +36,7 @@ help:  ## list the targets
 	@echo "variables: ARGS=\"--cell gru ...\"   any flag of the command (see: make train-sentiment ARGS=--help)"
 	@echo "           RUN=runs/sentiment/...  a run folder    TEXT='...'  a text to predict on"
 	@echo "           TICKER=AAPL  a ticker, or a .csv file of prices, to forecast"
+	@echo "           IMAGE=photo.jpg  a picture, a folder of them or a pattern, to caption"
 	@echo "           DATA_DIR=...  downloads   CACHE_DIR=...  derived files   KERAS_BACKEND=tensorflow|jax|torch"
 
 setup: $(VENV)/.user  ## install what a user needs (GPU=1: with what an NVIDIA GPU needs)
@@ -95,6 +97,18 @@ demo-translation: $(VENV)/.user
 	@echo "— predict: the model just trained, with what each word looked at in $(DEMO)/alignment.png"
 	$(PY) -m apps.translation.predict --run $(DEMO)/translation --n-best 3 --picture $(DEMO)/alignment.png < apps/translation/demo.txt
 
+demo-captioning: $(VENV)/.user
+	@echo "— the sample: pictures of coloured shapes, so that whoever does not look goes wrong"
+	$(PY) -m data.captioning_sample --data-dir $(DEMO)/data --folder $(DEMO)/pictures
+	@echo "— train: a small CNN and the decoder together, from scratch"
+	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.captioning.train --data-dir $(DEMO)/data --run $(DEMO)/captioning --overwrite \
+	  --backbone small_cnn --picture-size 64 --views 1 --cell gru --epochs 8 --vocab-size 330 --embed-dim 64 --memory-dim 64 --decoder-units 96 \
+	  --decoder-layers 1 --tokens-per-batch 2500 --buckets 3 --warmup-steps 50 --learning-rate 4e-3 --dropout 0.1 --embedding-dropout 0
+	@echo "— evaluate: the saved model on the test split, beside systems without a recurrent network"
+	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.captioning.evaluate --data-dir $(DEMO)/data --run $(DEMO)/captioning
+	@echo "— predict: the model just trained, with where each word looked in $(DEMO)/looked.png"
+	$(PY) -m apps.captioning.predict --run $(DEMO)/captioning --image $(DEMO)/pictures --picture $(DEMO)/looked.png
+
 train-forecasting: $(VENV)/.user  ## train on the prices of DATA_DIR, or on your own with ARGS="--data folder"
 	$(PY) -m apps.forecasting.train $(run_flag) $(ARGS)
 
@@ -121,6 +135,15 @@ evaluate-translation: $(VENV)/.user  ## score RUN (default: the pretrained model
 
 predict-translation: $(VENV)/.user  ## translate TEXT, or lines from standard input, with RUN (default: pretrained)
 	@$(PY) -m apps.translation.predict $(text_flag) $(run_flag) $(ARGS)
+
+train-captioning: $(VENV)/.user  ## train on Flickr8k, or on your own with ARGS="--data folder"
+	$(PY) -m apps.captioning.train $(run_flag) $(ARGS)
+
+evaluate-captioning: $(VENV)/.user  ## score RUN (default: the pretrained model) by BLEU, ROUGE-L and CIDEr
+	$(PY) -m apps.captioning.evaluate $(run_flag) $(ARGS)
+
+predict-captioning: $(VENV)/.user  ## caption IMAGE (a file, a folder, "*.jpg") with RUN (default: pretrained)
+	@$(PY) -m apps.captioning.predict $(image_flag) $(run_flag) $(ARGS)
 
 # The rows of the result tables: $(call row,TASK,SPLITS,FLAGS of evaluate) defines the shell's row NAME SEEDS FLAGS...
 # A run that is complete is not trained again, one that was stopped goes on.

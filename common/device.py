@@ -69,6 +69,18 @@ def _complain(message: str) -> int:
     return 2
 
 
+def xla_beside_products(choice: str) -> bool | str:
+    """Returns what `compile` takes, for decoders and convolutions: auto means no XLA on CPU.
+
+    There XLA, on TensorFlow, makes a translation step 1.8 and a captioning step 9 times as slow.
+    """
+    import keras
+
+    if choice == "auto" and keras.backend.backend() == "tensorflow":
+        return "auto" if not device_name().startswith("CPU") else False
+    return XLA[choice]
+
+
 def device_name() -> str:
     """Returns the device that computations run on, for instance `CPU, 2 threads`."""
     import keras

@@ -18,7 +18,6 @@ from common.artifact import (
     check_same_training,
     open_run,
     read_config,
-    read_labels,
 )
 from common.callbacks import BestEpoch, History, StopOnNaN, tensorboard_callback
 from common.clipping import GradientClipping
@@ -66,7 +65,7 @@ class TrainingSettings:
     patience: int = 0
     """Epochs without a better validation score before stopping; 0 never stops early."""
     jit_compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the step with XLA. auto: always on JAX, and elsewhere where Keras thinks it pays."""
+    """Compile the step with XLA. auto: always on JAX, and elsewhere where it is thought to pay."""
     seed: int = 1
     """Of weights, order and dropout."""
 
@@ -119,7 +118,7 @@ def open_training(
     resume: bool,
     overwrite: bool,
     find_rate: bool,
-    labelled: bool = False,
+    read_besides: Callable[[dict[str, Any], Path], Any] | None = None,
 ) -> Any:
     """Makes sure that a training may begin or go on in `run`; deletes nothing.
 
@@ -130,7 +129,8 @@ def open_training(
         resume: As the flag.
         overwrite: As the flag.
         find_rate: As the flag `--find-learning-rate`.
-        labelled: Whether `config.json` must name the labels beside the settings.
+        read_besides: Takes what `config.json` holds beside the settings out of it, such as
+            `read_labels`.
 
     Returns:
         The settings to train with: those given or, to resume, those that the run holds.
@@ -145,8 +145,8 @@ def open_training(
     if not resume:
         return config
     stored = read_config(run, task)
-    if labelled:
-        read_labels(stored, run)
+    if read_besides:
+        read_besides(stored, run)
     return resumed_config(config, config_from_flags(type(config), stored, run / CONFIG), run)
 
 

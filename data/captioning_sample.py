@@ -304,8 +304,12 @@ def main() -> None:
         description="Writes generated pictures with captions in Flickr8k's format."
     )
     parser.add_argument("--data-dir", default="", help="folder of downloads (default: DATA_DIR)")
+    parser.add_argument("--folder", help="also write twelve other pictures as a folder of your own")
+    arguments = parser.parse_args()
     try:
-        print(write_captioning_sample(data_directory(parser.parse_args().data_dir)))
+        print(write_captioning_sample(data_directory(arguments.data_dir)))
+        if arguments.folder:
+            print(write_captions_folder(Path(arguments.folder), pictures=12, seed=1))
     except DataError as error:
         parser.exit(2, f"{error}\n")
 

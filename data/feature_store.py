@@ -1,10 +1,10 @@
-"""Features of pictures on disk, computed once and kept as float16, also across interruptions."""
+"""What is computed of pictures, kept on disk and across interruptions: features, or pixels."""
 
 import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -16,7 +16,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 class FeatureStore:
-    """A float16 array with a row for each picture, filled in any order by any number of runs.
+    """An array with a row for each picture, filled in any order by any number of runs.
 
     Write what is `missing`, then read `features`. A row counts as done only after its bytes have
     reached the disk, so that a killed run or a power cut costs no more than the rows in work.
@@ -24,9 +24,17 @@ class FeatureStore:
     Attributes:
         path: The folder of this store, which the key alone decides.
         shape: `(pictures, views, regions, channels)`, or whatever follows `pictures`.
+        dtype: Of the array.
     """
 
-    def __init__(self, folder: Path, *, key: Sequence[bytes], shape: tuple[int, ...]):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        key: Sequence[bytes],
+        shape: tuple[int, ...],
+        dtype: Literal["float16", "uint8"] = "float16",
+    ):
         """Opens the store, or makes an empty one.
 
         Args:
@@ -34,6 +42,7 @@ class FeatureStore:
             key: What the features depend on, such as the backbone's name and hash, the pictures'
                 size, names and hash. Any difference makes another store.
             shape: The shape of the array.
+            dtype: float16 for features, uint8 for pixels.
 
         Raises:
             DataError: If the files are damaged, of another shape, or cannot be made.
@@ -46,7 +55,7 @@ class FeatureStore:
             # With its length, so that parts cannot run into each other.
             digest.update(len(part).to_bytes(8, "big") + part)
         self.path = folder / digest.hexdigest()[:16]
-        self.shape = tuple(shape)
+        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
         if not self.path.exists():
             self._make()
         try:
@@ -54,8 +63,9 @@ class FeatureStore:
             stored = np.load(self.path / _FEATURES, mmap_mode="r")
         except (OSError, EOFError, ValueError) as error:
             raise self._refusal(str(error)) from error
-        if (found := (stored.shape, stored.dtype)) != (self.shape, np.float16):
-            raise self._refusal(f"its shape is {found[0]} {found[1]}, not {self.shape} float16")
+        if (found := (stored.shape, stored.dtype)) != (self.shape, self.dtype):
+            expected = f"{self.shape} {self.dtype}"
+            raise self._refusal(f"its shape is {found[0]} {found[1]}, not {expected}")
         if self._done.shape != self.shape[:1] or self._done.max(initial=0) > 1:
             raise self._refusal(f"{_DONE} does not fit")
         self._start = stored.offset
@@ -65,7 +75,7 @@ class FeatureStore:
         try:
             with atomic_folder(self.path) as draft:
                 np.lib.format.open_memmap(
-                    draft / _FEATURES, mode="w+", dtype=np.float16, shape=self.shape
+                    draft / _FEATURES, mode="w+", dtype=self.dtype, shape=self.shape
                 ).flush()
                 (draft / _DONE).write_bytes(bytes(self.shape[0]))
         except OSError as error:
@@ -93,21 +103,24 @@ class FeatureStore:
 
         Args:
             rows: `<int>(batch,)`.
-            features: `(batch, ...)` of any float type, the rows' features.
+            features: `(batch, ...)`, the rows' features, of any type if they are to be float16.
 
         Raises:
             DataError: If the disk is full or the store has gone.
-            ValueError: If rows or shapes do not fit, or a feature is no number that float16 holds.
+            ValueError: If rows or shapes do not fit, pixels are not uint8, or a feature is no
+                number that float16 holds.
         """
         rows, features = np.asarray(rows), np.asarray(features)
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.shape[0]:
             raise ValueError(f"Rows {rows.min()} to {rows.max()} of {self.shape[0]:,}.")
         if features.shape != (len(rows), *self.shape[1:]):
             raise ValueError(f"{len(rows)} rows of {self.shape}, but features {features.shape}.")
+        if self.dtype == np.uint8 and features.dtype != np.uint8:
+            raise ValueError(f"Pixels are uint8, not {features.dtype}.")
         # Also false for NaN.
         if not (np.abs(features) <= _LARGEST).all():
             raise ValueError("Features are not finite, or too large for float16.")
-        content = np.ascontiguousarray(features, dtype=np.float16)
+        content = np.ascontiguousarray(features, dtype=self.dtype)
         size = content.nbytes // max(len(rows), 1)
         try:
             with (self.path / _FEATURES).open("r+b") as file:
@@ -126,7 +139,7 @@ class FeatureStore:
 
     @property
     def features(self) -> np.ndarray:
-        """`<float16>(pictures, views, regions, channels)`, read-only and read from the disk.
+        """`(pictures, views, regions, channels)`, read-only and read from the disk.
 
         Raises:
             ValueError: If rows are missing.

@@ -71,6 +71,29 @@ def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") ->
     return model
 
 
+def fine_tune(backbone: keras.Model, first: str) -> None:
+    """Lets the upper layers of a backbone learn; its batch norms stay in inference mode.
+
+    Args:
+        backbone: From `build_backbone`.
+        first: Name of the layer from which on layers learn, in the order of `keras.applications`.
+
+    Raises:
+        ValueError: If there is no layer of that name.
+    """
+    (cnn,) = [layer for layer in backbone.layers if isinstance(layer, keras.Model)]
+    names = [layer.name for layer in cnn.layers]
+    if first not in names:
+        blocks = [name for name in names if name.endswith(("add", "out"))]
+        raise ValueError(
+            f"{cnn.name} has no layer {first}, but for instance {', '.join(blocks[-4:])}."
+        )
+    backbone.trainable = True
+    for number, layer in enumerate(cnn.layers):
+        norm = isinstance(layer, layers.BatchNormalization)
+        layer.trainable = number >= names.index(first) and not norm
+
+
 class _OneLine:
     """Turns what Keras raises for weights into one line that names them.
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data.captioning_sample import write_captioning_sample, write_captions_folder
 from data.price_samples import write_price_sample
 from data.samples import write_imdb_sample, write_reviews_csv
 from data.translation_sample import write_pairs_tsv, write_translation_sample
@@ -53,6 +54,20 @@ def translation_dir(tmp_path_factory) -> Path:
 def pairs_tsv(tmp_path_factory) -> Path:
     """A file of one's own with 200 generated pairs, columns `en` and `fr`."""
     return write_pairs_tsv(tmp_path_factory.mktemp("own_pairs") / "pairs.tsv", rows=200)
+
+
+@pytest.fixture(scope="session")
+def captioning_dir(tmp_path_factory) -> Path:
+    """A folder of downloads with 500 generated pictures to train on in Flickr8k's own format."""
+    data_dir = tmp_path_factory.mktemp("picture_downloads")
+    write_captioning_sample(data_dir, train=500, validation=40, test=40)
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def captions_folder(tmp_path_factory) -> Path:
+    """A folder of one's own with 40 generated pictures and their `captions.csv`."""
+    return write_captions_folder(tmp_path_factory.mktemp("own_pictures"), pictures=40)
 
 
 @pytest.fixture(autouse=True)

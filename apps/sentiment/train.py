@@ -27,6 +27,7 @@ from common.artifact import (
     STATE,
     TOKENIZER,
     read_json,
+    read_labels,
     replace_run,
     save_model,
     write_json,
@@ -255,7 +256,7 @@ def main(
         resume=resume,
         overwrite=overwrite,
         find_rate=find_learning_rate,
-        labelled=True,
+        read_besides=read_labels,
     )
     train(
         config,

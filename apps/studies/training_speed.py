@@ -21,7 +21,7 @@ from apps.translation.evaluate import load_split_pairs
 from apps.translation.train import build, learn_subwords
 from common.artifact import write_json
 from common.config import run_command
-from common.device import XLA, device_line, device_name, versions
+from common.device import device_line, device_name, versions, xla_beside_products
 from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.results import commit
@@ -40,7 +40,7 @@ def keras_step(config: Config, vocab_size: int, steps: int) -> tuple[Callable, i
     model.compile(
         optimizer=build_optimizer(config.optimizer, learning_rate=config.learning_rate),
         loss=smoothed_cross_entropy(config.label_smoothing),
-        jit_compile=XLA[config.jit_compile],
+        jit_compile=xla_beside_products(config.jit_compile),
     )
     callbacks = training_callbacks(
         config,

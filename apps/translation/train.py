@@ -36,7 +36,7 @@ from common.artifact import (
 )
 from common.callbacks import read_history
 from common.config import fields_as_flags, run_command
-from common.device import XLA, device_line
+from common.device import device_line, xla_beside_products
 from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
@@ -273,7 +273,7 @@ def train(
             weight_decay=config.weight_decay,
         ),
         loss=smoothed_cross_entropy(config.label_smoothing),
-        jit_compile=XLA[config.jit_compile],
+        jit_compile=xla_beside_products(config.jit_compile),
     )
     console.print(
         f"{rows} pairs to train on, {validation_rows} to validate ·"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from common.artifact import write_json
+from common.artifact import read_labels, write_json
 from common.callbacks import read_history
 from common.config import fields_as_flags, parse_call
 from common.errors import UserError
@@ -84,11 +84,11 @@ def test_a_run_that_goes_on_does_so_with_its_own_settings(tmp_path):
 @pytest.mark.no_backend
 def test_labels_stand_in_a_run_if_and_only_if_its_task_has_labels(tmp_path):
     with_labels = stored_run(tmp_path / "a", labels=["ham", "spam"])
-    assert opened(Config(), with_labels, resume=True, labelled=True).units == 5
+    assert opened(Config(), with_labels, resume=True, read_besides=read_labels).units == 5
     with pytest.raises(UserError, match="labels"):
         opened(Config(), with_labels, resume=True)
     with pytest.raises(UserError, match="names no labels"):
-        opened(Config(), stored_run(tmp_path / "b"), resume=True, labelled=True)
+        opened(Config(), stored_run(tmp_path / "b"), resume=True, read_besides=read_labels)
 
 
 @pytest.mark.no_backend

@@ -178,3 +178,16 @@ def test_a_store_without_room_is_refused(tmp_path):
     for shape in ((), (0, 4), (4, 0)):
         with pytest.raises(ValueError, match="holds nothing"):
             open_store(tmp_path, shape=shape)
+
+
+def test_pixels_are_kept_as_they_are(tmp_path):
+    pixels = np.arange(2 * 12, dtype="uint8").reshape(2, 12) * 10
+    store = FeatureStore(tmp_path, key=[b"pixels"], shape=(2, 12), dtype="uint8")
+    store.write(np.arange(2), pixels)
+    again = FeatureStore(tmp_path, key=[b"pixels"], shape=(2, 12), dtype="uint8")
+    np.testing.assert_array_equal(again.features, pixels)
+    assert again.features.dtype == np.uint8
+    with pytest.raises(ValueError, match="Pixels are uint8"):
+        again.write(np.arange(2), pixels / 255)
+    with pytest.raises(DataError, match="delete this folder"):
+        FeatureStore(tmp_path, key=[b"pixels"], shape=(2, 12))

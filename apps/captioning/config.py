@@ -1,0 +1,174 @@
+"""The settings of the captioning task: one field a flag, saved whole in `config.json`."""
+
+import dataclasses
+from typing import Literal
+
+from common.errors import UserError
+from common.training import (
+    TrainingSettings,
+    check_at_least,
+    check_seeds,
+    check_shares,
+)
+
+SMALL_CNN = "small_cnn"
+# What --init-from takes from the run that it names: the parts that carry weights must be the same.
+SHAPE = (
+    "backbone",
+    "picture_size",
+    "fit",
+    "vocab_size",
+    "max_length",
+    "variant",
+    "memory_dim",
+    "embed_dim",
+    "tie_embeddings",
+    "cell",
+    "activation",
+    "decoder_units",
+    "decoder_layers",
+    "attention",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(TrainingSettings):
+    """What to train, on what, and how."""
+
+    data: str = "flickr8k"
+    """`flickr8k`, or a folder with your own pictures and a captions.csv whose first line is
+    image,caption (and perhaps split)."""
+    validation_share: float = 0.1
+    """Share of the pictures cut off for validation where the data have no such split."""
+    test_share: float = 0.1
+    """Share of the pictures cut off to test on where the data have no such split."""
+    split_seed: int = 0
+    """Which pictures are cut off; the same for all training seeds."""
+
+    backbone: Literal[
+        "mobilenet_v2",
+        "mobilenet_v3_large",
+        "efficientnet_b0",
+        "efficientnet_v2_b0",
+        "resnet50",
+        "resnet50_v2",
+        "densenet121",
+        "vgg16",
+        "inception_v3",
+        "xception",
+        "small_cnn",
+    ] = "mobilenet_v2"
+    """What sees the picture: a frozen network trained on ImageNet, whose features are extracted
+    once, or small_cnn, which is trained from scratch together with the decoder."""
+    picture_size: int = 224
+    """Height and width that pictures are scaled to, in pixels."""
+    fit: Literal["squash", "crop"] = "squash"
+    """How a picture becomes square: all of it, or its middle."""
+    views: int = 2
+    """Ways in which training sees each picture: 1 as it is, 2 mirrored too, up to 10 also its four
+    corners, each of them mirrored too."""
+    fine_tune: str = ""
+    """Layer of the backbone from which on it is trained too, such as block_16_expand: a second
+    stage that begins with --init-from, at a low rate, and learns from pictures, not features."""
+    init_from: str = ""
+    """Run folder to go on from, with other data or settings: its weights, subwords and shape."""
+
+    vocab_size: int = 3000
+    """Subwords (byte-pair encoding)."""
+    max_length: int = 40
+    """Most subwords of a caption: longer ones are left out of training, and none is written."""
+    variant: Literal["attention", "initial_state", "merge"] = "attention"
+    """How the decoder learns of the picture: it looks at regions for each word; its states begin
+    with the picture; or each word is predicted from the words so far and the whole picture."""
+    memory_dim: int = 256
+    """Size of a region's vector."""
+    embed_dim: int = 256
+    """Size of a subword's vector."""
+    tie_embeddings: bool = True
+    """Predict a word by the vector that it is read by."""
+    cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
+    """Kind of recurrence."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Of simple_rnn: tanh, or ReLU that starts from the identity."""
+    decoder_units: int = 256
+    """Size of the decoder's state."""
+    decoder_layers: int = 2
+    """Recurrent layers of the decoder; the second reads what the first looked at."""
+    attention: Literal["dot", "general", "concat"] = "general"
+    """How a state and a region are compared (Luong et al., 2015)."""
+
+    word_dropout: float = 0.0
+    """Share of subwords whose vector is dropped in training."""
+    embedding_dropout: float = 0.1
+    """Share of the vectors' features dropped, the same ones at all steps."""
+    recurrent_dropout: float = 0.0
+    """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
+    dropout: float = 0.4
+    """Share dropped of the regions' vectors, before the output, and between recurrent layers."""
+    label_smoothing: float = 0.1
+    """Share of each target that is spread over the whole vocabulary."""
+    scheduled_sampling: float = 0.0
+    """Share of the words fed to the decoder that are its own guesses instead of the right ones,
+    rising to this over the training; the decoder then runs twice a step."""
+
+    learning_rate: float = 1e-3
+    warmup_steps: int = 400
+    epochs: int = 12
+    tokens_per_batch: int = 4000
+    """Subwords and regions in one step, padding included."""
+    buckets: int = 4
+    """Distinct lengths that captions are padded to; each compiles once."""
+
+    beam_size: int = 5
+    """Hypotheses that the search keeps."""
+    length_penalty: float = 1.0
+    """Power of the length that a hypothesis's log-probability is divided by."""
+    no_repeat_ngram: int = 0
+    """Subwords in a row that no caption may hold twice; 0 allows any."""
+
+    def __post_init__(self):
+        """Checks what the types cannot say."""
+        super().__post_init__()
+        check_at_least(
+            1,
+            self,
+            "views",
+            "embed_dim",
+            "memory_dim",
+            "decoder_units",
+            "decoder_layers",
+            "buckets",
+            "beam_size",
+        )
+        check_shares(
+            self,
+            "validation_share",
+            "test_share",
+            "word_dropout",
+            "embedding_dropout",
+            "recurrent_dropout",
+            "dropout",
+            "label_smoothing",
+            "scheduled_sampling",
+        )
+        check_seeds(self, "split_seed")
+        check_at_least(0, self, "length_penalty", "no_repeat_ngram")
+        check_at_least(4, self, "max_length")
+        check_at_least(16, self, "picture_size")
+        if self.views > 10:
+            raise UserError("--views goes up to 10: the whole picture and four corners, mirrored.")
+        if self.validation_share + self.test_share >= 1:
+            raise UserError("--validation-share and --test-share leave nothing to train on.")
+        if self.activation != "tanh" and self.cell != "simple_rnn":
+            raise UserError(f"--activation {self.activation} is for --cell simple_rnn alone.")
+        if self.variant != "attention" and self.attention != "general":
+            raise UserError(f"--attention {self.attention} is for --variant attention alone.")
+        if self.attention == "dot" and self.decoder_units != self.memory_dim:
+            raise UserError(
+                f"--attention dot needs --decoder-units {self.memory_dim}, the --memory-dim; or"
+                " take --attention general."
+            )
+        if self.fine_tune and self.backbone == SMALL_CNN:
+            raise UserError("--fine-tune is for a trained backbone: small_cnn is trained whole.")
+        if self.fine_tune and not self.init_from:
+            raise UserError("--fine-tune is a second stage: name the first run with --init-from.")

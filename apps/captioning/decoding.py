@@ -1,0 +1,59 @@
+"""Writes captions of pictures, many at once, each batch in one compiled loop."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from common.search import Search
+from data.subwords import END_ID, START_ID
+from models.hypotheses import Hypothesis, SequenceWriter
+
+
+class PictureDescriber:
+    """Describes pictures in token ids; one serves a whole training.
+
+    Args:
+        encoder: From `build_picture_encoder`.
+        decoder: From `build_attention_decoder`.
+        max_length: Most tokens of a caption.
+    """
+
+    def __init__(self, encoder: keras.Model, decoder: keras.Model, *, max_length: int):
+        """See the class."""
+        # One more for the end.
+        self._most = max_length + 1
+        self._write = SequenceWriter(
+            encoder, decoder, start_id=START_ID, end_id=END_ID, max_length=self._most
+        )
+
+    def __call__(
+        self, pictures: np.ndarray, search: Search, *, attention: bool = False, batch_size: int = 64
+    ) -> list[list[Hypothesis]]:
+        """Describes.
+
+        Args:
+            pictures: `(pictures, ...)`, as the encoder takes them.
+            search: How to look.
+            attention: Whether hypotheses come with what they looked at.
+            batch_size: Pictures side by side.
+
+        Returns:
+            For each picture its hypotheses, the best first; of a beam that ended in fewer than
+            `n_best`, those.
+        """
+        found = []
+        for start in range(0, len(pictures), batch_size):
+            batch = np.asarray(pictures[start : start + batch_size])
+            rows = len(batch)
+            # The last batch is filled up to a power of two: few shapes are compiled.
+            count = min(batch_size, 1 << (rows - 1).bit_length())
+            limits = np.full(count, self._most, np.int32)
+            limits[rows:] = 1
+            inputs = {
+                "picture": np.concatenate([batch, np.repeat(batch[-1:], count - rows, axis=0)]),
+                "length_limit": limits,
+            }
+            written = self._write(inputs, attention=attention, **dataclasses.asdict(search))
+            found += written[:rows]
+        return found

@@ -1,0 +1,306 @@
+"""Reloads a run from disk and scores a split of the data beside the baselines.
+
+python -m apps.captioning.evaluate --run runs/captioning/lstm-s1
+"""
+
+import dataclasses
+import hashlib
+import json as json_format
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from apps.captioning import baselines as baselines_module
+from apps.captioning import metrics as metrics_module
+from apps.captioning.baselines import score_baselines
+from apps.captioning.config import Config
+from apps.captioning.metrics import caption_metrics, caption_statistics, signature
+from apps.captioning.predict import PRETRAINED, Predictor
+from common.artifact import OUTPUTS, write_text
+from common.cache import cached_json
+from common.config import run_command
+from common.device import device_line
+from common.errors import UserError
+from common.results import Scores, record_scores
+from common.search import Search
+from data.captioning import Captions, CaptionSplit, load_captions
+from data.download import cache_directory, data_directory
+from data.errors import DataError
+
+# What is said of greedy search and of each beam.
+_BRIEF = ("bleu_4", "cider")
+
+
+def load_split_captions(
+    config: Config,
+    *,
+    data: str,
+    data_dir: str,
+    strict: bool = False,
+    log: Callable[[str], None] | None = None,
+) -> Captions:
+    """Loads captions as the run's settings cut them; `data`, `data_dir`, `strict` as the flags."""
+    return load_captions(
+        data,
+        data_dir=data_directory(data_dir),
+        validation_share=config.validation_share,
+        test_share=config.test_share,
+        split_seed=config.split_seed,
+        strict=strict,
+        log=log,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CaptioningScores(Scores):
+    """What a saved model reached on one split of pictures."""
+
+    names: list[str]
+    """Of the pictures."""
+    hypotheses: dict[int, list[str]]
+    """Beam size to the caption of each picture; 1 is greedy."""
+    seconds: dict[int, float]
+    """Beam size to the time that all captions took from their features, compiling included."""
+
+
+def evaluate_run(
+    run: Path,
+    *,
+    data: str,
+    data_dir: str,
+    split: str,
+    baselines: bool,
+    beam_sizes: tuple[int, ...] = (),
+    backbone_weights: str = "",
+    console: Console,
+) -> CaptioningScores:
+    """Scores the saved model of a run folder; captions are written freely, never teacher-forced.
+
+    Args:
+        run: Run folder.
+        data: As the flag; empty for the data that the run was trained on.
+        data_dir: As the flag.
+        split: Name of a split.
+        baselines: Whether to score them too.
+        beam_sizes: More beams to score, besides greedy search and the run's own beam.
+        backbone_weights: As the flag.
+        console: Where to show how far it is.
+
+    Returns:
+        Metrics of the run's own beam by their plain names, and BLEU-4 and CIDEr of greedy search
+        with `_greedy` and of every beam with `_beam_<size>` behind them.
+
+    Raises:
+        DataError: If the data cannot be used or lack the split.
+    """
+    predictor = Predictor.load(run, backbone_weights=backbone_weights)
+    config = predictor.config
+    captions = load_split_captions(config, data=data or config.data, data_dir=data_dir)
+    for line in (*captions.warnings, predictor.warning()):
+        if line:
+            console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
+    chosen, own = captions.split(split), config.beam_size
+    inputs = predictor.inputs.stored(captions, chosen.names, views=1, console=console)[:, 0]
+    hypotheses, seconds, metrics = {}, {}, {}
+    for beam_size in sorted({1, own, *beam_sizes}):
+        search = Search.of(config, method="beam", beam_size=beam_size)
+        begin = time.perf_counter()
+        texts = [candidates[0].text for candidates in predictor.describe(inputs, search)]
+        seconds[beam_size] = time.perf_counter() - begin
+        hypotheses[beam_size] = texts
+        scores = caption_metrics(texts, chosen.captions)
+        if beam_size == own:
+            metrics |= scores | caption_statistics(texts)
+        if beam_size == 1:
+            metrics |= {f"{name}_greedy": scores[name] for name in _BRIEF}
+        metrics |= {f"{name}_beam_{beam_size}": scores[name] for name in _BRIEF}
+    scored = {}
+    if baselines:
+        scored = _cached_baselines(predictor, captions, chosen, inputs, console)
+    return CaptioningScores(
+        split=split,
+        metrics=metrics,
+        baselines=scored,
+        parameters=predictor.model.count_params(),
+        hashes=captions.hashes,
+        names=chosen.names,
+        hypotheses=hypotheses,
+        seconds=seconds,
+    )
+
+
+def pooled(inputs: np.ndarray) -> np.ndarray:
+    """Returns one vector a picture: the mean of its regions, or its colours on a coarse grid.
+
+    Args:
+        inputs: `(pictures, regions, channels)`, or pixels `(pictures, size, size, 3)`.
+    """
+    if inputs.ndim == 3:
+        return np.stack([np.mean(regions, axis=0, dtype="float32") for regions in inputs])
+    side = inputs.shape[1] // 8
+    grids = [
+        picture[: 8 * side, : 8 * side].reshape(8, side, 8, side, 3).mean(axis=(1, 3)).ravel()
+        for picture in inputs
+    ]
+    return np.stack(grids).astype("float32")
+
+
+def _cached_baselines(
+    predictor: Predictor,
+    captions: Captions,
+    split: CaptionSplit,
+    inputs: np.ndarray,
+    console: Console,
+) -> dict:
+    """Returns the baselines' scores on a split, computed once and kept in the cache."""
+    train = captions.split("train")
+    # The array that training uses.
+    train_inputs = predictor.inputs.stored(
+        captions, train.names, views=predictor.config.views, console=console
+    )
+    train_vectors, vectors = pooled(train_inputs[:, 0]), pooled(inputs)
+    texts = [line for part in (train, split) for lines in part.captions for line in (*lines, "")]
+    return cached_json(
+        cache_directory() / "captioning_baselines",
+        [
+            "\n".join(texts).encode("utf-8", "surrogatepass"),
+            hashlib.sha256(train_vectors.tobytes() + vectors.tobytes()).digest(),
+            *(Path(module.__file__).read_bytes() for module in (baselines_module, metrics_module)),
+        ],
+        lambda: score_baselines(train, split, train_features=train_vectors, features=vectors),
+    )
+
+
+def write_hypotheses(run: Path, scores: CaptioningScores, *, own: bool) -> list[Path]:
+    """Writes every caption to the run folder, `picture<TAB>caption`, one file a beam size.
+
+    Args:
+        run: Run folder.
+        scores: What holds them.
+        own: Whether they are of the data that the run was trained on; others stand apart.
+
+    Returns:
+        The files.
+    """
+    prefix = "" if own else "other."
+    paths = []
+    for beam_size, texts in scores.hypotheses.items():
+        path = run / OUTPUTS / f"{prefix}{scores.split}.beam{beam_size}.tsv"
+        lines = [f"{name}\t{text}\n" for name, text in zip(scores.names, texts, strict=True)]
+        write_text(path, "".join(lines))
+        paths.append(path)
+    return paths
+
+
+def metrics_table(split: str, rows: dict[str, dict[str, float]]) -> Table:
+    """Returns a table with one line a system."""
+    table = Table(
+        title=f"captioning, {split} split",
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+    )
+    columns = {
+        "bleu_1": ("BLEU-1", 100, 1),
+        "bleu_4": ("BLEU-4", 100, 1),
+        "rouge_l": ("ROUGE-L", 100, 1),
+        "cider": ("CIDEr", 1, 3),
+        "distinct": ("distinct", 100, 0),
+    }
+    table.add_column("")
+    for title, *_ in columns.values():
+        table.add_column(title, justify="right")
+    for system, metrics in rows.items():
+        cells = [
+            f"{metrics[name] * scale:.{digits}f}" if name in metrics else ""
+            for name, (_, scale, digits) in columns.items()
+        ]
+        table.add_row(escape(system), *cells)
+    return table
+
+
+def table_rows(run: Path, scores: CaptioningScores) -> dict[str, dict[str, float]]:
+    """Returns the lines of `metrics_table`: the beam, greedy search and the baselines."""
+    greedy = {name: scores.metrics[f"{name}_greedy"] for name in _BRIEF}
+    return {str(run): scores.metrics, "  greedy": greedy, **scores.baselines}
+
+
+def main(
+    run: Path = PRETRAINED,
+    data: str = "",
+    data_dir: str = "",
+    split: str = "test",
+    beam_sizes: str = "",
+    baselines: bool = True,
+    backbone_weights: str = "",
+    json: bool = False,
+) -> None:
+    """Scores a saved model beside the baselines.
+
+    Args:
+        run: Run folder of the model.
+        data: `flickr8k` or a folder of your own; by default what the run was trained on.
+        data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
+        split: validation, test, or any other split of the data.
+        beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
+        baselines: Score the most frequent caption and those of similar training pictures too.
+        backbone_weights: File of the backbone's weights, where Keras cannot download them.
+        json: Print one line of JSON instead of a table.
+    """
+    try:
+        sizes = tuple(int(size) for size in beam_sizes.split(",") if size.strip())
+    except ValueError:
+        sizes = (0,)
+    if any(size < 1 for size in sizes):
+        raise UserError(f"--beam-sizes {beam_sizes} takes numbers from 1, separated by commas.")
+    console = Console(stderr=json, soft_wrap=True)
+    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    scores = evaluate_run(
+        run,
+        data=data,
+        data_dir=data_dir,
+        split=split,
+        baselines=baselines,
+        beam_sizes=sizes,
+        backbone_weights=backbone_weights,
+        console=console,
+    )
+    recorded = record_scores(run, scores, task="captioning")
+    paths = write_hypotheses(run, scores, own=recorded)
+    if json:
+        record = {
+            "split": split,
+            "metrics": scores.metrics,
+            "baselines": scores.baselines,
+            "signature": signature(),
+        }
+        print(json_format.dumps(record))
+    else:
+        console.print(metrics_table(split, table_rows(run, scores)))
+        console.print(f"[dim]{escape(signature())}[/dim]", highlight=False)
+        for beam_size, seconds in scores.seconds.items():
+            values = [scores.metrics[f"{name}_beam_{beam_size}"] for name in _BRIEF]
+            console.print(
+                f"beam {beam_size}: BLEU-4 {100 * values[0]:.1f}, CIDEr {values[1]:.3f},"
+                f" {len(scores.names) / seconds:.0f} pictures a second",
+                highlight=False,
+            )
+        console.print(
+            f"[dim]captions: {', '.join(str(path) for path in paths)}[/dim]", highlight=False
+        )
+    if not recorded:
+        console.print("[dim]not recorded: the run was trained on other data[/dim]")
+
+
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.captioning.evaluate",
+        description="Scores a saved captioning model on a split it was not trained on.",
+        errors=(DataError,),
+    )

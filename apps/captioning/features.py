@@ -1,0 +1,172 @@
+"""What the model takes of each picture: a frozen backbone's features, computed once, or pixels."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from apps.captioning.config import SMALL_CNN, Config
+from common.device import xla_beside_products
+from common.errors import UserError
+from data.captioning import Captions
+from data.download import cache_directory
+from data.feature_store import FeatureStore
+from data.picture_views import picture_views
+from data.pictures import read_picture
+from models.backbones import build_backbone, weights_sha256
+
+# Pictures or views that the backbone sees at once.
+_BATCH = 32
+_THREADS = 4
+
+
+def takes_pixels(config: Config) -> bool:
+    """Whether what sees the pictures is part of the model."""
+    return config.backbone == SMALL_CNN or bool(config.fine_tune)
+
+
+def load_backbone(config: Config, weights: str = "") -> keras.Model:
+    """Builds the backbone that a run is trained with, ready to be run.
+
+    Args:
+        config: Settings.
+        weights: As the flag `--backbone-weights`.
+
+    Raises:
+        UserError: If there are no weights for it, or pictures are too small.
+    """
+    try:
+        backbone = build_backbone(
+            config.backbone, size=config.picture_size, weights=weights or "imagenet"
+        )
+    except FileNotFoundError:
+        raise UserError(f"--backbone-weights {weights} does not exist: check the path.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{error} Flags: --backbone-weights FILE, --picture-size.") from error
+    backbone.compile(optimizer=None, jit_compile=xla_beside_products("auto"))
+    return backbone
+
+
+class PictureInputs:
+    """Turns pictures into what the model takes, and keeps what was computed.
+
+    Attributes:
+        sha256: Of the backbone's weights, empty if the model sees pixels.
+
+    Args:
+        config: Settings.
+        backbone: From `load_backbone`, or None if the model sees pixels.
+    """
+
+    def __init__(self, config: Config, backbone: keras.Model | None):
+        """See the class."""
+        self._config, self._backbone = config, backbone
+        self.sha256 = weights_sha256(backbone) if backbone is not None else ""
+
+    def read(self, source, *, name: str = "") -> np.ndarray:
+        """Reads one picture, `<uint8>(size, size, 3)`; arguments as `read_picture`.
+
+        Raises:
+            DataError: If it is none.
+        """
+        config = self._config
+        return read_picture(source, size=config.picture_size, fit=config.fit, name=name)
+
+    def compute(self, pictures: np.ndarray) -> np.ndarray:
+        """Returns what the model takes.
+
+        Args:
+            pictures: `<uint8>(batch, size, size, 3)`.
+
+        Returns:
+            `<float16>(batch, regions, channels)`, or the pictures if the model sees pixels.
+        """
+        if self._backbone is None:
+            return pictures
+        features = keras.ops.cast(self._backbone.predict_on_batch(pictures), "float16")
+        return keras.ops.convert_to_numpy(features)
+
+    def stored(
+        self, captions: Captions, names: Sequence[str], *, views: int, console: Console
+    ) -> np.ndarray:
+        """Returns what the model takes of the pictures of a split, computing what is not kept yet.
+
+        Args:
+            captions: What the pictures are read from.
+            names: The split's.
+            views: How many of each, see `picture_views`.
+            console: Where to show how far it is.
+
+        Returns:
+            `(pictures, views, ...)`, read from the disk as it is used.
+
+        Raises:
+            DataError: If a picture cannot be read, or the disk is full.
+        """
+        config = self._config
+        if self._backbone is None:
+            row, dtype = (config.picture_size, config.picture_size, 3), "uint8"
+        else:
+            row, dtype = self._backbone.output.shape[1:], "float16"
+        *_, pictures_hash = captions.hashes.values()
+        sizes = (config.picture_size, config.fit, views)
+        key = [self.sha256, pictures_hash, *sizes, "\n".join(names)]
+        store = FeatureStore(
+            cache_directory() / "pictures",
+            key=[str(part).encode() for part in key],
+            shape=(len(names), views, *row),
+            dtype=dtype,
+        )
+        if len(missing := store.missing()):
+            self._fill(store, missing, captions, names, views, console)
+        return store.features
+
+    def _fill(
+        self,
+        store: FeatureStore,
+        missing: np.ndarray,
+        captions: Captions,
+        names: Sequence[str],
+        views: int,
+        console: Console,
+    ) -> None:
+        """Computes rows while threads read the pictures of the next ones."""
+
+        def views_of(row: int) -> np.ndarray:
+            name = names[row]
+            return picture_views(self.read(captions.read(name), name=name), views)
+
+        size = max(1, _BATCH // views)
+        chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
+        bar = Progress(
+            TextColumn("[dim]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        with bar, ThreadPoolExecutor(_THREADS) as pool:
+            task = bar.add_task("pictures", total=len(names), completed=len(names) - len(missing))
+            try:
+                for rows, read in zip(chunks, _ahead(pool, views_of, chunks), strict=True):
+                    pictures = np.stack(read)
+                    flat = self.compute(pictures.reshape(-1, *pictures.shape[2:]))
+                    store.write(rows, flat.reshape(len(rows), *store.shape[1:]))
+                    bar.advance(task, len(rows))
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def _ahead(pool: ThreadPoolExecutor, read: Callable, chunks: list[np.ndarray]):
+    """Yields what `read` returns for each chunk of rows, the next two already on their way."""
+    waiting: list[list[Future]] = []
+    for chunk in [*chunks, *([None] * 2)]:
+        if chunk is not None:
+            waiting.append([pool.submit(read, row) for row in chunk])
+        if len(waiting) > 2 or (chunk is None and waiting):
+            yield [future.result() for future in waiting.pop(0)]

@@ -1,0 +1,130 @@
+"""The scores of captions against several references: BLEU, ROUGE-L, CIDEr, and METEOR by Java."""
+
+import contextlib
+import importlib.metadata
+import re
+import shutil
+import unicodedata
+from collections.abc import Sequence
+
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
+
+from common.errors import UserError
+
+_WORD = re.compile(r"[^\s-]+(?:-[^\s-]+)*")
+
+
+def normalise(caption: str) -> str:
+    """Lower-cases a caption and takes the punctuation out of it.
+
+    Letters with their accents, digits and single hyphens between them stay; all else parts words,
+    apostrophes too, so that `child's` and `child 's` are the same. These are nearly always the
+    words that pycocoevalcap's own tokeniser counts, which needs Java.
+
+    Args:
+        caption: Text of any kind.
+
+    Returns:
+        Words between single spaces; empty if there are none.
+    """
+    text = unicodedata.normalize("NFC", caption.lower())
+    # L, M and N are letters, the marks that some scripts add to them, and numbers.
+    kept = (
+        letter if letter == "-" or unicodedata.category(letter)[0] in "LMN" else " "
+        for letter in text
+    )
+    return " ".join(_WORD.findall("".join(kept)))
+
+
+def caption_metrics(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, java: bool = False
+) -> dict[str, float]:
+    """Scores captions by pycocoevalcap, the evaluation of COCO, after `normalise`.
+
+    CIDEr weighs words by how many pictures of these references have them. So its value depends on
+    the split, and that of a few pictures compares with nothing; of a single one it is 0.
+
+    SPICE is left out, because it would download models into the installed package.
+
+    Args:
+        hypotheses: `(pictures,)`, a caption of each, which may be empty.
+        references: `(pictures,)`, the human captions of each, one or several.
+        java: Whether to add METEOR, if there is a Java. It takes about 15 seconds and up to 2 GB.
+
+    Returns:
+        `bleu_1` to `bleu_4` (Papineni et al., 2002) and `rouge_l` (Lin, 2004) as fractions; `cider`
+        (CIDEr-D of Vedantam et al., 2015) from 0 to 10, mostly below 2; and perhaps `meteor`
+        (Denkowski and Lavie, 2014), a fraction, made for English.
+
+    Raises:
+        UserError: If the Java that is found does not run METEOR.
+        ValueError: If there is no caption, not one item of references for each, an empty one, or no
+            word in any of them.
+    """
+    if not len(hypotheses) == len(references) > 0:
+        raise ValueError(f"{len(hypotheses)} hypotheses, {len(references)} items of references")
+    if not all(references):
+        raise ValueError("a picture has no reference")
+    said = {picture: [normalise(text)] for picture, text in enumerate(hypotheses)}
+    wanted = {picture: [*map(normalise, texts)] for picture, texts in enumerate(references)}
+    if not any(map(any, wanted.values())):
+        raise ValueError("no reference has a word")
+    bleus, _ = Bleu(4).compute_score(wanted, said, verbose=0)
+    metrics = {f"bleu_{order}": float(bleu) for order, bleu in enumerate(bleus, start=1)}
+    metrics["rouge_l"] = float(Rouge().compute_score(wanted, said)[0])
+    metrics["cider"] = float(Cider().compute_score(wanted, said)[0])
+    if java and shutil.which("java"):
+        metrics["meteor"] = _meteor(wanted, said)
+    return metrics
+
+
+def _meteor(wanted: dict[int, list[str]], said: dict[int, list[str]]) -> float:
+    """The score of a Java program that lives as long as it is needed."""
+    meteor = Meteor()
+    try:
+        return meteor.compute_score(wanted, said)[0]
+    except (OSError, ValueError) as error:
+        # Its destructor would complain of the same.
+        with contextlib.suppress(OSError):
+            meteor.meteor_p.stdin.close()
+        raise UserError(
+            "The `java` that is found does not run METEOR: install Java 8 or newer, or score "
+            "without it."
+        ) from error
+    finally:
+        # An error leaves this locked, and then its destructor would wait for ever.
+        if meteor.lock.locked():
+            meteor.lock.release()
+
+
+def caption_statistics(hypotheses: Sequence[str]) -> dict[str, float]:
+    """Tells how much captions say and how often they say the same, after `normalise`.
+
+    Args:
+        hypotheses: `(pictures,)`, a caption of each.
+
+    Returns:
+        `distinct`, the number of different captions by that of all; `vocabulary`, the number of
+        different words; and `length`, the mean number of words.
+
+    Raises:
+        ValueError: If there is no caption.
+    """
+    if not hypotheses:
+        raise ValueError("no captions")
+    texts = [normalise(text) for text in hypotheses]
+    words = [word for text in texts for word in text.split()]
+    return {
+        "distinct": len(set(texts)) / len(texts),
+        "vocabulary": len(set(words)),
+        "length": len(words) / len(texts),
+    }
+
+
+def signature() -> str:
+    """Returns what was done before words were counted, and by what they were, in one line."""
+    version = importlib.metadata.version("pycocoevalcap")
+    return f"case:lc|words:letters,digits,hyphens-between|version:pycocoevalcap-{version}"

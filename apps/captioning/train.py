@@ -1,0 +1,442 @@
+"""Trains a captioning model: pictures -> features, captions -> subwords -> decoder -> run folder.
+
+python -m apps.captioning.train                                   # Flickr8k, MobileNetV2, LSTM
+python -m apps.captioning.train --data my_pictures --backbone small_cnn --picture-size 64
+"""
+
+import contextlib
+import dataclasses
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from tokenizers import Tokenizer
+
+from apps.captioning.config import SHAPE, SMALL_CNN, Config
+from apps.captioning.decoding import PictureDescriber
+from apps.captioning.evaluate import (
+    evaluate_run,
+    load_split_captions,
+    metrics_table,
+)
+from apps.captioning.features import PictureInputs, load_backbone, takes_pixels
+from apps.captioning.metrics import caption_metrics, normalise
+from apps.captioning.predict import Predictor, read_backbone
+from common.artifact import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    MODEL,
+    PLOTS,
+    STATE,
+    TOKENIZER,
+    read_json,
+    replace_run,
+    save_model,
+    write_json,
+    write_text,
+)
+from common.callbacks import read_history
+from common.config import fields_as_flags, run_command
+from common.device import device_line, xla_beside_products
+from common.errors import UserError
+from common.optimizers import build_optimizer
+from common.plots import plot_learning_curves, plot_optimisation
+from common.results import record_scores
+from common.search import Search
+from common.training import (
+    first_facts,
+    flag,
+    last_facts,
+    open_training,
+    suggest_learning_rate,
+    training_callbacks,
+)
+from common.training_state import is_finished, saved_epoch
+from data.caption_batches import caption_batches
+from data.captioning import CaptionSplit
+from data.errors import DataError
+from data.subwords import (
+    END_ID,
+    START_ID,
+    decode_texts,
+    encode_texts,
+    load_subword_tokenizer,
+    train_subword_tokenizer,
+)
+from models.attention_decoder import build_attention_decoder
+from models.backbones import build_small_cnn, fine_tune
+from models.captioning import build_captioner, build_picture_encoder
+from models.translation import smoothed_cross_entropy
+
+
+def build(
+    config: Config, *, vocab_size: int, backbone: keras.Model | None
+) -> tuple[keras.Model, keras.Model]:
+    """Builds the encoder and the decoder that `config` describes.
+
+    Args:
+        config: Settings.
+        vocab_size: Number of subwords.
+        backbone: What makes features of pictures; None for a small CNN.
+    """
+    if config.backbone == SMALL_CNN:
+        sight = {"cnn": build_small_cnn(size=config.picture_size)}
+    elif config.fine_tune:
+        try:
+            fine_tune(backbone, config.fine_tune)
+        except ValueError as error:
+            raise UserError(f"--fine-tune: {error}") from error
+        sight = {"cnn": backbone}
+    else:
+        sight = {"features": backbone.output.shape[1:]}
+    encoder = build_picture_encoder(
+        **sight,
+        variant=config.variant,
+        memory_dim=config.memory_dim,
+        dropout=config.dropout,
+        cell=config.cell,
+        decoder_units=config.decoder_units,
+        decoder_layers=config.decoder_layers,
+    )
+    decoder = build_attention_decoder(
+        vocab_size=vocab_size,
+        embed_dim=config.embed_dim,
+        cell=config.cell,
+        units=config.decoder_units,
+        num_layers=config.decoder_layers,
+        activation=config.activation,
+        memory_dim=encoder.output["memory"].shape[-1],
+        attention=config.attention,
+        word_dropout=config.word_dropout,
+        embedding_dropout=config.embedding_dropout,
+        dropout=config.dropout,
+        recurrent_dropout=config.recurrent_dropout,
+        tie_embeddings=config.tie_embeddings,
+    )
+    return encoder, decoder
+
+
+def with_shape_of(config: Config, start: Predictor) -> Config:
+    """Returns the settings with the shape of the model that training goes on from.
+
+    Raises:
+        UserError: If a flag asks for another shape.
+    """
+    held, default = start.config, Config()
+    for name in SHAPE:
+        given, stored = getattr(config, name), getattr(held, name)
+        if given not in (stored, getattr(default, name)):
+            raise UserError(
+                f"{flag(name)} {given} differs from the {stored} of --init-from"
+                f" {config.init_from}: leave the flag out."
+            )
+    return dataclasses.replace(config, **{name: getattr(held, name) for name in SHAPE})
+
+
+def copy_weights(start: keras.Model, captioner: keras.Model) -> None:
+    """Gives a model the weights of one that may see features where this one sees pictures."""
+    captioner.get_layer("decoder").set_weights(start.get_layer("decoder").get_weights())
+    encoder, before = captioner.get_layer("encoder"), start.get_layer("encoder")
+    names = {layer.name for layer in before.layers}
+    for layer in encoder.layers:
+        if layer.name in names and layer.weights:
+            layer.set_weights(before.get_layer(layer.name).get_weights())
+
+
+class ValidationCaptions(keras.callbacks.Callback):
+    """Captions the validation pictures after each epoch, greedily; adds `val_cider`, `val_bleu_4`.
+
+    Args:
+        describe_ids: Of the model in training.
+        tokenizer: Its subwords.
+        pictures: What the model takes of the pictures.
+        split: Their captions.
+        config: Settings.
+    """
+
+    def __init__(
+        self,
+        describe_ids: PictureDescriber,
+        tokenizer: Tokenizer,
+        pictures: np.ndarray,
+        split: CaptionSplit,
+        config: Config,
+    ):
+        """See the class."""
+        super().__init__()
+        self._describe_ids, self._tokenizer, self._config = describe_ids, tokenizer, config
+        self._pictures, self._references = pictures, split.captions
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Scores."""
+        found = self._describe_ids(self._pictures, Search.of(self._config, method="greedy"))
+        hypotheses = decode_texts(self._tokenizer, [best.tokens for best, *_ in found])
+        scores = caption_metrics(hypotheses, self._references)
+        logs["val_cider"], logs["val_bleu_4"] = scores["cider"], scores["bleu_4"]
+
+
+def train(
+    config: Config,
+    *,
+    run: Path,
+    data_dir: str,
+    backbone_weights: str,
+    strict: bool,
+    resume: bool,
+    tensorboard: bool,
+    find_rate: bool,
+) -> None:
+    """Trains one model and leaves a run folder, scored on the validation split.
+
+    Args:
+        config: Settings.
+        run: Folder to write; what stood there is replaced unless `resume`.
+        data_dir: Folder of downloads, or empty.
+        backbone_weights: File of the backbone's weights, or empty.
+        strict: Whether a missing picture is an error.
+        resume: Go on after the last finished epoch.
+        tensorboard: Write event files to `run/tensorboard`.
+        find_rate: Draw the loss over a rising learning rate instead of training.
+    """
+    console = Console(soft_wrap=True)
+    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+
+    def log(line: str) -> None:
+        console.print(f"[dim]{escape(line)}[/dim]", highlight=False)
+
+    # Also for a run that was stopped before there was a state to go on from.
+    begun = resume and (run / STATE).exists()
+    start = None
+    if config.init_from and not begun:
+        start = Predictor.load(config.init_from, backbone_weights=backbone_weights)
+        config = with_shape_of(config, start)
+    captions = load_split_captions(
+        config, data=config.data, data_dir=data_dir, strict=strict, log=log
+    )
+    for line in captions.warnings:
+        console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
+    facts = first_facts(config, task="captioning", hashes=captions.hashes, run=run, resume=resume)
+    keras.utils.set_random_seed(config.seed)
+    train_split, validation_split = captions.split("train"), captions.split("validation")
+
+    backbone = None if config.backbone == SMALL_CNN else load_backbone(config, backbone_weights)
+    inputs = PictureInputs(config, None if takes_pixels(config) else backbone)
+    if resume and inputs.sha256 != read_backbone(read_json(run / CONFIG), run):
+        raise UserError(
+            f"{run} was begun with other weights of {config.backbone}: name their file with"
+            " --backbone-weights, or train anew with --overwrite."
+        )
+    views = inputs.stored(captions, train_split.names, views=config.views, console=console)
+    validation_pictures = inputs.stored(captions, validation_split.names, views=1, console=console)[
+        :, 0
+    ]
+
+    if resume:
+        tokenizer = load_subword_tokenizer(run / TOKENIZER)
+    elif start:
+        tokenizer = start.tokenizer
+    else:
+        texts = [normalise(line) for lines in train_split.captions for line in lines]
+        tokenizer = train_subword_tokenizer(texts, vocab_size=config.vocab_size)
+    epochs_done = saved_epoch(run / STATE) if resume else 0
+    shape = {
+        "start_id": START_ID,
+        "end_id": END_ID,
+        "buckets": config.buckets,
+        "multiple": 4,
+        "tokens_per_batch": config.tokens_per_batch,
+        # Whatever is copied into a step or looked at for each picture.
+        "memory_length": 64 if takes_pixels(config) else views.shape[2],
+    }
+
+    def batches_of(split: CaptionSplit, **options):
+        owners = [number for number, lines in enumerate(split.captions) for _ in lines]
+        texts = [normalise(line) for lines in split.captions for line in lines]
+        tokens = encode_texts(tokenizer, texts, max_length=config.max_length + 1)
+        kept = [row for row, ids in enumerate(tokens) if 0 < len(ids) <= config.max_length]
+        if not kept:
+            raise UserError(
+                f"No caption of {config.data} has 1 to {config.max_length} subwords: raise"
+                " --max-length."
+            )
+        if left_out := len(tokens) - len(kept):
+            log(f"{left_out} captions are blank or longer than --max-length: left out")
+        return caption_batches(
+            [tokens[row] for row in kept],
+            np.array([owners[row] for row in kept]),
+            **shape,
+            **options,
+        )
+
+    batches = batches_of(
+        train_split,
+        shuffle=True,
+        seed=config.seed,
+        epoch=epochs_done,
+        views=config.views,
+        lookup=lambda numbers: views[numbers // config.views, numbers % config.views],
+    )
+    validation_batches = batches_of(
+        validation_split, lookup=lambda numbers: validation_pictures[numbers]
+    )
+
+    encoder, decoder = build(config, vocab_size=tokenizer.get_vocab_size(), backbone=backbone)
+    # This one is saved; what trains may be fed its own words besides.
+    captioner = build_captioner(encoder, decoder)
+    if start:
+        copy_weights(start.model, captioner)
+    model = captioner
+    if config.scheduled_sampling:
+        model = build_captioner(
+            encoder,
+            decoder,
+            own_words=config.scheduled_sampling,
+            ramp_steps=config.epochs * len(batches),
+        )
+    model.compile(
+        optimizer=build_optimizer(
+            config.optimizer,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+        ),
+        loss=smoothed_cross_entropy(config.label_smoothing),
+        jit_compile=xla_beside_products(config.jit_compile),
+    )
+    console.print(
+        f"{len(train_split.names)} pictures to train on, {len(validation_split.names)} to validate"
+        f" · {captioner.count_params():,} parameters · {len(batches)} steps an epoch",
+        highlight=False,
+    )
+    if find_rate:
+        suggest_learning_rate(model, config, batches, run, console)
+        return
+
+    describe_ids = PictureDescriber(encoder, decoder, max_length=config.max_length)
+    scorer = ValidationCaptions(
+        describe_ids, tokenizer, validation_pictures, validation_split, config
+    )
+    callbacks = training_callbacks(
+        config,
+        run=run,
+        steps=len(batches),
+        monitor="val_cider",
+        mode="max",
+        save=lambda _: save_model(captioner, run / MODEL),
+        scores=[scorer],
+        tensorboard=tensorboard,
+        console=console,
+    )
+    with contextlib.nullcontext() if resume else replace_run(run):
+        if not resume:
+            if start:
+                # What the first training took and saw is part of the price.
+                before = read_json(Path(config.init_from) / METRICS)
+                facts["init_from"] = {key: before.get(key) for key in ("data", "seconds")}
+            write_text(run / TOKENIZER, tokenizer.to_str(pretty=False))
+            write_json(run / METRICS, facts)
+            settings = {"task": "captioning", "backbone_sha256": inputs.sha256}
+            write_json(run / CONFIG, settings | fields_as_flags(config))
+        if not is_finished(run / STATE):
+            model.fit(
+                batches,
+                validation_data=validation_batches,
+                epochs=config.epochs,
+                initial_epoch=epochs_done,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose="auto" if sys.stdout.isatty() else 2,
+            )
+
+    history = read_history(run / HISTORY)
+    if resume:
+        facts |= {
+            key: value for key, value in read_json(run / METRICS).items() if key == "init_from"
+        }
+    facts |= last_facts(
+        history,
+        parameters=captioner.count_params(),
+        more_seconds=(facts.get("init_from") or {}).get("seconds") or 0,
+    )
+    write_json(run / METRICS, facts)
+    # From disk, so that the score is the saved model's.
+    scores = evaluate_run(
+        run,
+        data="",
+        data_dir=data_dir,
+        split="validation",
+        baselines=False,
+        backbone_weights="" if takes_pixels(config) else backbone_weights,
+        console=Console(quiet=True),
+    )
+    record_scores(run, scores, task="captioning")
+    plot_learning_curves(
+        history, run / PLOTS / "learning_curves.png", metric="cider", title=str(run)
+    )
+    plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
+    console.print(metrics_table("validation", {str(run): scores.metrics}))
+    console.print(
+        f"Score it on the test split: make evaluate-captioning RUN={run}", highlight=False
+    )
+
+
+def main(
+    config: Config,
+    run: str = "",
+    data_dir: str = "",
+    backbone_weights: str = "",
+    strict: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+    find_learning_rate: bool = False,
+) -> None:
+    """Trains a captioning model and leaves a run folder.
+
+    Args:
+        config: Settings of the model and its training.
+        run: Folder to write (default: runs/captioning/<cell>-s<seed>).
+        data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
+        backbone_weights: File of the backbone's weights, where Keras cannot download them.
+        strict: Stop if a picture that the captions name is missing, instead of leaving it out.
+        resume: Go on where an interrupted run stopped, with its own settings.
+        overwrite: Replace the run that stands in the folder.
+        tensorboard: Write event files for TensorBoard.
+        find_learning_rate: Draw the loss over a rising learning rate instead of training.
+    """
+    folder = Path(run or f"runs/captioning/{config.cell}-s{config.seed}")
+    if config.init_from and Path(config.init_from).resolve() == folder.resolve():
+        raise UserError(f"--init-from {config.init_from} is the run itself: name another --run.")
+    if backbone_weights and config.backbone == SMALL_CNN:
+        raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
+    config = open_training(
+        config,
+        folder,
+        task="captioning",
+        resume=resume,
+        overwrite=overwrite,
+        find_rate=find_learning_rate,
+        read_besides=read_backbone,
+    )
+    train(
+        config,
+        run=folder,
+        data_dir=data_dir,
+        backbone_weights=backbone_weights,
+        strict=strict,
+        resume=resume,
+        tensorboard=tensorboard,
+        find_rate=find_learning_rate,
+    )
+
+
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.captioning.train",
+        description="Trains a recurrent network that says what pictures show.",
+        errors=(DataError,),
+    )

@@ -1,0 +1,226 @@
+import math
+import os
+import shutil
+
+import numpy as np
+import pytest
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+from sacrebleu.metrics import BLEU
+
+from apps.captioning.metrics import caption_metrics, caption_statistics, normalise, signature
+from common.errors import UserError
+
+pytestmark = pytest.mark.no_backend
+
+needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="there is no Java")
+
+DOGS = ["A brown dog runs through the snow .", "The dog is running in deep snow"]
+BOYS = ["Two boys play football.", "Boys in red kick a ball over the grass"]
+WOMAN = ["A woman paints a picture at the sea"]
+
+
+def invented(count, *, seed=0, least=5):
+    """Sentences of few words, so that many of their runs of words agree."""
+    generator = np.random.default_rng(seed)
+    words = ["dogs", "like", "snow"]
+    lengths = generator.integers(least, 12, size=count)
+    return [" ".join(generator.choice(words, size=length)) for length in lengths]
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        (" A man , in a RED hat ; he's  tall .", "a man in a red hat he s tall"),
+        ("The child 's T-shirt", "the child s t-shirt"),
+        ("The child’s “T-shirt”", "the child s t-shirt"),
+        ("one - two--three -four- five_six", "one two three four five six"),
+        ("Été 2008: 3½ cafe\u0301s", "été 2008 3½ cafés"),
+        ("हिन्दी में", "हिन्दी में"),
+        ("?! ...", ""),
+    ],
+)
+def test_only_lower_case_words_are_left(caption, expected):
+    assert normalise(caption) == expected
+    assert normalise(expected) == expected
+
+
+@pytest.mark.slow
+@needs_java
+def test_the_words_are_those_of_the_tokeniser_that_needs_java():
+    captions = [
+        "A girl in a t-shirt , on the left , smiles ; she 's happy .",
+        'The dog\'s ball: "red" -- or green -- is it ?',
+        "A tri-colored dog runs...",
+        "A man doesn't look - he sleeps .",
+    ]
+    (tokenised,) = PTBTokenizer().tokenize({0: [{"caption": text} for text in captions]}).values()
+    # It parts "doesn't" before the n.
+    expected = [text.replace("'", "").replace("does nt", "doesn t") for text in tokenised]
+    assert [normalise(text) for text in captions] == expected
+
+
+def test_a_caption_that_is_a_reference_scores_all_there_is():
+    metrics = caption_metrics(["the DOG is running, in deep snow", *BOYS[:1]], [DOGS, BOYS])
+    for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l"):
+        assert metrics[name] == pytest.approx(1)
+    assert list(metrics) == ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"]
+
+
+def test_bleu_of_one_to_four_words_is_counted_by_hand():
+    # 5 of 6 words, 4 of 5 pairs, 3 of 4 triples, 2 of 3 fours.
+    metrics = caption_metrics(["a b c d e f"], [["a b c d e x"]])
+    products = (5 / 6, 4 / 6, 3 / 6, 2 / 6)
+    for order, product in enumerate(products, start=1):
+        assert metrics[f"bleu_{order}"] == pytest.approx(product ** (1 / order))
+
+
+def test_bleu_is_that_of_sacrebleu_where_pictures_have_different_numbers_of_references():
+    hypotheses = invented(12, least=4)
+    texts = iter(invented(100, seed=1))
+    references = [[next(texts) for _ in range(1 + picture % 4)] for picture in range(12)]
+    streams = [
+        [several[index] if index < len(several) else None for several in references]
+        for index in range(4)
+    ]
+    metrics = caption_metrics(hypotheses, references)
+    for order in range(1, 5):
+        bleu = BLEU(tokenize="none", smooth_method="none", max_ngram_order=order, force=True)
+        expected = bleu.corpus_score(hypotheses, streams).score / 100
+        assert 0 < expected < 1
+        assert metrics[f"bleu_{order}"] == pytest.approx(expected)
+
+
+def test_the_reference_nearest_in_length_decides_whether_a_caption_is_too_short():
+    metrics = caption_metrics(["a b c d"], [["a b c d e", "a b c d e f g h i", "x"]])
+    assert metrics["bleu_4"] == pytest.approx(math.exp(1 - 5 / 4))
+
+
+def test_rouge_weighs_the_longest_common_words_in_order_by_hand():
+    # Common to "a b c d" are a, c and d of "a x c y d", in order: precision 3/4, recall 3/5. The
+    # precision is the best of all references, and so is the recall: that of "d a", 1/2, is less.
+    metrics = caption_metrics(["a b c d"], [["a x c y d", "d a"]])
+    precision, recall, weight = 3 / 4, 3 / 5, 1.2**2
+    expected = (1 + weight) * precision * recall / (recall + weight * precision)
+    assert metrics["rouge_l"] == pytest.approx(expected)
+
+
+def test_cider_is_the_mean_cosine_of_runs_of_words_by_hand():
+    # Every run is in one picture at most, so that all weigh the same. Of the first caption three of
+    # four words are right, two of three pairs, one of two triples and none of one four.
+    metrics = caption_metrics(["a b c e", "p q r s"], [["a b c d"], ["p q r s"]])
+    first = 10 * (3 / 4 + 2 / 3 + 1 / 2 + 0) / 4
+    assert metrics["cider"] == pytest.approx((first + 10) / 2)
+
+
+def test_cider_is_the_mean_over_references_and_smaller_for_other_lengths_by_hand():
+    metrics = caption_metrics(["a b c d e", "x"], [["a b c d", "w"], ["p q r s"]])
+    cosines = [short / math.sqrt(short * (short + 1)) for short in (4, 3, 2, 1)]
+    # One word less, and a Gaussian with a standard deviation of six words.
+    first = 10 * sum(cosines) / 4 * math.exp(-(1**2) / (2 * 6**2))
+    # The other reference has no word of it, and the other picture's caption none at all.
+    assert metrics["cider"] == pytest.approx((first + 0) / 2 / 2)
+
+
+def test_words_that_all_pictures_have_earn_no_cider():
+    references = [["a dog runs"], ["a cat sleeps"], ["a bird sings"]]
+    poor = caption_metrics(["a a a", "a", "a"], references)
+    assert poor["cider"] == 0
+    assert poor["bleu_1"] > 0
+    rare = caption_metrics(["dog", "cat", "bird"], references)
+    assert rare["cider"] > 0
+
+
+def test_a_single_picture_has_no_cider_because_all_of_its_words_are_in_every_picture():
+    assert caption_metrics(DOGS[:1], [DOGS])["cider"] == 0
+
+
+def test_neither_the_order_of_pictures_nor_that_of_references_matters():
+    hypotheses = ["A dog in snow", "Two boys kick a ball", "A woman at the sea"]
+    references = [DOGS, BOYS, WOMAN]
+    backwards = caption_metrics(hypotheses[::-1], [several[::-1] for several in references[::-1]])
+    assert backwards == pytest.approx(caption_metrics(hypotheses, references))
+
+
+def test_a_caption_of_another_picture_scores_less_and_a_strange_one_nothing():
+    references = [DOGS, BOYS, WOMAN]
+    right = caption_metrics(["A dog runs", "Two boys play", "A woman paints"], references)
+    swapped = caption_metrics(["Two boys play", "A woman paints", "A dog runs"], references)
+    strange = caption_metrics(["Nothing else matters here"] * 3, references)
+    for name, value in right.items():
+        assert value > swapped[name]
+        # pycocoevalcap adds next to nothing to each count.
+        assert strange[name] == pytest.approx(0, abs=1e-4)
+
+
+def test_empty_captions_earn_nothing_and_cost_the_others_their_share():
+    references = [DOGS, BOYS]
+    nothing = caption_metrics(["", " ."], references)
+    assert nothing == pytest.approx(dict.fromkeys(nothing, 0), abs=1e-9)
+    whole, half = (
+        caption_metrics([DOGS[0], BOYS[0]], references),
+        caption_metrics([DOGS[0], ""], references),
+    )
+    assert half["rouge_l"] == pytest.approx(whole["rouge_l"] / 2)
+    assert 0 < half["cider"] < whole["cider"]
+
+
+def test_nothing_is_printed(capfd):
+    caption_metrics(DOGS[:1], [DOGS])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references"),
+    [
+        (["a", "b"], [["a"]]),
+        (["a"], [["a"], ["b"]]),
+        (["a", "b"], [["a"], []]),
+        ([], []),
+        (["a"], [["..."]]),
+    ],
+)
+def test_captions_and_references_that_do_not_fit_are_refused(hypotheses, references):
+    with pytest.raises(ValueError, match="reference"):
+        caption_metrics(hypotheses, references)
+
+
+@pytest.mark.slow
+@needs_java
+def test_meteor_is_added_where_there_is_a_java():
+    references = [[DOGS[0]], [BOYS[1]], ["Un été à la plage"], WOMAN]
+    right = [several[0] for several in references]
+    metrics = caption_metrics(right, references, java=True)
+    assert metrics == pytest.approx(caption_metrics(right, references) | {"meteor": 1})
+    assert caption_metrics([""] * 4, references, java=True)["meteor"] == 0
+
+
+def test_meteor_is_left_out_where_there_is_no_java(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "meteor" not in caption_metrics(DOGS[:1], [DOGS], java=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the program is a shell script")
+@pytest.mark.parametrize("lines", ["exit 1", "read line; echo no runtime; exit 1"])
+def test_a_java_that_does_not_run_is_told_and_does_not_hang(monkeypatch, tmp_path, lines):
+    program = tmp_path / "java"
+    program.write_text(f"#!/bin/sh\n{lines}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(UserError, match="install Java"):
+        caption_metrics(DOGS[:1], [DOGS], java=True)
+
+
+def test_statistics_count_different_captions_and_words():
+    statistics = caption_statistics(["A dog runs.", "a dog RUNS", "A cat", ""])
+    assert statistics == {"distinct": 3 / 4, "vocabulary": 4, "length": (3 + 3 + 2 + 0) / 4}
+
+
+def test_statistics_of_no_caption_are_refused():
+    with pytest.raises(ValueError, match="no captions"):
+        caption_statistics([])
+
+
+def test_the_signature_is_one_line_that_names_the_version():
+    fields = dict(field.split(":") for field in signature().split("|"))
+    assert list(fields) == ["case", "words", "version"]
+    assert fields["version"].startswith("pycocoevalcap-1.")
