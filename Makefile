@@ -179,6 +179,7 @@ benchmark-sentiment: $(VENV)/.user  ## train, score and gather every row of the 
 	$(MAKE) tables
 
 BEAMS := --beam-sizes 1,2,5,10
+PICTURE_BEAMS := --beam-sizes 1,3,5,10
 TATOEBA := --data tatoeba --vocabulary-data multi30k --dropout 0.2 --tokens-per-batch 3000 --epochs 5
 
 benchmark-translation: $(VENV)/.user  ## train, score and gather every row of the translation tables (hours on two cores)
@@ -187,6 +188,12 @@ benchmark-translation: $(VENV)/.user  ## train, score and gather every row of th
 	for cell in gru lstm simple_rnn; do row tatoeba_$$cell "1" $(TATOEBA) --cell $$cell; done
 	set -e; $(call row,translation,test test_2017_flickr,$(BEAMS)); \
 	row gru_after_tatoeba "1" --init-from runs/translation/tatoeba_gru-s1
+	$(MAKE) tables
+
+benchmark-captioning: $(VENV)/.user  ## train, score and gather every row of the captioning tables (hours on two cores)
+	set -e; $(call row,captioning,test,$(PICTURE_BEAMS)); \
+	row lstm "1 2 3"; row gru "1" --cell gru; row simple_rnn "1" --cell simple_rnn; \
+	row initial_state "1" --variant initial_state; row merge "1" --variant merge
 	$(MAKE) tables
 
 study-batching: $(VENV)/.user  ## measure what length buckets gain over padding to one length

@@ -45,6 +45,14 @@ _LOOKS = {
     "bleu": _Look("BLEU"),
     "chrf": _Look("chrF"),
     "bleu_tok_lc": _Look("BLEU, tokenised lower case"),
+    # Of captions, as fractions.
+    **{f"bleu_{order}": _Look(f"BLEU-{order}", 100, 1) for order in range(1, 5)},
+    "rouge_l": _Look("ROUGE-L", 100, 1),
+    "cider": _Look("CIDEr", digits=3),
+    "meteor": _Look("METEOR", 100, 1),
+    "distinct": _Look("distinct captions %", 100, 0),
+    "vocabulary": _Look("words used", digits=0),
+    "length": _Look("words a caption", digits=1),
 }
 # Of forecasts; the number of days follows.
 _LOOKS_AHEAD = {
@@ -59,7 +67,7 @@ _LOOKS_AHEAD = {
 _P_VALUE = re.compile(r"dm_p_(?P<baseline>\w+)_(?P<days>\d+)$")
 # Of translations: greedy search, a beam of some size, sentences of some length.
 _GREEDY = re.compile(r"(?P<metric>\w+)_greedy$")
-_BEAM = re.compile(r"\w+_beam_(?P<size>\d+)$")
+_BEAM = re.compile(r"(?P<metric>\w+)_beam_(?P<size>\d+)$")
 _WORDS = re.compile(r"\w+_words_(?P<least>\d+)(?:_(?P<most>\d+))?$")
 
 
@@ -71,7 +79,8 @@ def _look(metric: str) -> _Look:
         look = _look(found["metric"])
         return look._replace(title=f"{look.title}, greedy")
     if found := _BEAM.match(metric):
-        return _Look(f"beam {found['size']}" if found["size"] != "1" else "greedy")
+        search = f"beam {found['size']}" if found["size"] != "1" else "greedy"
+        return _look(found["metric"])._replace(title=search)
     if found := _WORDS.match(metric):
         last = f" to {found['most']}" if found["most"] else " or more"
         return _Look(f"{found['least']}{last} words")

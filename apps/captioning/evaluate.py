@@ -76,6 +76,7 @@ def evaluate_run(
     split: str,
     baselines: bool,
     beam_sizes: tuple[int, ...] = (),
+    meteor: bool = False,
     backbone_weights: str = "",
     console: Console,
 ) -> CaptioningScores:
@@ -88,6 +89,7 @@ def evaluate_run(
         split: Name of a split.
         baselines: Whether to score them too.
         beam_sizes: More beams to score, besides greedy search and the run's own beam.
+        meteor: As the flag.
         backbone_weights: As the flag.
         console: Where to show how far it is.
 
@@ -113,7 +115,7 @@ def evaluate_run(
         texts = [candidates[0].text for candidates in predictor.describe(inputs, search)]
         seconds[beam_size] = time.perf_counter() - begin
         hypotheses[beam_size] = texts
-        scores = caption_metrics(texts, chosen.captions)
+        scores = caption_metrics(texts, chosen.captions, java=meteor and beam_size == own)
         if beam_size == own:
             metrics |= scores | caption_statistics(texts)
         if beam_size == 1:
@@ -210,6 +212,7 @@ def metrics_table(split: str, rows: dict[str, dict[str, float]]) -> Table:
         "bleu_4": ("BLEU-4", 100, 1),
         "rouge_l": ("ROUGE-L", 100, 1),
         "cider": ("CIDEr", 1, 3),
+        **({"meteor": ("METEOR", 100, 1)} if any("meteor" in row for row in rows.values()) else {}),
         "distinct": ("distinct", 100, 0),
     }
     table.add_column("")
@@ -237,6 +240,7 @@ def main(
     split: str = "test",
     beam_sizes: str = "",
     baselines: bool = True,
+    meteor: bool = False,
     backbone_weights: str = "",
     json: bool = False,
 ) -> None:
@@ -249,6 +253,7 @@ def main(
         split: validation, test, or any other split of the data.
         beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
         baselines: Score the most frequent caption and those of similar training pictures too.
+        meteor: Add METEOR, where there is a Java to run it.
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
         json: Print one line of JSON instead of a table.
     """
@@ -267,6 +272,7 @@ def main(
         split=split,
         baselines=baselines,
         beam_sizes=sizes,
+        meteor=meteor,
         backbone_weights=backbone_weights,
         console=console,
     )

@@ -14,10 +14,12 @@ from pycocoevalcap.rouge.rouge import Rouge
 
 from common.errors import UserError
 
+# Between letters, or before the s and t that English data often put apart: "the child 's".
+_APOSTROPHE = re.compile(r"(?<=\w)(?:['\u2019](?=\w)| ?['\u2019] ?(?=[st]\b))")
 _WORD = re.compile(r"[^\s-]+(?:-[^\s-]+)*")
 
 
-def normalise(caption: str) -> str:
+def normalise(caption: str, *, keep: str = "") -> str:
     """Lower-cases a caption and takes the punctuation out of it.
 
     Letters with their accents, digits and single hyphens between them stay; all else parts words,
@@ -26,6 +28,7 @@ def normalise(caption: str) -> str:
 
     Args:
         caption: Text of any kind.
+        keep: More characters that are parts of words.
 
     Returns:
         Words between single spaces; empty if there are none.
@@ -33,10 +36,21 @@ def normalise(caption: str) -> str:
     text = unicodedata.normalize("NFC", caption.lower())
     # L, M and N are letters, the marks that some scripts add to them, and numbers.
     kept = (
-        letter if letter == "-" or unicodedata.category(letter)[0] in "LMN" else " "
+        letter if letter in f"-{keep}" or unicodedata.category(letter)[0] in "LMN" else " "
         for letter in text
     )
     return " ".join(_WORD.findall("".join(kept)))
+
+
+def readable(caption: str) -> str:
+    """Returns what a model learns to write: as `normalise`, but with apostrophes inside words.
+
+    Args:
+        caption: Text of any kind.
+    """
+    # A letter of private use stands for them meanwhile.
+    marked = _APOSTROPHE.sub("\ue000", caption)
+    return normalise(marked, keep="\ue000").replace("\ue000", "'")
 
 
 def caption_metrics(

@@ -23,7 +23,7 @@ from apps.captioning.evaluate import (
     metrics_table,
 )
 from apps.captioning.features import PictureInputs, load_backbone, takes_pixels
-from apps.captioning.metrics import caption_metrics, normalise
+from apps.captioning.metrics import caption_metrics, readable
 from apps.captioning.predict import Predictor, read_backbone
 from common.artifact import (
     CONFIG,
@@ -240,7 +240,7 @@ def train(
     elif start:
         tokenizer = start.tokenizer
     else:
-        texts = [normalise(line) for lines in train_split.captions for line in lines]
+        texts = [readable(line) for lines in train_split.captions for line in lines]
         tokenizer = train_subword_tokenizer(texts, vocab_size=config.vocab_size)
     epochs_done = saved_epoch(run / STATE) if resume else 0
     shape = {
@@ -255,7 +255,7 @@ def train(
 
     def batches_of(split: CaptionSplit, **options):
         owners = [number for number, lines in enumerate(split.captions) for _ in lines]
-        texts = [normalise(line) for lines in split.captions for line in lines]
+        texts = [readable(line) for lines in split.captions for line in lines]
         tokens = encode_texts(tokenizer, texts, max_length=config.max_length + 1)
         kept = [row for row, ids in enumerate(tokens) if 0 < len(ids) <= config.max_length]
         if not kept:

@@ -7,7 +7,13 @@ import pytest
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from sacrebleu.metrics import BLEU
 
-from apps.captioning.metrics import caption_metrics, caption_statistics, normalise, signature
+from apps.captioning.metrics import (
+    caption_metrics,
+    caption_statistics,
+    normalise,
+    readable,
+    signature,
+)
 from common.errors import UserError
 
 pytestmark = pytest.mark.no_backend
@@ -224,3 +230,20 @@ def test_the_signature_is_one_line_that_names_the_version():
     fields = dict(field.split(":") for field in signature().split("|"))
     assert list(fields) == ["case", "words", "version"]
     assert fields["version"].startswith("pycocoevalcap-1.")
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("A child 's toy .", "a child's toy"),
+        ("The dogs' bowl isn\u2019t full!", "the dogs bowl isn't full"),
+        ("A sign says 'stop' .", "a sign says stop"),
+        ("L'\u00e9t\u00e9, qu'il", "l'\u00e9t\u00e9 qu'il"),
+        ("rock ' n roll", "rock n roll"),
+        ("...", ""),
+    ],
+)
+def test_what_a_model_writes_keeps_the_apostrophes_of_words(caption, expected):
+    assert readable(caption) == expected
+    # It counts as what is scored.
+    assert normalise(readable(caption)) == normalise(caption)
