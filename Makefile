@@ -25,7 +25,7 @@ image_flag = $(if $(value IMAGE),--image=$(call quoted,IMAGE))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study-batching study-decoding study-training-speed test test-torch check format tables \
+.PHONY: help setup demo study-batching study-captioning-speed study-decoding study-training-speed test test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict benchmark))
 
 help:  ## list the targets
@@ -201,6 +201,9 @@ study-batching: $(VENV)/.user  ## measure what length buckets gain over padding 
 
 study-decoding: $(VENV)/.user  ## measure batched beam search against a Python loop over predict
 	$(PY) -m apps.studies.decoding $(ARGS)
+
+study-captioning-speed: $(VENV)/.user  ## measure features and captions a second beside plainer ways
+	$(PY) -m apps.studies.captioning_speed $(ARGS)
 
 study-training-speed: $(VENV)/.user  ## measure training beside the same model in native PyTorch (installs it)
 	$(PY) -m pip install --quiet torch==$(TORCH)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -90,7 +91,13 @@ class PictureInputs:
         return keras.ops.convert_to_numpy(features)
 
     def stored(
-        self, captions: Captions, names: Sequence[str], *, views: int, console: Console
+        self,
+        captions: Captions,
+        names: Sequence[str],
+        *,
+        views: int,
+        console: Console,
+        folder: Path | None = None,
     ) -> np.ndarray:
         """Returns what the model takes of the pictures of a split, computing what is not kept yet.
 
@@ -99,6 +106,7 @@ class PictureInputs:
             names: The split's.
             views: How many of each, see `picture_views`.
             console: Where to show how far it is.
+            folder: Where such arrays are kept, by default in the folder of derived files.
 
         Returns:
             `(pictures, views, ...)`, read from the disk as it is used.
@@ -115,7 +123,7 @@ class PictureInputs:
         sizes = (config.picture_size, config.fit, views)
         key = [self.sha256, pictures_hash, *sizes, "\n".join(names)]
         store = FeatureStore(
-            cache_directory() / "pictures",
+            folder or cache_directory() / "pictures",
             key=[str(part).encode() for part in key],
             shape=(len(names), views, *row),
             dtype=dtype,

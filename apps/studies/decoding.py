@@ -26,18 +26,19 @@ from data.subwords import END_ID, START_ID, UNK_ID, encode_texts
 
 
 def beam_search_by_predict(
-    encoder: keras.Model, step: keras.Model, source: np.ndarray, search: Search
+    encoder: keras.Model, step: keras.Model, source: np.ndarray, search: Search, *, limit: int
 ) -> np.ndarray:
-    """Translates one sentence as `build_generator` does, but word by word from Python.
+    """Writes one sentence as `build_generator` does, but word by word from Python.
 
     Args:
-        encoder: From `build_encoder`.
+        encoder: Of a translator or a captioner.
         step: From `step_model`.
-        source: `<int32>(time,)`.
+        source: What the encoder takes, without the batch.
         search: A beam.
+        limit: Most tokens, the end included.
 
     Returns:
-        The best translation, `<int>(time,)` without the end.
+        The best sentence, `<int>(time,)` without the end.
     """
     width = search.beam_size
     memory = encoder.predict(source[None], verbose=0)
@@ -47,7 +48,6 @@ def beam_search_by_predict(
     states = memory.pop("states")
     beams, sums = [[] for _ in range(width)], np.array([0.0] + [-np.inf] * (width - 1))
     ended: list[tuple[float, list[int]]] = []
-    limit = int(output_limit(len(source)))
     for written in range(limit):
         last = [tokens[-1] if tokens else START_ID for tokens in beams]
         inputs = {"target_in": np.array(last, "int32")[:, None], **memory, "states": states}
@@ -135,9 +135,14 @@ def main(
         seconds[name] = time.perf_counter() - begin
         print(f"{name}: {len(sources) / seconds[name]:.1f} sentences a second")
     step = step_model(encoder, decoder)
-    beam_search_by_predict(encoder, step, sources[0], search)
+
+    def translate_slowly(source: np.ndarray) -> np.ndarray:
+        limit = int(output_limit(len(source)))
+        return beam_search_by_predict(encoder, step, source, search, limit=limit)
+
+    translate_slowly(sources[0])
     begin = time.perf_counter()
-    slow = [beam_search_by_predict(encoder, step, source, search) for source in sources]
+    slow = [translate_slowly(source) for source in sources]
     seconds["python_loop"] = time.perf_counter() - begin
     print(f"python loop: {len(sources) / seconds['python_loop']:.1f} sentences a second")
     same = np.mean(

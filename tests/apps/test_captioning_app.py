@@ -15,6 +15,7 @@ from PIL import Image
 from apps.captioning import evaluate, features, predict, train
 from apps.captioning.attention_maps import lit
 from apps.captioning.predict import Predictor, find_pictures
+from apps.studies import captioning_speed
 from common.artifact import read_json, write_json
 from common.callbacks import History, read_history
 from common.config import parse_call, run_command
@@ -368,6 +369,26 @@ def test_scores_on_other_data_leave_what_the_run_holds_of_its_own(scored, captio
     assert "not recorded" in printed(evaluate.main, *flags)
     after = files_of(run)
     assert {path: after.get(path) for path in before} == before
+
+
+@pytest.mark.no_backend
+def test_the_speed_study_captions_alike_in_both_ways(whole, weights, tmp_path):
+    captioning_speed.main(
+        run=whole,
+        backbone_weights=str(weights),
+        split="train",
+        pictures=6,
+        slow_pictures=2,
+        rounds=1,
+        output=tmp_path / "a.json",
+    )
+    record = read_json(tmp_path / "a.json")
+    assert record["same_captions"] == 1
+    rates = {name: values[0] for name, values in record["pictures_per_second"].items()}
+    assert record["feature_ratio"] == pytest.approx(rates["from_files"] / rates["bare_predict"])
+    seconds = record["seconds"]
+    per_picture = seconds["python_loop"] / 2, seconds["batched"] / 6
+    assert record["decoding_ratio"] == pytest.approx(per_picture[0] / per_picture[1])
 
 
 # ---- Prediction ------------------------------------------------------------------------------
