@@ -168,6 +168,7 @@ def weights_of(run, **options):
 # ---- Training --------------------------------------------------------------------------------
 
 
+@pytest.mark.no_backend
 def test_a_run_folder_holds_what_the_house_promises(trained):
     for name in ("config.json", "model.keras", "tokenizer.json", "history.csv", "metrics.json"):
         assert (trained / name).is_file(), name
@@ -185,12 +186,14 @@ def test_a_run_folder_holds_what_the_house_promises(trained):
     assert not list(trained.glob(".*")), "a temporary file was left behind"
 
 
+@pytest.mark.no_backend
 def test_the_validation_score_is_that_of_the_best_epoch_read_from_disk(trained):
     best = max(read_history(trained / "history.csv")["val_cider"])
     stored = read_json(trained / "metrics.json")["metrics"]["validation"]
     assert stored["cider_greedy"] == pytest.approx(best, abs=0.02)
 
 
+@pytest.mark.no_backend
 def test_the_model_looks_at_its_pictures(predictor, held_out):
     split, pictures = held_out
     said = texts_of(predictor.predict(pictures, Search.of(predictor.config, method="greedy")))
@@ -200,6 +203,7 @@ def test_the_model_looks_at_its_pictures(predictor, held_out):
     assert len(set(said)) > 8
 
 
+@pytest.mark.no_backend
 def test_a_moved_run_folder_still_predicts(trained, predictor, held_out, tmp_path):
     moved = shutil.copytree(trained, tmp_path / "moved")
     assert texts_of(Predictor.load(moved).predict(held_out[1])) == texts_of(
@@ -326,6 +330,7 @@ def test_captions_are_trained_as_they_are_scored(trained, predictor, held_out):
 # ---- Evaluation ------------------------------------------------------------------------------
 
 
+@pytest.mark.no_backend
 def test_evaluate_scores_what_predict_says(scored, predictor, held_out):
     run, record = scored
     split, pictures = held_out
@@ -339,6 +344,7 @@ def test_evaluate_scores_what_predict_says(scored, predictor, held_out):
     assert {"cider_beam_1", "cider_beam_3", "bleu_4_beam_3"} <= set(record["metrics"])
 
 
+@pytest.mark.no_backend
 def test_the_test_split_stands_in_the_run_beside_its_baselines(scored, trained):
     run, record = scored
     stored = read_json(run / "metrics.json")
@@ -403,6 +409,7 @@ def test_neighbours_change_no_caption(predictor, held_out):
         assert found[0].score == pytest.approx(alone[0].score, abs=1e-4)
 
 
+@pytest.mark.no_backend
 def test_the_best_captions_are_sorted_and_distinct(predictor, held_out):
     search = Search.of(predictor.config, beam_size=3, n_best=3)
     for candidates in predictor.predict(held_out[1][:8], search):

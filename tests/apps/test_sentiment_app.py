@@ -71,6 +71,7 @@ def test_a_moved_run_folder_still_predicts(trained, copy):
     assert before == moved
 
 
+@pytest.mark.no_backend
 def test_predictions_come_in_the_order_of_the_texts_whatever_their_lengths(trained):
     predictor = Predictor.load(trained)
     texts = ["good " * count + "film" for count in (30, 1, 12, 3, 25)]
@@ -108,6 +109,7 @@ def test_evaluate_agrees_with_predict(trained, reviews_csv, cache_dir):
     assert read_json(trained / "metrics.json")["baselines"]["nb_svm"]["test"]
 
 
+@pytest.mark.no_backend
 def test_a_run_is_not_overwritten_unless_asked_for(copy, reviews_csv):
     before = (copy / "model.keras").read_bytes()
     with pytest.raises(UserError, match="--resume.*--overwrite"):
@@ -251,6 +253,7 @@ def test_evaluating_on_data_with_other_labels_is_refused(trained, tmp_path):
         evaluate.evaluate_run(trained, data=str(other), data_dir="", split="test", baselines=False)
 
 
+@pytest.mark.no_backend
 def test_a_loss_that_is_no_number_puts_the_old_run_back(copy, reviews_csv):
     before = {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()}
     explode = ["--optimizer", "sgd", "--learning-rate", "1e30", "--clipping", "none"]
@@ -280,6 +283,7 @@ def limit_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 
 
+@pytest.mark.no_backend
 def test_a_disk_that_fills_up_while_saving_ends_in_one_line_and_the_old_run(copy, reviews_csv):
     before = (copy / "model.keras").read_bytes()
     # The configuration still fits, the model with its larger embedding does not.
@@ -312,6 +316,7 @@ def test_a_full_disk_leaves_the_old_model(copy, monkeypatch):
     assert not list(copy.glob(".*"))
 
 
+@pytest.mark.no_backend
 def test_three_labels_train_and_predict(tmp_path):
     words = {"red": "rose fire", "green": "grass leaf", "blue": "sea sky"}
     rows = [
@@ -386,6 +391,7 @@ def test_an_unknown_backend_is_named(backend):
     assert done.stderr.decode().startswith(f"error: KERAS_BACKEND={backend} is unknown")
 
 
+@pytest.mark.no_backend
 @pytest.mark.parametrize(
     ("arguments", "stdin", "message"),
     [
@@ -465,6 +471,7 @@ def test_teachers_without_unlabelled_reviews_are_refused(trained, tmp_path, revi
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.no_backend
 def test_the_rate_finder_draws_its_curve_and_leaves_a_run_alone(copy, reviews_csv):
     before = (copy / "model.keras").read_bytes()
     run_train("--data", reviews_csv, "--run", copy, "--find-learning-rate")

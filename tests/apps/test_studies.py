@@ -14,6 +14,7 @@ from data.translation import load_pairs
 from models.translation import build_translator, model_name
 
 
+@pytest.mark.no_backend
 def test_the_batching_study_measures_both_ways_on_the_same_reviews(imdb_dir, tmp_path):
     batching.main(
         data_dir=str(imdb_dir), max_length=200, reviews=60, rounds=1, output=tmp_path / "a.json"
