@@ -1,4 +1,4 @@
-"""Where a caption looked: the picture again and again, lit where each word looked."""
+"""Where a caption looked: the picture again and again, coloured where each word looked."""
 
 import math
 from pathlib import Path
@@ -9,26 +9,27 @@ from PIL import Image
 from common.plots import plt, save_figure
 
 # Panels in a line.
-_COLUMNS = 5
-# What the darkest part of a panel keeps of its light.
-_SHADE = 0.25
+_COLUMNS = 6
+_COLOUR = (255, 90, 0)
+# How much of a picture turns white where a word did not look, and takes the colour where it did.
+_FADED, _TINTED = 0.35, 0.65
 
 
-def lit(picture: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Returns a picture that is dark where a word did not look.
+def tinted(picture: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Returns a picture, faded, with a colour on what a word looked at.
 
     Args:
         picture: `<uint8>(size, size, 3)`.
         shares: `(regions,)` of a square grid, row by row.
 
     Returns:
-        `<uint8>(size, size, 3)`; the brightest region keeps its light.
+        `<uint8>(size, size, 3)`; the region that was looked at most has the most colour.
     """
     side, size = math.isqrt(len(shares)), len(picture)
     grid = Image.fromarray((shares / max(shares.max(), 1e-9)).reshape(side, side).astype("float32"))
-    light = np.asarray(grid.resize((size, size), Image.Resampling.BICUBIC)).clip(0, 1)
-    light = _SHADE + (1 - _SHADE) * light[:, :, None]
-    return (picture * light).astype(np.uint8)
+    heat = np.asarray(grid.resize((size, size), Image.Resampling.BICUBIC)).clip(0, 1)[:, :, None]
+    faded = (1 - _FADED) * picture + _FADED * 255
+    return ((1 - _TINTED * heat) * faded + _TINTED * heat * np.array(_COLOUR)).astype(np.uint8)
 
 
 def plot_attention(picture: np.ndarray, candidate, path: Path) -> None:
@@ -41,10 +42,10 @@ def plot_attention(picture: np.ndarray, candidate, path: Path) -> None:
     """
     panels = [("", picture)]
     for word, shares in zip(candidate.words, candidate.attention, strict=True):
-        panels.append((word, lit(picture, shares)))
+        panels.append((word, tinted(picture, shares)))
     lines = -(-len(panels) // _COLUMNS)
     figure, axes = plt.subplots(
-        lines, _COLUMNS, figsize=(1.9 * _COLUMNS, 2.15 * lines), squeeze=False
+        lines, _COLUMNS, figsize=(1.6 * _COLUMNS, 1.8 * lines), squeeze=False
     )
     for axis in axes.flat:
         axis.axis("off")

@@ -1,5 +1,7 @@
 """What the model takes of each picture: a frozen backbone's features, computed once, or pixels."""
 
+import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -40,13 +42,17 @@ def load_backbone(config: Config, weights: str = "") -> keras.Model:
         UserError: If there are no weights for it, or pictures are too small.
     """
     try:
-        backbone = build_backbone(
-            config.backbone, size=config.picture_size, weights=weights or "imagenet"
-        )
+        # Keras tells of a download where captions may be printed.
+        with contextlib.redirect_stdout(sys.stderr):
+            backbone = build_backbone(
+                config.backbone, size=config.picture_size, weights=weights or "imagenet"
+            )
     except FileNotFoundError:
         raise UserError(f"--backbone-weights {weights} does not exist: check the path.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{error} Flags: --backbone-weights FILE, --picture-size.") from error
+    except OSError as error:
+        raise UserError(f"{str(error).rstrip('.')} with --backbone-weights.") from error
+    except ValueError as error:
+        raise UserError(f"{error} Look at --backbone-weights and --picture-size.") from error
     backbone.compile(optimizer=None, jit_compile=xla_beside_products("auto"))
     return backbone
 
