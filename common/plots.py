@@ -40,30 +40,43 @@ def new_axes(count: int, title: str) -> tuple[plt.Figure, list[plt.Axes]]:
 
 
 def plot_learning_curves(
-    history: dict[str, Sequence[float]], path: Path, *, metric: str, mode: str = "max", title: str
+    history: dict[str, Sequence[float]],
+    path: Path,
+    *,
+    metric: str,
+    mode: str = "max",
+    loss: str = "loss",
+    title: str,
 ) -> None:
     """Draws loss and one metric of train and validation over the epochs, the best epoch marked.
 
     Args:
-        history: Columns of `history.csv`: `loss`, `val_loss`, and the metric likewise; of a metric
-            that only validation has, that one.
+        history: Columns of `history.csv`: `loss`, `val_loss`, and the metric likewise. What only
+            one of training and validation has is drawn of that one.
         path: PNG file to write.
         metric: Name of the metric that chose the epoch; it may be the loss itself.
         mode: Whether its greatest (`max`) or least (`min`) validation value is the best.
+        loss: Name of what training works on, if it is another column.
         title: Line above the picture.
     """
-    names = list(dict.fromkeys(["loss", metric]))
+    names = list(dict.fromkeys([loss, metric]))
     figure, axes = new_axes(len(names), title)
     epochs = np.arange(1, len(history["loss"]) + 1)
     best = int((np.argmax if mode == "max" else np.argmin)(history[f"val_{metric}"]))
     for axis, name in zip(axes, names, strict=True):
         if name in history:
             axis.plot(epochs, history[name], "o-", color=TRAIN, markersize=4, label="train")
-        axis.plot(
-            epochs, history[f"val_{name}"], "o-", color=VALIDATION, markersize=4, label="validation"
-        )
-        value = history[f"val_{name}"][best]
-        axis.plot(epochs[best], value, "o", color=MARK, markersize=8, label=f"saved: {value:.4f}")
+        if f"val_{name}" in history:
+            validated = history[f"val_{name}"]
+            axis.plot(epochs, validated, "o-", color=VALIDATION, markersize=4, label="validation")
+            axis.plot(
+                epochs[best],
+                validated[best],
+                "o",
+                color=MARK,
+                markersize=8,
+                label=f"saved: {validated[best]:.4f}",
+            )
         axis.set(xlabel="epoch", ylabel=name.replace("_", " "))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(frameon=False)

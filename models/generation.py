@@ -279,14 +279,19 @@ class Generation(layers.Layer):
 
     def _sample_step(self, step, sums, sequences, ended, scores, states, log_probabilities, noise):
         """Draws a token for each hypothesis; returns the loop's variables."""
-        scaled, candidates = ops.top_k(log_probabilities / self.temperature, self.top_k)
-        probabilities = ops.exp(scaled - scaled[:, :, :1])
+        scaled = log_probabilities / self.temperature
+        # To sort the whole vocabulary would take longer than all else.
+        some = self.top_k < self.vocab_size
+        if some:
+            scaled, candidates = ops.top_k(scaled, self.top_k)
+        probabilities = ops.exp(scaled - ops.max(scaled, axis=-1, keepdims=True))
         # The first token at which the running sum passes a random share of the whole.
         running = ops.cumsum(probabilities, axis=-1)
         share = ops.take(noise, step, axis=2)[:, :, None] * running[:, :, -1:]
         passed = ops.logical_and(ops.greater(running, share), ops.greater(probabilities, 0))
-        drawn = ops.argmax(ops.cast(passed, "int32"), axis=-1)[:, :, None]
-        chosen = ops.take_along_axis(candidates, drawn, axis=-1)
+        chosen = ops.argmax(ops.cast(passed, "int32"), axis=-1)[:, :, None]
+        if some:
+            chosen = ops.take_along_axis(candidates, chosen, axis=-1)
         sums = sums + ops.take_along_axis(log_probabilities, chosen, axis=-1)[:, :, 0]
         tokens = ops.cast(chosen[:, :, 0], "int32")
         sequences = _written(sequences, tokens, step)

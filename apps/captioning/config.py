@@ -111,6 +111,14 @@ class Config(TrainingSettings):
     """Share of the words fed to the decoder that are its own guesses instead of the right ones,
     rising to this over the training; the decoder then runs twice a step."""
 
+    objective: Literal["cross_entropy", "cider"] = "cross_entropy"
+    """What is learnt: the next word of human captions; or, as a second stage that begins with
+    --init-from at a low rate, to write captions that earn CIDEr (self-critical training)."""
+    samples: int = 5
+    """Captions that --objective cider draws of each picture in a step, to compare them."""
+    pictures_per_step: int = 16
+    """Pictures in one step of --objective cider, which ignores --tokens-per-batch and
+    --label-smoothing."""
     learning_rate: float = 1e-3
     warmup_steps: int = 400
     epochs: int = 12
@@ -139,6 +147,7 @@ class Config(TrainingSettings):
             "decoder_layers",
             "buckets",
             "beam_size",
+            "pictures_per_step",
         )
         check_shares(
             self,
@@ -153,6 +162,7 @@ class Config(TrainingSettings):
         )
         check_seeds(self, "split_seed")
         check_at_least(0, self, "length_penalty", "no_repeat_ngram")
+        check_at_least(2, self, "samples")
         check_at_least(4, self, "max_length")
         check_at_least(16, self, "picture_size")
         if self.views > 10:
@@ -172,3 +182,14 @@ class Config(TrainingSettings):
             raise UserError("--fine-tune is for a trained backbone: small_cnn is trained whole.")
         if self.fine_tune and not self.init_from:
             raise UserError("--fine-tune is a second stage: name the first run with --init-from.")
+        if self.objective == "cider":
+            if not self.init_from:
+                raise UserError(
+                    "--objective cider is a second stage: name a run that was trained by"
+                    " cross-entropy with --init-from."
+                )
+            if self.scheduled_sampling:
+                raise UserError(
+                    "--scheduled-sampling is for --objective cross_entropy: cider learns from"
+                    " nothing but what the decoder writes itself."
+                )

@@ -4,9 +4,13 @@ import dataclasses
 
 import keras
 import numpy as np
+from tokenizers import Tokenizer
 
+from apps.captioning.config import Config
+from apps.captioning.metrics import caption_metrics
 from common.search import Search
-from data.subwords import END_ID, START_ID
+from data.captioning import CaptionSplit
+from data.subwords import END_ID, START_ID, decode_texts
 from models.hypotheses import Hypothesis, SequenceWriter
 
 
@@ -57,3 +61,35 @@ class PictureDescriber:
             written = self._write(inputs, attention=attention, **dataclasses.asdict(search))
             found += written[:rows]
         return found
+
+
+class ValidationCaptions(keras.callbacks.Callback):
+    """Captions the validation pictures after each epoch, greedily; adds `val_cider`, `val_bleu_4`.
+
+    Args:
+        describe_ids: Of the model in training.
+        tokenizer: Its subwords.
+        pictures: What the model takes of the pictures.
+        split: Their captions.
+        config: Settings.
+    """
+
+    def __init__(
+        self,
+        describe_ids: PictureDescriber,
+        tokenizer: Tokenizer,
+        pictures: np.ndarray,
+        split: CaptionSplit,
+        config: Config,
+    ):
+        """See the class."""
+        super().__init__()
+        self._describe_ids, self._tokenizer, self._config = describe_ids, tokenizer, config
+        self._pictures, self._references = pictures, split.captions
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Scores."""
+        found = self._describe_ids(self._pictures, Search.of(self._config, method="greedy"))
+        hypotheses = decode_texts(self._tokenizer, [best.tokens for best, *_ in found])
+        scores = caption_metrics(hypotheses, self._references)
+        logs["val_cider"], logs["val_bleu_4"] = scores["cider"], scores["bleu_4"]

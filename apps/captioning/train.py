@@ -2,10 +2,10 @@
 
 python -m apps.captioning.train                                   # Flickr8k, MobileNetV2, LSTM
 python -m apps.captioning.train --data my_pictures --backbone small_cnn --picture-size 64
+python -m apps.captioning.train --objective cider --init-from RUN --learning-rate 5e-5 --epochs 4
 """
 
 import contextlib
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -13,18 +13,19 @@ import keras
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from tokenizers import Tokenizer
 
-from apps.captioning.config import SHAPE, SMALL_CNN, Config
-from apps.captioning.decoding import PictureDescriber
+from apps.captioning.config import SMALL_CNN, Config
+from apps.captioning.decoding import PictureDescriber, ValidationCaptions
 from apps.captioning.evaluate import (
     evaluate_run,
     load_split_captions,
     metrics_table,
 )
 from apps.captioning.features import PictureInputs, load_backbone, takes_pixels
-from apps.captioning.metrics import caption_metrics, readable
+from apps.captioning.metrics import readable
 from apps.captioning.predict import Predictor, read_backbone
+from apps.captioning.second_stage import copy_weights, with_shape_of
+from apps.captioning.self_critical import SelfCriticalBatches, fit_self_critical, sequence_loss
 from common.artifact import (
     CONFIG,
     HISTORY,
@@ -46,10 +47,8 @@ from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
 from common.results import record_scores
-from common.search import Search
 from common.training import (
     first_facts,
-    flag,
     last_facts,
     open_training,
     suggest_learning_rate,
@@ -62,7 +61,6 @@ from data.errors import DataError
 from data.subwords import (
     END_ID,
     START_ID,
-    decode_texts,
     encode_texts,
     load_subword_tokenizer,
     train_subword_tokenizer,
@@ -118,65 +116,6 @@ def build(
         tie_embeddings=config.tie_embeddings,
     )
     return encoder, decoder
-
-
-def with_shape_of(config: Config, start: Predictor) -> Config:
-    """Returns the settings with the shape of the model that training goes on from.
-
-    Raises:
-        UserError: If a flag asks for another shape.
-    """
-    held, default = start.config, Config()
-    for name in SHAPE:
-        given, stored = getattr(config, name), getattr(held, name)
-        if given not in (stored, getattr(default, name)):
-            raise UserError(
-                f"{flag(name)} {given} differs from the {stored} of --init-from"
-                f" {config.init_from}: leave the flag out."
-            )
-    return dataclasses.replace(config, **{name: getattr(held, name) for name in SHAPE})
-
-
-def copy_weights(start: keras.Model, captioner: keras.Model) -> None:
-    """Gives a model the weights of one that may see features where this one sees pictures."""
-    captioner.get_layer("decoder").set_weights(start.get_layer("decoder").get_weights())
-    encoder, before = captioner.get_layer("encoder"), start.get_layer("encoder")
-    names = {layer.name for layer in before.layers}
-    for layer in encoder.layers:
-        if layer.name in names and layer.weights:
-            layer.set_weights(before.get_layer(layer.name).get_weights())
-
-
-class ValidationCaptions(keras.callbacks.Callback):
-    """Captions the validation pictures after each epoch, greedily; adds `val_cider`, `val_bleu_4`.
-
-    Args:
-        describe_ids: Of the model in training.
-        tokenizer: Its subwords.
-        pictures: What the model takes of the pictures.
-        split: Their captions.
-        config: Settings.
-    """
-
-    def __init__(
-        self,
-        describe_ids: PictureDescriber,
-        tokenizer: Tokenizer,
-        pictures: np.ndarray,
-        split: CaptionSplit,
-        config: Config,
-    ):
-        """See the class."""
-        super().__init__()
-        self._describe_ids, self._tokenizer, self._config = describe_ids, tokenizer, config
-        self._pictures, self._references = pictures, split.captions
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Scores."""
-        found = self._describe_ids(self._pictures, Search.of(self._config, method="greedy"))
-        hypotheses = decode_texts(self._tokenizer, [best.tokens for best, *_ in found])
-        scores = caption_metrics(hypotheses, self._references)
-        logs["val_cider"], logs["val_bleu_4"] = scores["cider"], scores["bleu_4"]
 
 
 def train(
@@ -272,23 +211,38 @@ def train(
             **options,
         )
 
-    batches = batches_of(
-        train_split,
-        shuffle=True,
-        seed=config.seed,
-        epoch=epochs_done,
-        views=config.views,
-        lookup=lambda numbers: views[numbers // config.views, numbers % config.views],
-    )
-    validation_batches = batches_of(
-        validation_split, lookup=lambda numbers: validation_pictures[numbers]
-    )
-
     encoder, decoder = build(config, vocab_size=tokenizer.get_vocab_size(), backbone=backbone)
     # This one is saved; what trains may be fed its own words besides.
     captioner = build_captioner(encoder, decoder)
     if start:
         copy_weights(start.model, captioner)
+    if config.objective == "cider":
+        batches = SelfCriticalBatches(
+            encoder,
+            decoder,
+            tokenizer,
+            pictures=views,
+            references=train_split.captions,
+            max_length=config.max_length,
+            samples=config.samples,
+            pictures_per_batch=config.pictures_per_step,
+            buckets=config.buckets,
+            seed=config.seed,
+        )
+        loss = sequence_loss()
+    else:
+        batches = batches_of(
+            train_split,
+            shuffle=True,
+            seed=config.seed,
+            epoch=epochs_done,
+            views=config.views,
+            lookup=lambda numbers: views[numbers // config.views, numbers % config.views],
+        )
+        validation_batches = batches_of(
+            validation_split, lookup=lambda numbers: validation_pictures[numbers]
+        )
+        loss = smoothed_cross_entropy(config.label_smoothing)
     model = captioner
     if config.scheduled_sampling:
         model = build_captioner(
@@ -303,7 +257,7 @@ def train(
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
         ),
-        loss=smoothed_cross_entropy(config.label_smoothing),
+        loss=loss,
         jit_compile=xla_beside_products(config.jit_compile),
     )
     console.print(
@@ -341,15 +295,16 @@ def train(
             settings = {"task": "captioning", "backbone_sha256": inputs.sha256}
             write_json(run / CONFIG, settings | fields_as_flags(config))
         if not is_finished(run / STATE):
-            model.fit(
-                batches,
-                validation_data=validation_batches,
-                epochs=config.epochs,
-                initial_epoch=epochs_done,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose="auto" if sys.stdout.isatty() else 2,
-            )
+            options = {
+                "epochs": config.epochs,
+                "initial_epoch": epochs_done,
+                "callbacks": callbacks,
+                "verbose": 1 if sys.stdout.isatty() else 2,
+            }
+            if config.objective == "cider":
+                fit_self_critical(model, batches, **options)
+            else:
+                model.fit(batches, validation_data=validation_batches, shuffle=False, **options)
 
     history = read_history(run / HISTORY)
     if resume:
@@ -374,7 +329,11 @@ def train(
     )
     record_scores(run, scores, task="captioning")
     plot_learning_curves(
-        history, run / PLOTS / "learning_curves.png", metric="cider", title=str(run)
+        history,
+        run / PLOTS / "learning_curves.png",
+        metric="cider",
+        loss="reward" if config.objective == "cider" else "loss",
+        title=str(run),
     )
     plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
     console.print(metrics_table("validation", {str(run): scores.metrics}))
@@ -412,6 +371,10 @@ def main(
         raise UserError(f"--init-from {config.init_from} is the run itself: name another --run.")
     if backbone_weights and config.backbone == SMALL_CNN:
         raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
+    if find_learning_rate and config.objective == "cider":
+        raise UserError(
+            "--find-learning-rate is for --objective cross_entropy: cider has no loss that tells."
+        )
     config = open_training(
         config,
         folder,
