@@ -97,13 +97,13 @@ class Config(TrainingSettings):
     attention: Literal["dot", "general", "concat"] = "general"
     """How a state and a region are compared (Luong et al., 2015)."""
 
-    word_dropout: float = 0.0
+    word_dropout: float = 0.1
     """Share of subwords whose vector is dropped in training."""
-    embedding_dropout: float = 0.1
+    embedding_dropout: float = 0.2
     """Share of the vectors' features dropped, the same ones at all steps."""
     recurrent_dropout: float = 0.0
     """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
-    dropout: float = 0.4
+    dropout: float = 0.5
     """Share dropped of the regions' vectors, before the output, and between recurrent layers."""
     label_smoothing: float = 0.1
     """Share of each target that is spread over the whole vocabulary."""
@@ -119,7 +119,7 @@ class Config(TrainingSettings):
     pictures_per_step: int = 16
     """Pictures in one step of --objective cider, which ignores --tokens-per-batch and
     --label-smoothing."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     warmup_steps: int = 400
     epochs: int = 12
     tokens_per_batch: int = 4000
