@@ -8,7 +8,9 @@ length, and pooling looks at real steps only. Padding therefore changes nothing.
 import keras
 from keras import layers, ops
 
-CELLS = {"simple_rnn": layers.SimpleRNN, "lstm": layers.LSTM, "gru": layers.GRU}
+from models.recurrent_loops import GRU, LSTM, SimpleRNN
+
+CELLS = {"simple_rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}
 # Below any state that is kept, yet within the range of float16.
 _NEVER_THE_MAXIMUM = -1e4
 

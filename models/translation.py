@@ -10,6 +10,25 @@ from models.attention_decoder import initial_states, unit_vectors
 from models.recurrent import pool_last, recurrent_stack, sequence_mask
 
 
+@keras.saving.register_keras_serializable(package="models")
+class SharedEmbedding(layers.Embedding):
+    """An embedding that hands out all its vectors besides those of the tokens.
+
+    A layer that two models call is not one layer any more after a reload, but a tensor that one
+    hands to the other is.
+    """
+
+    def call(self, tokens):
+        """Returns `(batch, time, embed_dim)` and `(vocab_size, embed_dim)`."""
+        table = ops.cast(self.embeddings, self.compute_dtype)
+        return ops.take(table, tokens, axis=0), table
+
+    def compute_output_spec(self, tokens):
+        """Returns both without values."""
+        shapes = (*tokens.shape, self.output_dim), (self.input_dim, self.output_dim)
+        return tuple(keras.KerasTensor(shape, dtype=self.compute_dtype) for shape in shapes)
+
+
 def build_encoder(
     *,
     vocab_size: int,
@@ -54,11 +73,12 @@ def build_encoder(
     """
     source = keras.Input((None,), dtype="int32", name="source")
     mask = sequence_mask(source)
-    embedding = layers.Embedding(
+    embedding = (SharedEmbedding if share_embedding else layers.Embedding)(
         vocab_size, embed_dim, embeddings_initializer=unit_vectors(), name="embedding"
     )
+    vectors, *table = keras.tree.flatten(embedding(source))
     vectors = layers.Dropout(word_dropout, noise_shape=(None, None, 1), name="word_dropout")(
-        embedding(source)
+        vectors
     )
     vectors = layers.SpatialDropout1D(embedding_dropout, name="embedding_dropout")(vectors)
     states = recurrent_stack(
@@ -82,10 +102,7 @@ def build_encoder(
         ),
     }
     if share_embedding:
-        # A layer that two models call is not one layer any more after a reload, but a tensor that
-        # one hands to the other is: all vectors, looked up by a count from 0.
-        count = ops.cumsum(ops.ones_like(ops.repeat(source[0, :1], vocab_size))) - 1
-        outputs["embeddings"] = embedding(count)
+        outputs["embeddings"] = table[0]
     return keras.Model(source, outputs, name="encoder")
 
 
@@ -179,13 +196,38 @@ def smoothed_cross_entropy(label_smoothing: float = 0.0) -> Callable:
 
     def loss(targets, logits):
         real = ops.cast(ops.not_equal(targets, 0), logits.dtype)
-        losses = ops.sparse_categorical_crossentropy(
-            ops.cast(targets, "int32"), logits, from_logits=True
+        losses = _cross_entropy(
+            ops.cast(targets, "int32"), ops.convert_to_tensor(logits), label_smoothing
         )
-        if label_smoothing:
-            # The cross-entropy of the uniform distribution.
-            uniform = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
-            losses = (1 - label_smoothing) * losses + label_smoothing * uniform
         return ops.sum(losses * real) / ops.maximum(ops.sum(real), 1.0)
 
     return loss
+
+
+def _cross_entropy(targets, logits, label_smoothing: float):
+    """Returns the loss of each token, `(batch, time)`, see `smoothed_cross_entropy`.
+
+    The gradient is written out, because nothing else in a step is as large as what runs over the
+    whole vocabulary: this takes each power once, and the softmax comes without a second pass.
+    """
+
+    @ops.custom_gradient
+    def cross_entropy(logits):
+        top = ops.max(logits, axis=-1, keepdims=True)
+        powers = ops.exp(logits - top)
+        total = ops.sum(powers, axis=-1, keepdims=True)
+        right = ops.take_along_axis(logits, ops.expand_dims(targets, -1), axis=-1)
+        even = ops.mean(logits, axis=-1, keepdims=True)
+        losses = top + ops.log(total) - (1 - label_smoothing) * right - label_smoothing * even
+
+        # PyTorch hands the gradient over by name, the others as the only argument.
+        def gradient(*arguments, upstream=None):
+            upstream = ops.expand_dims(arguments[0] if upstream is None else upstream, -1)
+            vocab_size = ops.shape(logits)[-1]
+            wanted = (1 - label_smoothing) * ops.one_hot(targets, vocab_size, dtype=logits.dtype)
+            wanted = wanted + label_smoothing / ops.cast(vocab_size, logits.dtype)
+            return powers * (upstream / total) - wanted * upstream
+
+        return ops.squeeze(losses, axis=-1), gradient
+
+    return cross_entropy(logits)

@@ -53,7 +53,8 @@ def load_backbone(config: Config, weights: str = "") -> keras.Model:
         raise UserError(f"{str(error).rstrip('.')} with --backbone-weights.") from error
     except ValueError as error:
         raise UserError(f"{error} Look at --backbone-weights and --picture-size.") from error
-    backbone.compile(optimizer=None, jit_compile=xla_beside_products("auto"))
+    if not takes_pixels(config):
+        backbone.compile(optimizer=None, jit_compile=xla_beside_products("auto"))
     return backbone
 
 

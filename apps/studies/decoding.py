@@ -97,7 +97,8 @@ def step_model(encoder: keras.Model, decoder: keras.Model) -> keras.Model:
         vocab_size = decoder.output["logits"].shape[-1]
         first = inputs["target_in"][0, :1]
         count = ops.cumsum(ops.ones_like(ops.repeat(first, vocab_size))) - 1
-        shared["embeddings"] = encoder.get_layer("embedding")(count)
+        # The vectors come first, whether the layer hands out its table besides or not.
+        shared["embeddings"] = keras.tree.flatten(encoder.get_layer("embedding")(count))[0]
     outputs = decoder({**inputs, **shared})
     return keras.Model(inputs, outputs)
 

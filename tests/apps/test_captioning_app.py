@@ -32,7 +32,8 @@ LEARNING = [
     *BATCHES,
     *"--backbone small_cnn --picture-size 64 --views 1 --cell gru --decoder-layers 1".split(),
     *"--epochs 3 --vocab-size 330 --embed-dim 48 --memory-dim 48 --decoder-units 64".split(),
-    *"--tokens-per-batch 2500 --learning-rate 5e-3 --dropout 0 --embedding-dropout 0".split(),
+    *"--tokens-per-batch 2500 --learning-rate 5e-3".split(),
+    *"--dropout 0 --embedding-dropout 0 --word-dropout 0".split(),
 ]
 # Random weights stand in for those of ImageNet: what is tried here does not depend on them.
 FROZEN = [

@@ -102,7 +102,8 @@ def test_a_forecast_depends_on_no_later_day(cell):
         """Where the forecasts from the same days are the same, `(time,)`."""
         inputs = {name: np.concatenate([one[name], other[name]]) for name in one}
         first, second = outputs_of(model, inputs)
-        return np.isclose(first, second, rtol=1e-6).all(axis=(1, 2))
+        # Even equal rows of a batch may differ in their last digits.
+        return np.isclose(first, second, rtol=1e-5, atol=1e-5).all(axis=(1, 2))
 
     assert both(later).tolist() == [True] * 4 + [False] * 2
     assert both(earlier).tolist() == [False] * 6

@@ -209,6 +209,25 @@ def test_twice_the_padding_changes_no_loss():
     assert float(loss(np.zeros((2, 3), "int32"), logits)) == 0.0
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_the_gradient_of_the_loss_is_softmax_less_target_over_the_real_tokens(label_smoothing):
+    targets = np.array([[3, 1, 2], [2, 0, 0]], "int32")
+    places = np.arange(6).reshape(2, 3)
+    # The logits are weights, and a step of the rate 1 takes away the gradient itself.
+    table = keras.layers.Embedding(6, 4, embeddings_initializer="normal")
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), table])
+    logits = np.random.default_rng(0).normal(0, 2, (6, 4)).astype("float32")
+    table.set_weights([logits])
+    model.compile(optimizer=keras.optimizers.SGD(1.0), loss=smoothed_cross_entropy(label_smoothing))
+    model.train_on_batch(places, targets)
+    expected = np.zeros((6, 4))
+    for place in (0, 1, 2, 3):
+        expected[place] = np.exp(logits[place]) / np.exp(logits[place]).sum()
+        expected[place] -= label_smoothing / 4
+        expected[place, targets.ravel()[place]] -= 1 - label_smoothing
+    np.testing.assert_allclose(logits - table.get_weights()[0], expected / 4, rtol=1e-4, atol=1e-6)
+
+
 def reversed_sentences(rows, seed):
     """Pairs of a sentence of 2 to 4 words and the same words backward."""
     generator = np.random.default_rng(seed)
