@@ -28,6 +28,7 @@ from common.search import Search
 from data.errors import DataError
 from data.pictures import is_picture_name
 from data.subwords import decode_texts, load_subword_tokenizer, split_words
+from models import captioning as _saved_layers  # noqa: F401 - a reload needs what it registers
 from models.hypotheses import Hypothesis
 
 PRETRAINED = Path(__file__).parent / "pretrained"

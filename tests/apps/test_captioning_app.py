@@ -3,7 +3,10 @@ import csv
 import functools
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from data.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("jax_compiles_once")
 
+ROOT = Path(__file__).parents[2]
 # Few shapes, since JAX compiles each for seconds.
 BATCHES = "--buckets 1 --max-length 31 --beam-size 2 --warmup-steps 10".split()
 LEARNING = [
@@ -435,6 +439,17 @@ def test_one_picture_gives_its_caption_and_several_their_names_too(trained, phot
     lines = printed(predict.main, "--run", trained, "--image", photographs).splitlines()
     assert [Path(line.split("\t")[0]).name for line in lines] == [f"{n}.jpg" for n in range(4)]
     assert alone == lines[1].split("\t")[1] + "\n"
+
+
+@pytest.mark.no_backend
+def test_a_fresh_process_captions_the_same(trained, photographs):
+    done = subprocess.run(
+        [sys.executable, "-m", "apps.captioning.predict", "--run", trained, "--image", photographs],
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == printed(predict.main, "--run", trained, "--image", photographs)
 
 
 @pytest.mark.no_backend
