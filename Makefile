@@ -12,7 +12,7 @@ ARGS ?=
 
 # As typed, so that quotes and dollar signs in a text reach the program unchanged: exporting a
 # variable would expand it.
-unexport TEXT TICKER IMAGE RUN
+unexport TEXT TICKER IMAGE RUN ONLY
 define newline
 
 
@@ -22,11 +22,12 @@ one_line = $(if $(findstring $(newline),$(value $(1))),$(error $(1) spans lines:
 text_flag = $(call one_line,TEXT)$(if $(filter file undefined,$(origin TEXT)),,--text=$(call quoted,TEXT))
 ticker_flag = $(if $(value TICKER),--ticker=$(call quoted,TICKER))
 image_flag = $(if $(value IMAGE),--image=$(call quoted,IMAGE))
+only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study-batching study-captioning-speed study-decoding study-training-speed test test-torch check format tables \
-        $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict benchmark))
+.PHONY: help setup demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-decoding study-training-speed test test-torch check format tables \
+        $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict))
 
 help:  ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -145,56 +146,18 @@ evaluate-captioning: $(VENV)/.user  ## score RUN (default: the pretrained model)
 predict-captioning: $(VENV)/.user  ## caption IMAGE (a file, a folder, "*.jpg") with RUN (default: pretrained)
 	@$(PY) -m apps.captioning.predict $(image_flag) $(run_flag) $(ARGS)
 
-# The rows of the result tables: $(call row,TASK,SPLITS,FLAGS of evaluate) defines the shell's row NAME SEEDS FLAGS...
-# A run that is complete is not trained again, one that was stopped goes on.
-row = row() { name=$$1; seeds=$$2; shift 2; runs=; for seed in $$seeds; do \
-    run=runs/$(1)/$$name-s$$seed; runs="$$runs $$run"; \
-    test -f $$run/config.json && again=--resume || again=; \
-    test -f $$run/plots/optimisation.png || $(PY) -m apps.$(1).train "$$@" --seed $$seed --run $$run $$again; \
-    for split in $(2); do \
-      grep -q "\"$$split\"" $$run/metrics.json || $(PY) -m apps.$(1).evaluate --run $$run --split $$split $(3); \
-    done; \
-  done; $(PY) -m common.results gather apps/$(1)/results $$name $$runs; }
+ensemble: $(VENV)/.user  ## join RUNS="runs/translation/gru-s1 ..." to one run folder, used like any other
+	$(PY) -m apps.ensemble $(if $(RUNS),--members $(RUNS)) $(run_flag) $(ARGS)
 
-benchmark-forecasting: $(VENV)/.user  ## train, score and gather every row of the forecasting tables (half an hour on two cores)
-	set -e; $(call row,forecasting,test); \
-	row lstm "1 2 3" --cell lstm; row gru "1 2 3" --cell gru; row simple_rnn "1 2 3" --cell simple_rnn; \
-	row student_t "1" --distribution student_t; \
-	row quantiles "1" --distribution quantiles --loss pinball; \
-	row crps "1" --loss crps; \
-	row network_location "1" --location network; \
-	row many_to_one "1" --output last --stride 16 --batch-size 64; \
-	row stateful "1" --stateful --lookback 32 --epochs 12; \
-	row without_echo "1" --features returns,range,volume,market,calendar; \
-	row without_market "1" --features returns,range,volume,calendar,echo; \
-	row closes_alone "1" --features returns
+benchmark: $(VENV)/.user  ## train, score and publish every row of the tables, or ONLY="translation gru" (a day on two cores)
+	$(PY) -m apps.studies.benchmark $(only_flag) $(ARGS)
 	$(MAKE) tables
 
-TEACHERS := nb_svm,runs/sentiment/lstm-s1,runs/sentiment/gru-s1
+benchmark-check: $(VENV)/.user  ## train and score rows from nothing, ONLY="sentiment lstm", and compare with what is published
+	$(PY) -m apps.studies.benchmark --check $(only_flag) $(ARGS)
 
-benchmark-sentiment: $(VENV)/.user  ## train, score and gather every row of the sentiment table (under two hours on two cores)
-	set -e; $(call row,sentiment,test); \
-	row lstm "1 2 3" --cell lstm; row gru "1 2 3" --cell gru; row simple_rnn "1" --cell simple_rnn; \
-	row self_trained "1" --teachers $(TEACHERS) --epochs 2
-	$(MAKE) tables
-
-BEAMS := --beam-sizes 1,2,5,10
-PICTURE_BEAMS := --beam-sizes 1,3,5,10
-TATOEBA := --data tatoeba --vocabulary-data multi30k --dropout 0.2 --tokens-per-batch 3000 --epochs 5
-
-benchmark-translation: $(VENV)/.user  ## train, score and gather every row of the translation tables (hours on two cores)
-	set -e; $(call row,translation,test test_2017_flickr,$(BEAMS)); row gru "1 2 3"
-	set -e; $(call row,translation,test,$(BEAMS)); \
-	for cell in gru lstm simple_rnn; do row tatoeba_$$cell "1" $(TATOEBA) --cell $$cell; done
-	set -e; $(call row,translation,test test_2017_flickr,$(BEAMS)); \
-	row gru_after_tatoeba "1" --init-from runs/translation/tatoeba_gru-s1
-	$(MAKE) tables
-
-benchmark-captioning: $(VENV)/.user  ## train, score and gather every row of the captioning tables (hours on two cores)
-	set -e; $(call row,captioning,test,$(PICTURE_BEAMS)); \
-	row lstm "1 2 3"; row gru "1" --cell gru; row simple_rnn "1" --cell simple_rnn; \
-	row initial_state "1" --variant initial_state; row merge "1" --variant merge
-	$(MAKE) tables
+benchmark-quick: $(VENV)/.user  ## give every row a moment on the samples
+	$(PY) -m apps.studies.benchmark --quick $(only_flag) $(ARGS)
 
 study-batching: $(VENV)/.user  ## measure what length buckets gain over padding to one length
 	$(PY) -m apps.studies.batching $(ARGS)

@@ -215,7 +215,7 @@ def metrics_table(split: str, rows: dict[str, dict[str, float]]) -> Table:
         **({"meteor": ("METEOR", 100, 1)} if any("meteor" in row for row in rows.values()) else {}),
         "distinct": ("distinct", 100, 0),
     }
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for title, *_ in columns.values():
         table.add_column(title, justify="right")
     for system, metrics in rows.items():

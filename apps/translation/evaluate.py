@@ -181,7 +181,7 @@ def metrics_table(scores: TranslationScores, rows: dict[str, dict[str, float]]) 
         header_style="dim",
     )
     columns = {"bleu": "BLEU", "chrf": "chrF", "bleu_tok_lc": "BLEU, tokenised lower case"}
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for title in columns.values():
         table.add_column(title, justify="right")
     for system, metrics in rows.items():

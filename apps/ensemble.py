@@ -1,0 +1,169 @@
+"""Joins trained translators or captioners to one run folder, used like any other.
+
+python -m apps.ensemble --members runs/translation/gru-s1 runs/translation/gru-s2
+"""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from common.artifact import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    MODEL,
+    TOKENIZER,
+    load_model,
+    open_run,
+    read_config,
+    read_json,
+    replace_run,
+    save_model,
+    write_json,
+    write_text,
+)
+from common.config import run_command
+from common.device import device_name, versions
+from common.errors import UserError
+from common.results import commit
+from models import captioning as _saved_layers  # noqa: F401 - a reload needs what it registers
+from models.ensemble import build_ensemble
+
+TASKS = ("translation", "captioning")
+# What decides what a model reads and writes; in all else members may differ.
+_SAME = ("source_language", "target_language", "backbone", "backbone_sha256", "max_length")
+
+
+def join_runs(members: list[Path], run: Path) -> None:
+    """Writes the run folder of an ensemble; the settings of its search are the first member's.
+
+    Args:
+        members: Run folders of one task.
+        run: Folder to write, open already.
+
+    Raises:
+        UserError: If they are fewer than two, or do not read and write the same.
+    """
+    task = read_task(members[0])
+    configs = [read_config(member, task) for member in members]
+    for member, config in zip(members[1:], configs[1:], strict=True):
+        for name in _SAME:
+            if config.get(name) != configs[0].get(name):
+                raise UserError(
+                    f"{member} has the {name} {config.get(name)} and {members[0]}"
+                    f" {configs[0].get(name)}: join runs that agree in it."
+                )
+        if _read_tokenizer(member) != _read_tokenizer(members[0]):
+            raise UserError(
+                f"{member} cuts words in another way than {members[0]}: join runs that learned"
+                " their subwords from the same data."
+            )
+    facts = _facts(task, members, run)
+    models = [load_model(member) for member in members]
+    try:
+        model = build_ensemble(models, name=models[0].name)
+    except ValueError as error:
+        raise UserError(f"{', '.join(map(str, members))} cannot be joined: {error}") from error
+    write_text(run / TOKENIZER, _read_tokenizer(members[0]))
+    _write_history(members, run)
+    write_json(run / METRICS, {**facts, "parameters": model.count_params()})
+    write_json(run / CONFIG, {"task": task, **configs[0]})
+    save_model(model, run / MODEL)
+
+
+def read_task(run: Path) -> str:
+    """Returns the task of a run folder.
+
+    Raises:
+        UserError: If it is none whose runs can be joined.
+    """
+    task = read_json(run / CONFIG).get("task") if (run / CONFIG).is_file() else None
+    if task is None:
+        raise UserError(f"{run} is not a run folder: name others with --members.")
+    if task not in TASKS:
+        raise UserError(f"{run} is a run of {task}: those of {' and '.join(TASKS)} can be joined.")
+    return task
+
+
+def _read_tokenizer(run: Path) -> str:
+    try:
+        return (run / TOKENIZER).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{run / TOKENIZER} cannot be read ({error}): restore it.") from None
+
+
+def _write_history(members: list[Path], run: Path) -> None:
+    """Puts the members' epochs below each other: what was trained for the ensemble."""
+    lines: list[str] = []
+    for member in members:
+        text = (member / HISTORY).read_text(encoding="utf-8")
+        head, *rows = text.splitlines(keepends=True)
+        if not lines:
+            lines.append(head)
+        elif head != lines[0]:
+            raise UserError(f"{member / HISTORY} has other columns than {members[0] / HISTORY}.")
+        lines += rows
+    write_text(run / HISTORY, "".join(lines))
+
+
+def _facts(task: str, members: list[Path], run: Path) -> dict[str, Any]:
+    """Returns what `metrics.json` begins with; the price is the sum of the members'."""
+    found = [read_json(member / METRICS) for member in members]
+    for member, facts in zip(members, found, strict=True):
+        if "seconds" not in facts:
+            raise UserError(f"{member} was stopped: let it end with --resume, or leave it out.")
+        if facts.get("data") != found[0].get("data"):
+            raise UserError(
+                f"{member} was trained on other files than {members[0]}: join runs of the same"
+                " data, or some have seen what others are scored on."
+            )
+    arguments = shlex.join(["--members", *map(str, members), "--run", str(run)])
+    return {
+        "task": task,
+        "command": f"python -m apps.ensemble {arguments}",
+        "backend": found[0]["backend"],
+        "device": device_name(),
+        "versions": versions(),
+        "commit": commit(),
+        "data": found[0]["data"],
+        "members": [str(member) for member in members],
+        "seconds": sum(facts["seconds"] for facts in found),
+        "epochs": sum(facts["epochs"] for facts in found),
+        "peak_memory_mb": max(facts["peak_memory_mb"] for facts in found),
+    }
+
+
+def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False) -> None:
+    """Joins runs of one task: each word has the mean of their probabilities.
+
+    Args:
+        members: Run folders, two or more, whose models read and write the same.
+        run: Folder to write (default: runs/<task>/ensemble).
+        overwrite: Replace the run that stands in the folder.
+    """
+    if len(members) < 2:
+        raise UserError("--members needs two run folders or more.")
+    if len({member.resolve() for member in members}) < len(members):
+        raise UserError("--members names a run twice: a member's copy adds nothing.")
+    task = read_task(members[0])
+    folder = Path(run or f"runs/{task}/ensemble")
+    if folder.resolve() in {member.resolve() for member in members}:
+        raise UserError(f"--run {folder} is one of the members: name another folder.")
+    open_run(folder, task=task, resume=False, overwrite=overwrite)
+    with replace_run(folder):
+        join_runs(list(members), folder)
+    Console(soft_wrap=True).print(
+        f"{len(members)} members joined. Score it on the test split: make evaluate-{task}"
+        f" RUN={folder}",
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.ensemble",
+        description="Joins trained translators or captioners to one.",
+    )

@@ -1,0 +1,61 @@
+"""What gives each row of the benchmark a moment: the samples, small sizes, one process for all."""
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from common.config import parse_call
+from common.errors import UserError
+from data.captioning_sample import write_captioning_sample
+from data.errors import DataError
+from data.price_samples import write_price_sample
+from data.samples import write_imdb_sample
+from data.translation_sample import write_translation_sample
+
+_SAMPLES = {
+    "forecasting": lambda folder: write_price_sample(folder, tickers=3),
+    "sentiment": lambda folder: write_imdb_sample(folder, train=120, test=40, unlabelled=40),
+    "translation": lambda folder: write_translation_sample(
+        folder, train=200, validation=20, test=20
+    ),
+    "captioning": lambda folder: write_captioning_sample(folder, train=60, validation=20, test=20),
+}
+# They stand behind a row's own flags, so they win.
+_FLAGS = {
+    ("forecasting", "train"): "--market ^SIM --stride 64 --lookback 32 --warmup-days 10 --units 4"
+    " --epochs 1",
+    ("sentiment", "train"): "--epochs 1 --units 4 --embed-dim 8 --bigram-buckets 0 --max-length 100"
+    " --region-length 0 --buckets 1 --tokens-per-batch 2000 --embedding random",
+    ("translation", "train"): "--data multi30k --epochs 1 --vocab-size 480 --embed-dim 8 --units 4"
+    " --decoder-units 8 --tokens-per-batch 1360 --buckets 1 --max-length 60 --beam-size 2",
+    ("translation", "evaluate"): "--beam-sizes 2",
+    ("captioning", "train"): "--backbone small_cnn --picture-size 32 --views 1 --epochs 1"
+    " --vocab-size 330 --embed-dim 8 --memory-dim 8 --decoder-units 8 --tokens-per-batch 1200"
+    " --buckets 1 --beam-size 2",
+    ("captioning", "evaluate"): "--beam-sizes 2",
+}
+
+
+def samples(tasks: Iterable[str], folder: Path) -> None:
+    """Writes the samples of some tasks below a folder."""
+    for task in tasks:
+        if not (folder / "data" / task).is_dir():
+            _SAMPLES[task](folder / "data" / task)
+
+
+def shortened(task: str, verb: str, flags: list[str], folder: Path) -> list[str]:
+    """Returns the flags of a command followed by what makes it a matter of seconds."""
+    own = _FLAGS.get((task, verb), "").split()
+    return [*flags, *own, "--data-dir", str(folder / "data" / task)]
+
+
+def run_here(arguments: list[str]) -> int:
+    """Runs a command in this process and returns its exit status, 2 after a user's mistake."""
+    module, *flags = arguments
+    main = importlib.import_module(module).main
+    try:
+        parse_call(main, prog=f"python -m {module}", description="", arguments=flags)()
+    except (UserError, DataError, OSError) as error:
+        print(f"error: {error}")
+        return 2
+    return 0

@@ -1,0 +1,154 @@
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import pytest
+
+from apps import ensemble
+from apps.translation import evaluate, predict, train
+from apps.translation.config import Config
+from apps.translation.predict import Predictor
+from common.artifact import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    MODEL,
+    TOKENIZER,
+    read_json,
+    save_model,
+    write_json,
+    write_text,
+)
+from common.config import fields_as_flags, parse_call
+from common.errors import UserError
+from common.results import gather_row
+from data.subwords import train_subword_tokenizer
+from models.translation import build_translator, model_name
+
+SHAPE = {"embed_dim": 8, "units": 4, "decoder_units": 6, "decoder_layers": 1, "beam_size": 2}
+
+
+def join(*arguments):
+    """Calls the command as the shell does, but lets its errors through."""
+    parse_call(ensemble.main, prog="", description="", arguments=list(map(str, arguments)))()
+
+
+@pytest.fixture(scope="module")
+def pairs(translation_dir):
+    return evaluate.load_split_pairs(Config(), data="multi30k", data_dir=str(translation_dir))
+
+
+def write_run(run, pairs, *, seed, vocab_size=300, **settings):
+    """A run folder as training leaves it, of a model that has learnt nothing."""
+    config = Config(seed=seed, vocab_size=vocab_size, **SHAPE, **settings)
+    keras.utils.set_random_seed(seed)
+    tokenizer = train_subword_tokenizer(pairs.splits["train"].source, vocab_size=vocab_size)
+    encoder, decoder = train.build(config, vocab_size=tokenizer.get_vocab_size())
+    languages = config.source_language, config.target_language
+    model = build_translator(encoder, decoder, name=model_name(*languages))
+    write_text(run / TOKENIZER, tokenizer.to_str())
+    write_text(run / HISTORY, f"epoch,seconds\n1,{seed}.0\n2,{seed}.0\n")
+    price = {"seconds": 2.0 * seed, "epochs": 2, "peak_memory_mb": 100 + seed}
+    facts = {"task": "translation", "backend": "tensorflow", "data": pairs.hashes, **price}
+    write_json(run / METRICS, facts)
+    write_json(run / CONFIG, {"task": "translation", **fields_as_flags(config)})
+    save_model(model, run / MODEL)
+    return run
+
+
+@pytest.fixture(scope="module")
+def members(pairs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return [
+        write_run(folder / "gru-s1", pairs, seed=1),
+        write_run(folder / "lstm-s2", pairs, seed=2, cell="lstm"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def joined(members, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "joined"
+    join("--members", *members, "--run", run)
+    return run
+
+
+def test_an_ensemble_is_a_run_folder_like_any_other(joined, members, translation_dir, tmp_path):
+    moved = Path(shutil.copytree(joined, tmp_path / "moved"))
+    flags = ["--run", str(moved), "--data-dir", str(translation_dir), "--no-baselines"]
+    parse_call(evaluate.main, prog="", description="", arguments=flags)()
+    assert (moved / "outputs" / "test.beam2.txt").is_file()
+    row = gather_row([moved], "joined")
+    assert row["command"].startswith(f"python -m apps.ensemble --members {members[0]} {members[1]}")
+    # The price is what all members took.
+    assert (row["seconds"], row["epochs"], row["peak_memory_mb"]) == ([6.0], [4], 102)
+    assert row["seconds_per_epoch"] == [1.5]
+    sizes = [Predictor.load(run).model.count_params() for run in (*members, moved)]
+    assert row["parameters"] == sizes[2] == sizes[0] + sizes[1]
+
+
+def test_predict_translates_with_it(joined, capsys):
+    flags = ["--run", str(joined), "--text", "A dog.", "--json"]
+    parse_call(predict.main, prog="", description="", arguments=flags)()
+    (candidate,) = json.loads(capsys.readouterr().out)["translations"]
+    assert len(candidate["attention"]) == len(candidate["words"])
+
+
+def test_it_replaces_a_run_only_if_told_to(joined, members, tmp_path):
+    copy = Path(shutil.copytree(joined, tmp_path / "copy"))
+    before = (copy / MODEL).read_bytes()
+    with pytest.raises(UserError, match="--overwrite"):
+        join("--members", *members, "--run", copy)
+    assert (copy / MODEL).read_bytes() == before
+    join("--members", *reversed(members), "--run", copy, "--overwrite")
+    assert (copy / MODEL).read_bytes() != before
+
+
+def test_a_failure_leaves_the_old_run(joined, members, tmp_path, monkeypatch):
+    copy = Path(shutil.copytree(joined, tmp_path / "copy"))
+    before = {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()}
+
+    def full_disk(model, path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(ensemble, "save_model", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        join("--members", *reversed(members), "--run", copy, "--overwrite")
+    assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
+
+
+def change_json(path, **values):
+    write_json(path, {**read_json(path), **values})
+
+
+def test_what_cannot_be_joined_is_named(members, pairs, tmp_path):
+    first = members[0]
+    with pytest.raises(UserError, match="two run folders or more"):
+        join("--members", first)
+    with pytest.raises(UserError, match="names a run twice"):
+        join("--members", first, first)
+    with pytest.raises(UserError, match="is one of the members"):
+        join("--members", *members, "--run", first)
+    with pytest.raises(UserError, match=r"no run folder .*nowhere"):
+        join("--members", first, tmp_path / "nowhere", "--run", tmp_path / "x")
+    with pytest.raises(UserError, match="nowhere is not a run folder"):
+        join("--members", tmp_path / "nowhere", first, "--run", tmp_path / "x")
+
+    other = write_run(tmp_path / "other", pairs, seed=3, vocab_size=310)
+    with pytest.raises(UserError, match="other cuts words in another way"):
+        join("--members", first, other, "--run", tmp_path / "x")
+    for name, path, values, message in (
+        ("german", CONFIG, {"target_language": "de"}, "has the target_language de and"),
+        ("stopped", METRICS, {"seconds": None}, "stopped was stopped: let it end with --resume"),
+        ("foreign", METRICS, {"data": {"x": "y"}}, "foreign was trained on other files"),
+        ("prices", CONFIG, {"task": "forecasting"}, "is a run of forecasting"),
+    ):
+        changed = Path(shutil.copytree(members[1], tmp_path / name))
+        change_json(changed / path, **values)
+        if values.get("seconds", 0) is None:
+            facts = read_json(changed / METRICS)
+            del facts["seconds"]
+            write_json(changed / METRICS, facts)
+        with pytest.raises(UserError, match=message):
+            join("--members", first, changed, "--run", tmp_path / "x")
+    assert not (tmp_path / "x" / CONFIG).exists()
