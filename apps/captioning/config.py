@@ -129,7 +129,7 @@ class Config(TrainingSettings):
 
     beam_size: int = 5
     """Hypotheses that the search keeps."""
-    length_penalty: float = 1.0
+    length_penalty: float = 0.7
     """Power of the length that a hypothesis's log-probability is divided by."""
     no_repeat_ngram: int = 0
     """Subwords in a row that no caption may hold twice; 0 allows any."""

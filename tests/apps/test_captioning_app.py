@@ -382,6 +382,7 @@ def test_scores_on_other_data_leave_what_the_run_holds_of_its_own(scored, captio
     assert {path: after.get(path) for path in before} == before
 
 
+@pytest.mark.slow
 @pytest.mark.no_backend
 def test_the_speed_study_captions_alike_in_both_ways(whole, weights, tmp_path):
     captioning_speed.main(

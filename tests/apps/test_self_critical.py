@@ -323,6 +323,7 @@ def test_a_second_stage_leaves_a_run_folder_as_the_first_did(first, whole):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.no_backend
 def test_a_second_stage_that_was_stopped_goes_on_to_the_same_result(
     first, whole, captions_folder, tmp_path

@@ -1,0 +1,148 @@
+"""Draws what the gradient study found: pictures to be projected, each with its command."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from common.plots import new_axes, save_figure
+
+PARTS = ("reach", "clipping", "truncation", "optimizers")
+# Told apart by those who see no red or green, and in print.
+_COLOURS = ("#d1495b", "#e08e2b", "#0b6e99", "#3a8f5c", "#6b4c9a", "#555555")
+_RECORDED = 25
+
+
+def write_plots(record: dict[str, Any], folder: Path) -> list[Path]:
+    """Draws the parts that a record of the study holds.
+
+    Args:
+        record: What `apps.studies.gradients` wrote.
+        folder: Where the pictures go.
+
+    Returns:
+        Their files.
+    """
+    draw = {
+        "reach": (_reach, "vanishing.png"),
+        "clipping": (_clipping, "exploding.png"),
+        "truncation": (_truncation, "truncation.png"),
+        "optimizers": (_optimizers, "optimizers.png"),
+    }
+    paths = []
+    for part, (function, name) in draw.items():
+        if part in record:
+            path = folder / name
+            figure = function(record)
+            figure.text(
+                0.01,
+                -0.06,
+                f'make study-gradients ARGS="--parts {part}"',
+                family="monospace",
+                fontsize=8,
+                color="#777777",
+            )
+            save_figure(figure, path)
+            paths.append(path)
+    return paths
+
+
+def _reach(record: dict[str, Any]):
+    found = record["reach"]
+    titles = {
+        "adding": f"adding problem, {found['adding']['length']} steps",
+        "imdb": f"IMDB, the last {found['imdb']['length']} words of a review",
+    }
+    figure, axes = new_axes(2, "How much a state some steps back still moves the loss")
+    for axis, (task, title) in zip(axes, titles.items(), strict=True):
+        for colour, (kind, curves) in zip(_COLOURS, found[task]["kinds"].items(), strict=False):
+            for moment, line in (("start", ":"), ("trained", "-")):
+                lengths = curves[moment]
+                # As a share of the gradient at the last step; what is 0 or no number is left out.
+                shares = [
+                    length / lengths[0] if length and lengths[0] else None for length in lengths
+                ]
+                label = kind if moment == "trained" else None
+                axis.plot(
+                    range(len(shares)),
+                    [float("nan") if share is None else share for share in shares],
+                    line,
+                    color=colour,
+                    linewidth=1.8,
+                    label=label,
+                )
+        axis.set(xlabel="steps back", ylabel="gradient, last step = 1", yscale="log", title=title)
+        axis.set_ylim(bottom=1e-12)
+        axis.title.set_fontsize(10)
+    axes[0].legend(frameon=False, fontsize=8, title="dotted: at the start", title_fontsize=8)
+    return figure
+
+
+def _curve(axis: Axes, values: list[float | None], **look) -> None:
+    """Draws one value for each 25 updates; a cross where it ended in no number."""
+    known = [value for value in values if value is not None]
+    updates = [_RECORDED * (index + 1) for index in range(len(known))]
+    (line,) = axis.plot(updates, known, linewidth=1.6, **look)
+    if len(known) < len(values):
+        end = (updates[-1], known[-1]) if known else (_RECORDED, 1.0)
+        axis.plot(*end, "x", color=line.get_color(), markersize=11, markeredgewidth=3)
+
+
+def _errors(axis: Axes, record: dict[str, Any]) -> None:
+    """Marks what a network without memory reaches, and names the axes."""
+    axis.axhline(record["error_without_memory"], color="#999999", linewidth=1, linestyle="--")
+    axis.set(xlabel="updates", ylabel="squared error on fresh sequences", yscale="log")
+
+
+def _clipping(record: dict[str, Any]):
+    found = record["clipping"]
+    names = {
+        "none": "no clipping",
+        "global_norm": "global norm 1",
+        "norm": "norm 1 of each variable",
+        "value": "value 0.1",
+        "adaptive": "adaptive, 10th percentile",
+    }
+    figure, (errors, norms) = new_axes(
+        2, f"A ReLU network over {found['length']} steps, with and without clipping"
+    )
+    for colour, (mode, curve) in zip(_COLOURS, found["modes"].items(), strict=False):
+        _curve(errors, curve["loss"], color=colour, label=names[mode])
+        _curve(norms, curve["gradient_norm_max"], color=colour)
+    _errors(errors, record)
+    errors.legend(frameon=False, fontsize=8)
+    norms.set(xlabel="updates", ylabel="greatest gradient norm before clipping", yscale="log")
+    return figure
+
+
+def _truncation(record: dict[str, Any]):
+    found = record["truncation"]
+    figure, (errors, distances) = new_axes(
+        2, f"An LSTM over {found['length']} steps whose gradient flows back only so far"
+    )
+    edges = found["distances"]
+    middles = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
+    for colour, (piece, curve) in zip(_COLOURS, found["pieces"].items(), strict=False):
+        _curve(errors, curve["loss"], color=colour, label=f"{piece} steps")
+        distances.plot(middles, curve["error_by_distance"], "o-", color=colour, markersize=4)
+    _errors(errors, record)
+    errors.legend(frameon=False, fontsize=8)
+    distances.set(
+        xlabel="steps between the two numbers to add", ylabel="squared error", yscale="log"
+    )
+    return figure
+
+
+def _optimizers(record: dict[str, Any]):
+    found = record["optimizers"]
+    figure, axes = new_axes(
+        len(found["optimizers"]), f"An LSTM on the adding problem over {found['length']} steps"
+    )
+    for axis, (name, rates) in zip(axes, found["optimizers"].items(), strict=True):
+        for colour, (rate, curve) in zip(_COLOURS[1:], rates.items(), strict=False):
+            _curve(axis, curve["loss"], color=colour, label=f"rate {rate}")
+        _errors(axis, record)
+        axis.set_title({"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam"}[name], fontsize=10)
+        axis.legend(frameon=False, fontsize=8)
+        axis.sharey(axes[0])
+    return figure
