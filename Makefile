@@ -26,7 +26,7 @@ only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-decoding study-training-speed test test-torch check format tables \
+.PHONY: help setup demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-decoding study-gradients study-training-speed test test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict))
 
 help:  ## list the targets
@@ -161,6 +161,9 @@ benchmark-quick: $(VENV)/.user  ## give every row a moment on the samples
 
 study-batching: $(VENV)/.user  ## measure what length buckets gain over padding to one length
 	$(PY) -m apps.studies.batching $(ARGS)
+
+study-gradients: $(VENV)/.user  ## show vanishing and exploding gradients, and what helps (draws the pictures of docs/)
+	$(PY) -m apps.studies.gradients $(ARGS)
 
 study-decoding: $(VENV)/.user  ## measure batched beam search against a Python loop over predict
 	$(PY) -m apps.studies.decoding $(ARGS)

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from apps.studies import batching, decoding, training_speed
+from apps.studies import batching, decoding, gradients, training_speed
 from apps.translation.config import Config
 from apps.translation.train import build
 from common.artifact import read_json, save_model, write_json, write_text
@@ -98,3 +98,40 @@ def test_the_speed_study_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError, match="make study-training-speed"):
         training_speed.main(data="missing.tsv")
+
+
+@pytest.mark.no_backend
+def test_the_gradient_study_measures_and_draws_each_part(imdb_dir, tmp_path, capsys):
+    options = {
+        "data_dir": str(imdb_dir),
+        "steps": 25,
+        "length": 20,
+        "reach": 20,
+        "epochs": 1,
+        "output": tmp_path / "a.json",
+        "plots": tmp_path,
+    }
+    gradients.main(parts="clipping,reach", **options)
+    record = read_json(tmp_path / "a.json")
+    for task in ("adding", "imdb"):
+        for kind, found in record["reach"][task]["kinds"].items():
+            assert len(found["start"]) == len(found["trained"]) == 20, kind
+            assert found["start"][0] > 0
+    # At the start gates stand half open: GRU's at a half, LSTM's at .73, while the identity keeps all.
+    kinds = record["reach"]["adding"]["kinds"]
+    kept = {kind: found["start"][19] / found["start"][0] for kind, found in kinds.items()}
+    assert kept["gru"] < kept["lstm"] < kept["simple_rnn, ReLU"]
+    # Without clipping the first updates end in no number, with it they do not.
+    assert record["clipping"]["modes"]["none"]["loss"][-1] is None
+    assert record["clipping"]["modes"]["global_norm"]["loss"][-1] < 10
+
+    gradients.main(parts="truncation,optimizers", **options)
+    record = read_json(tmp_path / "a.json")
+    assert list(record["truncation"]["pieces"]) == ["20", "10", "5", "2"]
+    assert len(record["truncation"]["pieces"]["5"]["error_by_distance"]) == 5
+    assert set(record["optimizers"]["optimizers"]) == {"sgd", "rmsprop", "adam"}
+    assert "reach" in record
+    pictures = ("vanishing.png", "exploding.png", "truncation.png", "optimizers.png")
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in pictures)
+    with pytest.raises(UserError, match="--parts brakes is none of reach"):
+        gradients.main(parts="brakes", **options)
