@@ -117,12 +117,12 @@ def test_the_gradient_study_measures_and_draws_each_part(imdb_dir, tmp_path, cap
         for kind, found in record["reach"][task]["kinds"].items():
             assert len(found["start"]) == len(found["trained"]) == 20, kind
             assert found["start"][0] > 0
-    # At the start gates stand half open: GRU's at a half, LSTM's at .73, while the identity keeps all.
+    # At the start GRU's gates stand at a half, LSTM's forget gate at .73; the identity keeps all.
     kinds = record["reach"]["adding"]["kinds"]
     kept = {kind: found["start"][19] / found["start"][0] for kind, found in kinds.items()}
     assert kept["gru"] < kept["lstm"] < kept["simple_rnn, ReLU"]
-    # Without clipping the first updates end in no number, with it they do not.
-    assert record["clipping"]["modes"]["none"]["loss"][-1] is None
+    # Without clipping the first updates end far away or in no number, with it they do not.
+    assert (record["clipping"]["modes"]["none"]["loss"][-1] or np.inf) > 1000
     assert record["clipping"]["modes"]["global_norm"]["loss"][-1] < 10
 
     gradients.main(parts="truncation,optimizers", **options)
