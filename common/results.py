@@ -207,7 +207,11 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         },
         "baselines": first["baselines"],
         "seconds": [found["seconds"] for found in metrics],
-        "seconds_per_epoch": [_seconds_per_epoch(run) for run in runs],
+        "seconds_per_epoch": [statistics.mean(_curves(run)["seconds"]) for run in runs],
+        "curves": [
+            {name: values for name, values in _curves(run).items() if _is_curve(name)}
+            for run in runs
+        ],
         "epochs": [found["epochs"] for found in metrics],
         "peak_memory_mb": max(found["peak_memory_mb"] for found in metrics),
         "commit": first["commit"],
@@ -279,10 +283,17 @@ def write_tables(text: str, root: Path) -> str:
     return _TABLE.sub(fill, text)
 
 
-def _seconds_per_epoch(run: Path) -> float:
+def _curves(run: Path) -> dict[str, list[float]]:
+    """Returns the columns of a run's history, one value an epoch."""
     # Not by the callbacks' own reader, which would start Keras for a table.
     with open(run / HISTORY, encoding="utf-8", newline="") as file:
-        return statistics.mean(float(row["seconds"]) for row in csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    return {name: [float(f"{float(row[name]):.6g}") for row in rows] for name in rows[0]}
+
+
+def _is_curve(column: str) -> bool:
+    """Whether a column of a history tells how well the model was after each epoch."""
+    return column == "loss" or column.startswith("val_")
 
 
 def _spread(values: list[float] | None, metric: str) -> str:

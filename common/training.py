@@ -31,6 +31,7 @@ from common.results import commit
 from common.training_state import TrainingState
 
 OptimizerName = Literal["rmsprop", "adam", "adamw", "sgd"]
+Cell = Literal["simple_rnn", "lstm", "gru", "feedforward"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +102,14 @@ def check_shares(config: Any, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(config, name) < 1:
             raise UserError(f"{flag(name)} is a share: give a number from 0 up to, not with, 1.")
+
+
+def check_cell(config: Any) -> None:
+    """Raises a `UserError` if a setting asks for what the cell does not have."""
+    if config.activation != "tanh" and config.cell != "simple_rnn":
+        raise UserError(f"--activation {config.activation} is for --cell simple_rnn alone.")
+    if config.recurrent_dropout and config.cell == "feedforward":
+        raise UserError("--recurrent-dropout is for a recurrence, and --cell feedforward has none.")
 
 
 def check_seeds(config: Any, *names: str) -> None:

@@ -22,8 +22,8 @@ def unit_vectors() -> keras.Initializer:
 
 
 def state_names(*, cell: str, num_layers: int) -> list[str]:
-    """Returns the names of the decoder's states in their order: one or two a layer."""
-    parts = "hc" if cell == "lstm" else "h"
+    """Returns the names of the decoder's states in their order: one or two a layer, or none."""
+    parts = {"lstm": "hc", "feedforward": ""}.get(cell, "h")
     return [f"state_{index}_{part}" for index in range(1, num_layers + 1) for part in parts]
 
 
@@ -34,7 +34,7 @@ def initial_states(
 
     Args:
         summary: `(batch, features)` of the source.
-        cell: `simple_rnn`, `lstm` or `gru`, of the decoder.
+        cell: `simple_rnn`, `lstm`, `gru` or `feedforward`, of the decoder.
         units: Size of its states.
         num_layers: Its recurrent layers.
 
@@ -112,7 +112,7 @@ def build_attention_decoder(
     Args:
         vocab_size: Number of token ids; 0 is padding.
         embed_dim: Size of a token's vector.
-        cell: `simple_rnn`, `lstm` or `gru`.
+        cell: `simple_rnn`, `lstm`, `gru` or `feedforward`.
         units: Size of the states.
         num_layers: Recurrent layers on top of each other.
         activation: `tanh` or `relu`, of `simple_rnn`.

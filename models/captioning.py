@@ -41,7 +41,7 @@ def build_picture_encoder(
         variant: One of `VARIANTS`, see above.
         memory_dim: Size of a region's vector, and of the picture's.
         dropout: On these vectors.
-        cell: `simple_rnn`, `lstm` or `gru`, of the decoder.
+        cell: `simple_rnn`, `lstm`, `gru` or `feedforward`, of the decoder.
         decoder_units: Size of the decoder's states.
         decoder_layers: Recurrent layers of the decoder.
 

@@ -39,7 +39,7 @@ def build_forecaster(
 
     Args:
         horizon: Days ahead.
-        cell: `simple_rnn`, `lstm` or `gru`.
+        cell: `simple_rnn`, `lstm`, `gru` or `feedforward`.
         units: Size of the state.
         num_layers: Recurrent layers on top of each other.
         activation: `tanh` or `relu`, of `simple_rnn`.

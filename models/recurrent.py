@@ -10,9 +10,40 @@ from keras import layers, ops
 
 from models.recurrent_loops import GRU, LSTM, SimpleRNN
 
-CELLS = {"simple_rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}
 # Below any state that is kept, yet within the range of float16.
 _NEVER_THE_MAXIMUM = -1e4
+
+
+@keras.saving.register_keras_serializable(package="models")
+class Feedforward(layers.Dense):
+    """What a recurrent layer is without its recurrence: each step sees itself alone.
+
+    Args:
+        units: Size of what comes out.
+        return_state: Whether the states after the last step come out besides: there are none.
+    """
+
+    def __init__(self, units: int, *, return_state: bool = False, **options):
+        """See the class."""
+        super().__init__(units, **{"activation": "tanh", **options})
+        self.return_state = return_state
+
+    def call(self, sequence, initial_state=None, training=None):
+        """Takes `(batch, time, features)` and no states; returns `(batch, time, units)`."""
+        steps = super().call(sequence, training=training)
+        return [steps] if self.return_state else steps
+
+    def compute_output_spec(self, sequence, initial_state=None, training=None):
+        """Returns the same without values."""
+        steps = keras.KerasTensor((*sequence.shape[:-1], self.units), dtype=self.compute_dtype)
+        return [steps] if self.return_state else steps
+
+    def get_config(self):
+        """Returns what a reload needs."""
+        return {**super().get_config(), "return_state": self.return_state}
+
+
+CELLS = {"simple_rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}
 
 
 def recurrent_layer(
@@ -27,7 +58,7 @@ def recurrent_layer(
     """Returns one recurrent layer that gives its state at every step.
 
     Args:
-        cell: `simple_rnn`, `lstm` or `gru`.
+        cell: `simple_rnn`, `lstm`, `gru`, or `feedforward`, which has no recurrence and no states.
         units: Size of the state.
         activation: `tanh` or `relu`, for `simple_rnn` only; ReLU starts from the identity matrix,
             which keeps gradients alive over many steps (Le et al., 2015).
@@ -36,6 +67,8 @@ def recurrent_layer(
         return_state: Whether the states after the last step come out besides: `[h]` or `[h, c]`.
         name: Name of the layer.
     """
+    if cell == "feedforward":
+        return Feedforward(units, return_state=return_state, name=name)
     options = {}
     if cell == "simple_rnn":
         options["activation"] = activation
@@ -146,7 +179,7 @@ def recurrent_stack(
     Args:
         inputs: `(batch, time, features)`.
         mask: `<bool>(batch, time)`, True at real steps.
-        cell: `simple_rnn`, `lstm` or `gru`.
+        cell: `simple_rnn`, `lstm`, `gru` or `feedforward`.
         units: Size of the state, of each direction.
         num_layers: Layers on top of each other.
         bidirectional: Whether a second layer reads each sequence from its end.

@@ -43,7 +43,7 @@ def build_encoder(
         bigram_buckets: Rows of a second table, in which a token and the one before it find a
             vector by a hash (Joulin et al., 2017); 0 leaves it out.
         bigram_dim: Size of that vector.
-        cell: `simple_rnn`, `lstm` or `gru`.
+        cell: `simple_rnn`, `lstm`, `gru` or `feedforward`.
         units: Size of the state, of each direction.
         num_layers: Recurrent layers on top of each other.
         bidirectional: Whether to read from both ends.

@@ -51,7 +51,7 @@ def build_encoder(
     Args:
         vocab_size: Number of token ids; 0 is padding.
         embed_dim: Size of a token's vector.
-        cell: `simple_rnn`, `lstm` or `gru`, of the decoder too.
+        cell: `simple_rnn`, `lstm`, `gru` or `feedforward`, of the decoder too.
         units: Size of the state, of each direction.
         num_layers: Recurrent layers on top of each other.
         bidirectional: Whether to read from both ends.

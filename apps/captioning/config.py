@@ -5,8 +5,10 @@ from typing import Literal
 
 from common.errors import UserError
 from common.training import (
+    Cell,
     TrainingSettings,
     check_at_least,
+    check_cell,
     check_seeds,
     check_shares,
 )
@@ -86,8 +88,8 @@ class Config(TrainingSettings):
     """Size of a subword's vector."""
     tie_embeddings: bool = True
     """Predict a word by the vector that it is read by."""
-    cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
-    """Kind of recurrence."""
+    cell: Cell = "lstm"
+    """Kind of recurrence; feedforward has none, so each step sees itself alone."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Of simple_rnn: tanh, or ReLU that starts from the identity."""
     decoder_units: int = 256
@@ -169,8 +171,9 @@ class Config(TrainingSettings):
             raise UserError("--views goes up to 10: the whole picture and four corners, mirrored.")
         if self.validation_share + self.test_share >= 1:
             raise UserError("--validation-share and --test-share leave nothing to train on.")
-        if self.activation != "tanh" and self.cell != "simple_rnn":
-            raise UserError(f"--activation {self.activation} is for --cell simple_rnn alone.")
+        check_cell(self)
+        if self.variant == "initial_state" and self.cell == "feedforward":
+            raise UserError("--variant initial_state needs a state: --cell feedforward has none.")
         if self.variant != "attention" and self.attention != "general":
             raise UserError(f"--attention {self.attention} is for --variant attention alone.")
         if self.attention == "dot" and self.decoder_units != self.memory_dim:

@@ -5,7 +5,14 @@ import datetime
 from typing import Literal
 
 from common.errors import UserError
-from common.training import TrainingSettings, check_at_least, check_shares, flag
+from common.training import (
+    Cell,
+    TrainingSettings,
+    check_at_least,
+    check_cell,
+    check_shares,
+    flag,
+)
 from data.forecasting import GROUPS
 from models.forecasting import LOSSES
 
@@ -46,8 +53,8 @@ class Config(TrainingSettings):
     """Read each ticker's whole history in consecutive pieces of --lookback days and keep the state
     from piece to piece, instead of mixed windows (truncated backpropagation through time)."""
 
-    cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
-    """Kind of recurrence."""
+    cell: Cell = "lstm"
+    """Kind of recurrence; feedforward has none, so each step sees itself alone."""
     units: int = 48
     """Size of the state."""
     num_layers: int = 1
@@ -92,14 +99,15 @@ class Config(TrainingSettings):
             raise UserError("--warmup-days must lie between 0 and --lookback - 1.")
         if not 2 <= self.components <= 10:
             raise UserError("--components must lie between 2 and 10.")
-        if self.activation != "tanh" and self.cell != "simple_rnn":
-            raise UserError(f"--activation {self.activation} is for --cell simple_rnn alone.")
+        check_cell(self)
         if (self.distribution, self.loss) not in LOSSES:
             fitting = " or ".join(loss for name, loss in LOSSES if name == self.distribution)
             raise UserError(
                 f"--distribution {self.distribution} cannot be trained on --loss {self.loss}: give"
                 f" --loss {fitting}."
             )
+        if self.stateful and self.cell == "feedforward":
+            raise UserError("--stateful carries states, and --cell feedforward has none.")
         if self.stateful and self.output == "last":
             raise UserError("--stateful reads on from day to day: leave --output last out.")
         groups = split_list(self.features)

@@ -5,9 +5,11 @@ from typing import Literal
 
 from common.errors import UserError
 from common.training import (
+    Cell,
     OptimizerName,
     TrainingSettings,
     check_at_least,
+    check_cell,
     check_seeds,
     check_shares,
 )
@@ -31,8 +33,8 @@ class Config(TrainingSettings):
     max_length: int = 400
     """Tokens read of a review; of a longer one its first quarter and its last three quarters."""
 
-    cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
-    """Kind of recurrence."""
+    cell: Cell = "lstm"
+    """Kind of recurrence; feedforward has none, so each step sees itself alone."""
     units: int = 64
     """Size of the state, of each direction."""
     num_layers: int = 1
@@ -104,8 +106,7 @@ class Config(TrainingSettings):
             raise UserError(
                 "--pooling last needs the whole review in one go: add --region-length 0."
             )
-        if self.activation != "tanh" and self.cell != "simple_rnn":
-            raise UserError(f"--activation {self.activation} is for --cell simple_rnn alone.")
+        check_cell(self)
         longest = max(self.max_length, self.region_length)
         if self.tokens_per_batch < longest:
             raise UserError(

@@ -5,8 +5,10 @@ from typing import Literal
 
 from common.errors import UserError
 from common.training import (
+    Cell,
     TrainingSettings,
     check_at_least,
+    check_cell,
     check_seeds,
     check_shares,
 )
@@ -66,8 +68,8 @@ class Config(TrainingSettings):
     """One table of vectors for both languages."""
     tie_embeddings: bool = True
     """Predict a word by the vector that it is read by."""
-    cell: Literal["simple_rnn", "lstm", "gru"] = "gru"
-    """Kind of recurrence."""
+    cell: Cell = "gru"
+    """Kind of recurrence; feedforward has none, so each step sees itself alone."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Of simple_rnn: tanh, or ReLU that starts from the identity."""
     units: int = 256
@@ -142,8 +144,7 @@ class Config(TrainingSettings):
         check_at_least(4, self, "max_length")
         if self.source_language == self.target_language:
             raise UserError("--source-language and --target-language are the same: set two.")
-        if self.activation != "tanh" and self.cell != "simple_rnn":
-            raise UserError(f"--activation {self.activation} is for --cell simple_rnn alone.")
+        check_cell(self)
         memory_dim = self.units * (2 if self.bidirectional else 1)
         if self.attention == "dot" and self.decoder_units != memory_dim:
             raise UserError(

@@ -27,7 +27,9 @@ def write_run(folder, *, seed, accuracy=0.9, units=8, splits=("test",), metrics=
             "baselines": {"majority": {"test": {"accuracy": 0.5}}},
         },
     )
-    (folder / "history.csv").write_text("epoch,seconds\n1,10\n2,30\n")
+    (folder / "history.csv").write_text(
+        "epoch,seconds,loss,val_accuracy,learning_rate\n1,10,0.5,0.8,1\n2,30,0.4,0.9,1\n"
+    )
     return folder
 
 
@@ -38,6 +40,7 @@ def test_a_row_holds_one_value_a_seed(tmp_path):
     assert row["metrics"]["test"]["accuracy"] == [0.91, 0.92]
     assert row["seconds"] == [60.0, 120.0]
     assert row["seconds_per_epoch"] == [20, 20]
+    assert row["curves"] == [{"loss": [0.5, 0.4], "val_accuracy": [0.8, 0.9]}] * 2
     assert row["peak_memory_mb"] == 200
     assert "seed" not in row["config"]
 
