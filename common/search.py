@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 from common.errors import UserError
-from common.training import check_at_least
+from common.training import check_at_least, flag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +30,11 @@ class Search:
         check_at_least(0, self, "length_penalty", "no_repeat_ngram", "top_k", "seed")
         if not 0 < self.temperature < float("inf"):
             raise UserError("--temperature must be above 0; towards 0 it is --method greedy.")
+        for name, default in (("temperature", 1.0), ("top_k", 0)):
+            if self.method != "sample" and getattr(self, name) != default:
+                raise UserError(f"{flag(name)} is for --method sample alone: leave it out.")
         if self.method == "greedy" and self.n_best > 1:
-            raise UserError("--method greedy gives one translation: leave --n-best out.")
+            raise UserError("--method greedy writes one sequence: leave --n-best out.")
         if self.method == "beam" and self.n_best > self.beam_size:
             raise UserError(
                 f"--n-best {self.n_best} is more than the beam of {self.beam_size}: raise"
@@ -48,3 +51,18 @@ class Search:
         }
         given = {name: value for name, value in given.items() if value is not None}
         return cls(**{**own, **given})
+
+
+def parse_beam_sizes(text: str) -> tuple[int, ...]:
+    """Returns the beams that `--beam-sizes` names, such as `1,2,5`.
+
+    Raises:
+        UserError: If it holds anything but numbers from 1, separated by commas.
+    """
+    try:
+        sizes = tuple(int(size) for size in text.split(",") if size.strip())
+    except ValueError:
+        sizes = (0,)
+    if any(size < 1 for size in sizes):
+        raise UserError(f"--beam-sizes {text} takes numbers from 1, separated by commas.")
+    return sizes

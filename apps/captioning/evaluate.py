@@ -25,9 +25,8 @@ from common.artifact import OUTPUTS, write_text
 from common.cache import cached_json
 from common.config import run_command
 from common.device import device_line
-from common.errors import UserError
 from common.results import Scores, record_scores
-from common.search import Search
+from common.search import Search, parse_beam_sizes
 from data.captioning import Captions, CaptionSplit, load_captions
 from data.download import cache_directory, data_directory
 from data.errors import DataError
@@ -257,12 +256,7 @@ def main(
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
         json: Print one line of JSON instead of a table.
     """
-    try:
-        sizes = tuple(int(size) for size in beam_sizes.split(",") if size.strip())
-    except ValueError:
-        sizes = (0,)
-    if any(size < 1 for size in sizes):
-        raise UserError(f"--beam-sizes {beam_sizes} takes numbers from 1, separated by commas.")
+    sizes = parse_beam_sizes(beam_sizes)
     console = Console(stderr=json, soft_wrap=True)
     console.print(f"[dim]{device_line()}[/dim]", highlight=False)
     scores = evaluate_run(

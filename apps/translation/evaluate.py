@@ -23,9 +23,8 @@ from common.artifact import OUTPUTS, write_json, write_text
 from common.cache import cached_json
 from common.config import run_command
 from common.device import device_line
-from common.errors import UserError
 from common.results import Scores, record_scores
-from common.search import Search
+from common.search import Search, parse_beam_sizes
 from data.download import cache_directory, data_directory
 from data.errors import DataError
 from data.pair_splits import PairSplit
@@ -225,12 +224,7 @@ def main(
             nearest training sentence too.
         json: Print one line of JSON instead of tables.
     """
-    try:
-        sizes = tuple(int(size) for size in beam_sizes.split(",") if size.strip())
-    except ValueError:
-        sizes = (0,)
-    if any(size < 1 for size in sizes):
-        raise UserError(f"--beam-sizes {beam_sizes} takes numbers from 1, separated by commas.")
+    sizes = parse_beam_sizes(beam_sizes)
     console = Console(stderr=json, soft_wrap=True)
     console.print(f"[dim]{device_line()}[/dim]", highlight=False)
     scores = evaluate_run(

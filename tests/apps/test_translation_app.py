@@ -2,7 +2,6 @@ import contextlib
 import functools
 import io
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -644,27 +643,6 @@ def test_settings_that_fit_together_are_accepted():
     assert Config(attention="dot", units=8, bidirectional=False, decoder_units=8)
     assert Config(cell="simple_rnn", activation="relu")
     assert Config(tokens_per_batch=162)
-
-
-@pytest.mark.no_backend
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"beam_size": 0}, "--beam-size"),
-        ({"n_best": 0}, "--n-best"),
-        ({"beam_size": 5, "n_best": 9}, "--n-best 9 is more than the beam of 5"),
-        ({"method": "greedy", "n_best": 2}, "--n-best"),
-        ({"temperature": 0.0}, "--temperature"),
-        ({"temperature": math.nan}, "--temperature"),
-        ({"temperature": math.inf}, "--temperature"),
-        ({"top_k": -1}, "--top-k"),
-        ({"seed": -1}, "--seed"),
-        ({"length_penalty": math.nan}, "--length-penalty"),
-    ],
-)
-def test_a_search_that_makes_no_sense_names_its_flag(settings, message):
-    with pytest.raises(UserError, match=message):
-        Search(**settings)
 
 
 def change_config(run, **values):
