@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from apps.captioning.config import SMALL_CNN, Config
+from apps.captioning.config import SHAPE, SMALL_CNN, Config
 from apps.captioning.decoding import PictureDescriber, ValidationCaptions
 from apps.captioning.evaluate import (
     evaluate_run,
@@ -24,7 +24,7 @@ from apps.captioning.evaluate import (
 from apps.captioning.features import PictureInputs, load_backbone, takes_pixels
 from apps.captioning.metrics import readable
 from apps.captioning.predict import Predictor, read_backbone
-from apps.captioning.second_stage import copy_weights, with_shape_of
+from apps.captioning.second_stage import copy_weights
 from apps.captioning.self_critical import SelfCriticalBatches, fit_self_critical, sequence_loss
 from common.artifact import (
     CONFIG,
@@ -53,6 +53,7 @@ from common.training import (
     open_training,
     suggest_learning_rate,
     training_callbacks,
+    with_shape_of,
 )
 from common.training_state import is_finished, saved_epoch
 from data.caption_batches import caption_batches
@@ -152,7 +153,7 @@ def train(
     start = None
     if config.init_from and not begun:
         start = Predictor.load(config.init_from, backbone_weights=backbone_weights)
-        config = with_shape_of(config, start)
+        config = with_shape_of(config, start.config, SHAPE)
     captions = load_split_captions(
         config, data=config.data, data_dir=data_dir, strict=strict, log=log
     )

@@ -4,12 +4,18 @@ import dataclasses
 
 import keras
 import numpy as np
+from tokenizers import Tokenizer
 
+from apps.translation.config import Config
+from apps.translation.metrics import translation_metrics
 from common.search import Search
 from data.batching import pad_tokens
-from data.subwords import END_ID, START_ID, UNK_ID
+from data.pair_splits import PairSplit
+from data.subwords import END_ID, START_ID, UNK_ID, decode_texts, encode_texts
 from models.hypotheses import Hypothesis, SequenceWriter
 
+# Validation sentences that are translated after each epoch.
+SCORED_AN_EPOCH = 1000
 # Lengths are padded to multiples of this, so that few distinct shapes are compiled.
 _MULTIPLE = 8
 
@@ -69,6 +75,41 @@ class SequenceTranslator:
             for row, hypotheses in zip(rows, written, strict=False):
                 found[row] = [_without_padding(one, len(sources[row])) for one in hypotheses]
         return [found[row] for row in range(len(sources))]
+
+
+class ValidationBleu(keras.callbacks.Callback):
+    """Translates validation sentences after each epoch, greedily, and adds `val_bleu` to `logs`.
+
+    Args:
+        translate_ids: Of the model in training.
+        tokenizer: Its subwords.
+        split: What to translate; its first `SCORED_AN_EPOCH` sentences are.
+        config: Settings.
+    """
+
+    def __init__(
+        self,
+        translate_ids: SequenceTranslator,
+        tokenizer: Tokenizer,
+        split: PairSplit,
+        config: Config,
+    ):
+        """See the class."""
+        super().__init__()
+        self._translate_ids, self._tokenizer, self._config = translate_ids, tokenizer, config
+        self._sources = encode_texts(
+            tokenizer, split.source[:SCORED_AN_EPOCH], max_length=config.max_length
+        )
+        self._references = split.references[:SCORED_AN_EPOCH]
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Scores."""
+        found = self._translate_ids(self._sources, Search.of(self._config, method="greedy"))
+        hypotheses = decode_texts(self._tokenizer, [best.tokens for best, *_ in found])
+        scores = translation_metrics(
+            hypotheses, self._references, target_language=self._config.target_language
+        )
+        logs["val_bleu"] = scores["bleu"]
 
 
 def _without_padding(hypothesis: Hypothesis, source_length: int) -> Hypothesis:

@@ -6,7 +6,6 @@ python -m apps.translation.train --data pairs.tsv --source-language en --target-
 """
 
 import contextlib
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -16,9 +15,8 @@ from rich.markup import escape
 from tokenizers import Tokenizer
 
 from apps.translation.config import SHAPE, Config
-from apps.translation.decoding import SequenceTranslator
+from apps.translation.decoding import SequenceTranslator, ValidationBleu
 from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
-from apps.translation.metrics import translation_metrics
 from apps.translation.predict import Predictor
 from common.artifact import (
     CONFIG,
@@ -41,14 +39,13 @@ from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
 from common.results import record_scores
-from common.search import Search
 from common.training import (
     first_facts,
-    flag,
     last_facts,
     open_training,
     suggest_learning_rate,
     training_callbacks,
+    with_shape_of,
 )
 from common.training_state import is_finished, saved_epoch
 from data.errors import DataError
@@ -57,9 +54,7 @@ from data.pair_splits import PairSplit
 from data.subwords import (
     END_ID,
     START_ID,
-    decode_texts,
     encode_pairs,
-    encode_texts,
     load_subword_tokenizer,
     pair_sampler,
     train_subword_tokenizer,
@@ -72,9 +67,6 @@ from models.translation import (
     model_name,
     smoothed_cross_entropy,
 )
-
-# Validation sentences that are translated after each epoch.
-SCORED_AN_EPOCH = 1000
 
 
 def build(config: Config, *, vocab_size: int) -> tuple[keras.Model, keras.Model]:
@@ -109,30 +101,22 @@ def build(config: Config, *, vocab_size: int) -> tuple[keras.Model, keras.Model]
     return encoder, decoder
 
 
-def with_shape_of(config: Config, start: Predictor) -> Config:
-    """Returns the settings with the shape of the model that training goes on from.
+def check_start(config: Config, start: Predictor) -> None:
+    """Makes sure that training can go on from a model.
 
     Raises:
-        UserError: If a flag asks for another shape, or the model for other languages.
+        UserError: If it translates other languages, or other subwords are asked for.
     """
     if config.vocabulary_data:
         raise UserError("--init-from brings its subwords: leave --vocabulary-data out.")
-    held, default = start.config, Config()
-    languages = (config.source_language, config.target_language)
-    if (held.source_language, held.target_language) != languages:
+    held = start.config.source_language, start.config.target_language
+    languages = config.source_language, config.target_language
+    if held != languages:
         raise UserError(
-            f"--init-from {config.init_from} translates {held.source_language} to"
-            f" {held.target_language}, not {' to '.join(languages)}: name another run, or set"
-            " --source-language and --target-language."
+            f"--init-from {config.init_from} translates {' to '.join(held)}, not"
+            f" {' to '.join(languages)}: name another run, or set --source-language and"
+            " --target-language."
         )
-    for name in SHAPE:
-        given, stored = getattr(config, name), getattr(held, name)
-        if given not in (stored, getattr(default, name)):
-            raise UserError(
-                f"{flag(name)} {given} differs from the {stored} of --init-from"
-                f" {config.init_from}: leave the flag out."
-            )
-    return dataclasses.replace(config, **{name: getattr(held, name) for name in SHAPE})
 
 
 def learn_subwords(config: Config, pairs: Pairs, *, data_dir: str, log) -> Tokenizer:
@@ -145,41 +129,6 @@ def learn_subwords(config: Config, pairs: Pairs, *, data_dir: str, log) -> Token
         train = corpus.splits["train"]
         texts += [*train.source, *train.target]
     return train_subword_tokenizer(texts, vocab_size=config.vocab_size)
-
-
-class ValidationBleu(keras.callbacks.Callback):
-    """Translates validation sentences after each epoch, greedily, and adds `val_bleu` to `logs`.
-
-    Args:
-        translate_ids: Of the model in training.
-        tokenizer: Its subwords.
-        split: What to translate; its first `SCORED_AN_EPOCH` sentences are.
-        config: Settings.
-    """
-
-    def __init__(
-        self,
-        translate_ids: SequenceTranslator,
-        tokenizer: Tokenizer,
-        split: PairSplit,
-        config: Config,
-    ):
-        """See the class."""
-        super().__init__()
-        self._translate_ids, self._tokenizer, self._config = translate_ids, tokenizer, config
-        self._sources = encode_texts(
-            tokenizer, split.source[:SCORED_AN_EPOCH], max_length=config.max_length
-        )
-        self._references = split.references[:SCORED_AN_EPOCH]
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Scores."""
-        found = self._translate_ids(self._sources, Search.of(self._config, method="greedy"))
-        hypotheses = decode_texts(self._tokenizer, [best.tokens for best, *_ in found])
-        scores = translation_metrics(
-            hypotheses, self._references, target_language=self._config.target_language
-        )
-        logs["val_bleu"] = scores["bleu"]
 
 
 def train(
@@ -205,7 +154,8 @@ def train(
     begun = resume and (run / STATE).exists()
     start = Predictor.load(config.init_from) if config.init_from and not begun else None
     if start:
-        config = with_shape_of(config, start)
+        check_start(config, start)
+        config = with_shape_of(config, start.config, SHAPE)
     pairs = load_split_pairs(config, data=config.data, data_dir=data_dir, log=log)
     for line in pairs.warnings:
         console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
