@@ -26,7 +26,7 @@ only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-decoding study-gradients study-training-speed test test-torch check format tables \
+.PHONY: help setup demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-decoding study-gradients study-speed study-training-speed test test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict))
 
 help:  ## list the targets
@@ -170,6 +170,10 @@ study-decoding: $(VENV)/.user  ## measure batched beam search against a Python l
 
 study-captioning-speed: $(VENV)/.user  ## measure features and captions a second beside plainer ways
 	$(PY) -m apps.studies.captioning_speed $(ARGS)
+
+study-speed: $(VENV)/.developer  ## measure each cell on each backend beside native PyTorch, start-up, memory (installs PyTorch)
+	$(PY) -m pip install --quiet torch==$(TORCH)
+	$(PY) -m apps.studies.speed $(ARGS)
 
 study-training-speed: $(VENV)/.user  ## measure training beside the same model in native PyTorch (installs it)
 	$(PY) -m pip install --quiet torch==$(TORCH)

@@ -79,13 +79,6 @@ ROWS = (
         "translation",
         "gru_after_tatoeba",
         f"--init-from {RUNS}/translation/tatoeba_gru-s1",
-        seeds=(1, 2),
-        **_MULTI30K,
-    ),
-    Row(
-        "translation",
-        "gru_after_tatoeba_ensemble",
-        members=("gru_after_tatoeba-s1", "gru_after_tatoeba-s2"),
         **_MULTI30K,
     ),
     Row("captioning", "lstm", seeds=(1, 2, 3), **_PICTURES),

@@ -65,18 +65,21 @@ def test_rows_are_picked_by_task_and_by_name():
 
 
 def test_what_a_row_needs_comes_before_it_and_is_not_scored(tmp_path):
-    ensemble = row_named("translation", "gru_after_tatoeba_ensemble")
-    steps = plan_steps([ensemble], tmp_path)
+    rows = [row_named("translation", name) for name in ("gru_ensemble", "gru_after_tatoeba")]
+    steps = plan_steps(rows, tmp_path)
+    ensemble, goes_on = "gru_ensemble-s1", "gru_after_tatoeba-s1"
     assert [(step.verb, step.run.name, step.split) for step in steps] == [
+        *(("train", member, "") for member in ("gru-s1", "gru-s2", "gru-s3")),
+        ("join", ensemble, ""),
+        ("evaluate", ensemble, "test"),
+        ("evaluate", ensemble, "test_2017_flickr"),
         ("train", "tatoeba_gru-s1", ""),
-        *(("train", member, "") for member in ensemble.members),
-        ("join", "gru_after_tatoeba_ensemble-s1", ""),
-        ("evaluate", "gru_after_tatoeba_ensemble-s1", "test"),
-        ("evaluate", "gru_after_tatoeba_ensemble-s1", "test_2017_flickr"),
+        ("train", goes_on, ""),
+        ("evaluate", goes_on, "test"),
+        ("evaluate", goes_on, "test_2017_flickr"),
     ]
-    joined = f"{tmp_path}/translation/gru_after_tatoeba-s1"
-    assert joined in steps[-3].arguments
-    assert f"{tmp_path}/translation/tatoeba_gru-s1" in steps[1].arguments
+    assert f"{tmp_path}/translation/gru-s2" in steps[3].arguments
+    assert f"{tmp_path}/translation/tatoeba_gru-s1" in steps[7].arguments
 
 
 class Machine:

@@ -1,9 +1,11 @@
+import io
+import json
 import sys
 
 import numpy as np
 import pytest
 
-from apps.studies import batching, decoding, gradients, training_speed
+from apps.studies import batching, decoding, gradients, speed, speed_worker, training_speed
 from apps.translation.config import Config
 from apps.translation.train import build
 from common.artifact import read_json, save_model, write_json, write_text
@@ -135,3 +137,47 @@ def test_the_gradient_study_measures_and_draws_each_part(imdb_dir, tmp_path, cap
     assert all((tmp_path / name).stat().st_size > 10_000 for name in pictures)
     with pytest.raises(UserError, match="--parts brakes is none of reach"):
         gradients.main(parts="brakes", **options)
+
+
+@pytest.mark.no_backend
+def test_the_speed_study_asks_every_way_in_turns(monkeypatch, tmp_path):
+    """With ways whose times are known: the ratio is the median over the rounds."""
+    asked = []
+
+    class Known:
+        def __init__(self, name, times):
+            self.name, self.times = name, iter(times)
+
+        def ask(self, **wish):
+            asked.append((self.name, wish["cell"]))
+            return {"seconds": next(self.times) * wish["steps"], "first": 1.5}
+
+    # The first answer of each cell is for compiling.
+    peer = Known("native torch", [9, 2, 4, 8] * 3)
+    other = Known("tensorflow", [9, 1, 1, 16] * 3)
+    found = speed.measure_steps(
+        [peer, other], mode="train", length=8, mixed=False, steps=2, rounds=3
+    )
+    assert found["gru"]["tensorflow"]["ratio"] == 2
+    assert found["gru"]["tensorflow"]["milliseconds"] == [1000, 1000, 16000]
+    assert found["gru"]["native torch"]["ratio"] == 1
+    assert found["gru"]["tensorflow"]["first"] == 1.5
+    assert [name for name, cell in asked if cell == "lstm"] == ["native torch", "tensorflow"] * 4
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("mode", ["forward", "train"])
+def test_a_worker_measures_what_it_is_asked(mode, monkeypatch):
+    monkeypatch.setattr(speed_worker, "UNITS", 4)
+    wishes = [
+        {"cell": cell, "mode": mode, "xla": False, "length": 4, "mixed": mixed, "steps": 2}
+        for cell, mixed in (("gru", True), ("gru", True), ("lstm", False))
+    ]
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "argv", ["worker", "keras"])
+    monkeypatch.setattr(sys, "stdin", [json.dumps(wish) for wish in wishes])
+    monkeypatch.setattr(sys, "stdout", output)
+    speed_worker.main()
+    answers = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert [answer["first"] > 0 for answer in answers] == [True, False, True]
+    assert all(answer["seconds"] > 0 for answer in answers)
