@@ -33,7 +33,16 @@ from models.ensemble import build_ensemble
 
 TASKS = ("translation", "captioning")
 # What decides what a model reads and writes; in all else members may differ.
-_SAME = ("source_language", "target_language", "backbone", "backbone_sha256", "max_length")
+_SAME = (
+    "source_language",
+    "target_language",
+    "max_length",
+    "backbone",
+    "backbone_sha256",
+    "picture_size",
+    "fit",
+    "variant",
+)
 
 
 def join_runs(members: list[Path], run: Path) -> None:
@@ -113,7 +122,10 @@ def _facts(task: str, members: list[Path], run: Path) -> dict[str, Any]:
     found = [read_json(member / METRICS) for member in members]
     for member, facts in zip(members, found, strict=True):
         if "seconds" not in facts:
-            raise UserError(f"{member} was stopped: let it end with --resume, or leave it out.")
+            raise UserError(
+                f"{member / METRICS} does not say what the training took: let a stopped one end"
+                " with --resume, or leave it out."
+            )
         if facts.get("data") != found[0].get("data"):
             raise UserError(
                 f"{member} was trained on other files than {members[0]}: join runs of the same"
@@ -151,7 +163,13 @@ def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False)
     folder = Path(run or f"runs/{task}/ensemble")
     if folder.resolve() in {member.resolve() for member in members}:
         raise UserError(f"--run {folder} is one of the members: name another folder.")
-    open_run(folder, task=task, resume=False, overwrite=overwrite)
+    if (folder / CONFIG).is_file() and (folder / MODEL).is_file() and not overwrite:
+        raise UserError(
+            f"{folder} holds a run already: replace it with --overwrite, or name another folder"
+            " with --run."
+        )
+    # One that was stopped while it was joined holds no model, and is nobody's loss.
+    open_run(folder, task=task, resume=False, overwrite=(folder / CONFIG).is_file())
     with replace_run(folder):
         join_runs(list(members), folder)
     Console(soft_wrap=True).print(

@@ -23,7 +23,8 @@ OUTPUTS = "outputs"
 TENSORBOARD = "tensorboard"
 # All that training writes; anything else in a folder is the user's.
 _OWN = (MODEL, TOKENIZER, HISTORY, METRICS, STATE, PLOTS, OUTPUTS, TENSORBOARD, CONFIG)
-_ASIDE = ".replaced"
+# Where the old run stands while a new one is made, and on its way there and back.
+_ASIDE, _LEAVING, _RETURNING = ".replaced", ".leaving", ".returning"
 
 
 @contextlib.contextmanager
@@ -121,10 +122,10 @@ def check_same_training(facts: dict[str, Any], run: Path) -> None:
     begun = read_json(run / METRICS)
     remedies = {"data": "give the same --data and --data-dir", "backend": "set KERAS_BACKEND"}
     for name, remedy in remedies.items():
-        if begun[name] != facts[name]:
+        if begun.get(name) != facts[name]:
             raise UserError(
-                f"{run} was begun with the {name} {begun[name]}, not {facts[name]}: {remedy}, or"
-                " train anew with --overwrite."
+                f"{run} was begun with the {name} {begun.get(name)}, not {facts[name]}:"
+                f" {remedy}, or train anew with --overwrite."
             )
 
 
@@ -142,6 +143,11 @@ def open_run(run: Path, *, task: str, resume: bool, overwrite: bool) -> None:
     _end_replacement(run)
     if resume:
         read_config(run, task)
+        if (run / MODEL).is_file() and not (run / STATE).is_file():
+            raise UserError(
+                f"{run} has a model but no {STATE}, as published and joined runs have none: train"
+                " anew under another --run, or go on from it with --init-from."
+            )
         return
     if not run.exists():
         return
@@ -166,13 +172,16 @@ def replace_run(run: Path) -> Iterator[None]:
     """Sets the old run in a folder aside until the block has left a model there.
 
     If it leaves none, for instance because the disk is full or the loss is no number, the old run
-    is put back. Files that training did not write stay where they are.
+    is put back. Files that training did not write stay where they are. A process that is killed,
+    at whatever moment, leaves one of the two runs whole, if need be for `open_run` to find.
     """
-    aside = run / _ASIDE
-    aside.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(run)
+    leaving, aside = run / _LEAVING, run / _ASIDE
+    leaving.mkdir(parents=True, exist_ok=True)
     for name in _OWN:
         if (run / name).exists():
-            os.replace(run / name, aside / name)
+            os.replace(run / name, leaving / name)
+    os.replace(leaving, aside)
     try:
         yield
     finally:
@@ -188,26 +197,29 @@ def remove_leftovers(run: Path) -> None:
 
 def _end_replacement(run: Path) -> None:
     """Ends what `replace_run` began, also after its process was killed: one run is kept."""
+    # Killed while the old run was moved, either way: nothing of a new one is there.
+    for folder in (run / _LEAVING, run / _RETURNING):
+        if folder.is_dir():
+            _move_back(folder, run)
     aside = run / _ASIDE
     if not aside.is_dir():
         return
     if (run / MODEL).is_file() or not any(aside.iterdir()):
         shutil.rmtree(aside)
-    else:
-        _put_back(run)
-
-
-def _put_back(run: Path) -> None:
-    aside = run / _ASIDE
-    # What the failed training wrote goes; the configuration comes back last, since it makes a run.
+        return
     for name in _OWN:
         if (run / name).is_dir():
             shutil.rmtree(run / name)
         else:
             (run / name).unlink(missing_ok=True)
-        if (aside / name).exists():
-            os.replace(aside / name, run / name)
-    shutil.rmtree(aside)
+    os.replace(aside, run / _RETURNING)
+    _move_back(run / _RETURNING, run)
+
+
+def _move_back(folder: Path, run: Path) -> None:
+    for path in list(folder.iterdir()):
+        os.replace(path, run / path.name)
+    folder.rmdir()
 
 
 def save_model(model, path: Path) -> None:

@@ -85,6 +85,17 @@ def parse_call(
     raise UserError(f"{_one_line(captured.getvalue())} All flags: {prog} --help")
 
 
+def check_png(picture: Path | None) -> None:
+    """Raises a `UserError` if a picture is to be written that is no PNG file by its name."""
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise UserError(f"--picture {picture} must end in .png.")
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """Returns the parts of a list that is separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def fields_as_flags(config: Any) -> dict[str, Any]:
     """Returns a settings dataclass as `config.json` holds it: flag name to value, in order."""
     return dataclasses.asdict(config)

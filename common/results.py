@@ -10,6 +10,7 @@ between two comments, the first of which says what it holds (`rows` may be left 
 
 import csv
 import dataclasses
+import math
 import re
 import statistics
 import subprocess
@@ -179,6 +180,12 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         differing = sorted(key for key in common if config[key] != configs[0][key])
         if differing:
             raise UserError(f"{run} differs from {runs[0]} in {', '.join(differing)}: not one row.")
+    for run, found in zip(runs, metrics, strict=True):
+        if missing := {"metrics", "seconds"} - found.keys():
+            raise UserError(f"{run} has no {min(missing)} yet: let it end, and evaluate it.")
+        for key in ("data", "backend"):
+            if found[key] != metrics[0][key]:
+                raise UserError(f"{run} has another {key} than {runs[0]}: not one row.")
     splits = {split for found in metrics for split in found["metrics"]}
     for run, found in zip(runs, metrics, strict=True):
         missing = splits - set(found["metrics"])
@@ -192,7 +199,7 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
                     f"{run} lacks {', '.join(sorted(missing))} of the {split} split, which another"
                     " seed has: evaluate them with the same flags."
                 )
-    first = metrics[0]
+    first, histories = metrics[0], [_read_history(run) for run in runs]
     return {
         "name": name,
         **{key: first[key] for key in _SAME_IN_ALL_SEEDS},
@@ -207,11 +214,9 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         },
         "baselines": first["baselines"],
         "seconds": [found["seconds"] for found in metrics],
-        "seconds_per_epoch": [statistics.mean(_curves(run)["seconds"]) for run in runs],
-        "curves": [
-            {name: values for name, values in _curves(run).items() if _is_curve(name)}
-            for run in runs
-        ],
+        "seconds_per_epoch": [statistics.mean(history["seconds"]) for history in histories],
+        # Members of an ensemble were trained each for itself.
+        **({} if "members" in first else {"curves": [_curves(history) for history in histories]}),
         "epochs": [found["epochs"] for found in metrics],
         "peak_memory_mb": max(found["peak_memory_mb"] for found in metrics),
         "commit": first["commit"],
@@ -283,17 +288,23 @@ def write_tables(text: str, root: Path) -> str:
     return _TABLE.sub(fill, text)
 
 
-def _curves(run: Path) -> dict[str, list[float]]:
+def _read_history(run: Path) -> dict[str, list[float]]:
     """Returns the columns of a run's history, one value an epoch."""
     # Not by the callbacks' own reader, which would start Keras for a table.
     with open(run / HISTORY, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return {name: [float(f"{float(row[name]):.6g}") for row in rows] for name in rows[0]}
+    if not rows:
+        raise UserError(f"{run / HISTORY} holds no epoch: restore it or train again.")
+    return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
 
 
-def _is_curve(column: str) -> bool:
-    """Whether a column of a history tells how well the model was after each epoch."""
-    return column == "loss" or column.startswith("val_")
+def _curves(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
+    """Returns what tells how well the model was after each epoch, in six digits."""
+    return {
+        name: [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
+        for name, values in history.items()
+        if name == "loss" or name.startswith("val_")
+    }
 
 
 def _spread(values: list[float] | None, metric: str) -> str:

@@ -3,8 +3,9 @@
 import dataclasses
 from typing import Any, Literal
 
+from common.config import split_list
 from common.errors import UserError
-from common.training import check_at_least, flag
+from common.training import check_at_least, check_seeds, flag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Search:
             UserError: If the settings contradict each other.
         """
         check_at_least(1, self, "beam_size", "n_best")
-        check_at_least(0, self, "length_penalty", "no_repeat_ngram", "top_k", "seed")
+        check_at_least(0, self, "length_penalty", "no_repeat_ngram", "top_k")
+        check_seeds(self, "seed")
         if not 0 < self.temperature < float("inf"):
             raise UserError("--temperature must be above 0; towards 0 it is --method greedy.")
         for name, default in (("temperature", 1.0), ("top_k", 0)):
@@ -60,7 +62,7 @@ def parse_beam_sizes(text: str) -> tuple[int, ...]:
         UserError: If it holds anything but numbers from 1, separated by commas.
     """
     try:
-        sizes = tuple(int(size) for size in text.split(",") if size.strip())
+        sizes = tuple(map(int, split_list(text)))
     except ValueError:
         sizes = (0,)
     if any(size < 1 for size in sizes):

@@ -16,8 +16,7 @@ def build_ensemble(members: Sequence[keras.Model], *, name: str) -> keras.Model:
 
     Args:
         members: At least two from `build_translator` or `build_captioner`, of one kind of input
-            and one vocabulary; they may differ in cell, sizes and layers, but all look into as
-            many places.
+            and one vocabulary, that look into as many places; cell, sizes and layers may differ.
         name: Name of the model.
 
     Returns:
@@ -45,6 +44,11 @@ def build_ensemble(members: Sequence[keras.Model], *, name: str) -> keras.Model:
     target_in = keras.Input((None,), dtype="int32", name="target_in")
     logits = decoder({"target_in": target_in, **encoder(seen)})["logits"]
     return keras.Model({first.name: seen, "target_in": target_in}, logits, name=name)
+
+
+def is_ensemble(model: keras.Model) -> bool:
+    """Whether a model was built by `build_ensemble`."""
+    return isinstance(model.get_layer("encoder").output["memory"], list)
 
 
 def _join_encoders(encoders: list[keras.Model]) -> keras.Model:

@@ -128,6 +128,17 @@ def test_the_tables_of_the_readmes_are_those_of_the_results():
         assert write_tables(text, ROOT) == text, f"run `make tables`: {path} is out of date"
 
 
+def test_versions_that_stand_in_several_files_agree():
+    """The backends that are installed by hand or for developers."""
+    stated = {"jax": set(), "torch": set()}
+    for name in ("Makefile", "README.md", "requirements-dev.txt", "common/device.py"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for package, found in stated.items():
+            found |= set(re.findall(rf"{package}==([\d.]+\d)", text))
+        stated["torch"] |= set(re.findall(r"^TORCH := ([\d.]+)$", text, re.M))
+    assert {package: len(found) for package, found in stated.items()} == {"jax": 1, "torch": 1}
+
+
 def test_nothing_is_pickled():
     for path in python_files(*PACKAGES):
         source = path.read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from apps.captioning.config import Config
 from apps.captioning.decoding import PictureDescriber
 from apps.captioning.features import PictureInputs, load_backbone, takes_pixels
 from common.artifact import CONFIG, MODEL, TOKENIZER, load_model, read_config
-from common.config import config_from_flags, run_command
+from common.config import check_png, config_from_flags, run_command
 from common.errors import UserError
 from common.search import Search
 from data.errors import DataError
@@ -242,8 +242,8 @@ def main(
         image: Pictures: files, folders, or patterns such as "holiday/*.jpg".
         run: Run folder of the model.
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
-        method: Keep the best of many beginnings, take the most probable word, or draw words.
-        beam_size: Beginnings that the beam keeps (default: the run's).
+        method: Keep the best hypotheses, take the most probable word, or draw words.
+        beam_size: Hypotheses that the beam keeps (default: the run's).
         length_penalty: Power of the length that a log-probability is divided by (default: the
             run's).
         n_best: Captions of each picture.
@@ -256,8 +256,7 @@ def main(
     """
     if not image:
         raise UserError("No picture: name files, folders or patterns with --image.")
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise UserError(f"--picture {picture} must end in .png.")
+    check_png(picture)
     paths = find_pictures(image)
     predictor = Predictor.load(run, backbone_weights=backbone_weights)
     config = predictor.config

@@ -69,6 +69,7 @@ from data.subwords import (
 from models.attention_decoder import build_attention_decoder
 from models.backbones import build_small_cnn, fine_tune
 from models.captioning import build_captioner, build_picture_encoder
+from models.ensemble import is_ensemble
 from models.translation import smoothed_cross_entropy
 
 
@@ -153,6 +154,10 @@ def train(
     start = None
     if config.init_from and not begun:
         start = Predictor.load(config.init_from, backbone_weights=backbone_weights)
+        if is_ensemble(start.model):
+            raise UserError(
+                f"--init-from {config.init_from} is an ensemble: go on from one of its members."
+            )
         config = with_shape_of(config, start.config, SHAPE)
     captions = load_split_captions(
         config, data=config.data, data_dir=data_dir, strict=strict, log=log
@@ -367,6 +372,8 @@ def main(
         tensorboard: Write event files for TensorBoard.
         find_learning_rate: Draw the loss over a rising learning rate instead of training.
     """
+    if config.init_from and not run:
+        raise UserError("--init-from makes another model: name its folder with --run.")
     folder = Path(run or f"runs/captioning/{config.cell}-s{config.seed}")
     if config.init_from and Path(config.init_from).resolve() == folder.resolve():
         raise UserError(f"--init-from {config.init_from} is the run itself: name another --run.")

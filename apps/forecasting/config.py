@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 from typing import Literal
 
+from common.config import split_list
 from common.errors import UserError
 from common.training import (
     Cell,
@@ -116,11 +117,6 @@ class Config(TrainingSettings):
         ends = [as_date(getattr(self, name), name) for name in ("train_end", "validation_end")]
         if ends[0] >= ends[1]:
             raise UserError("--train-end must lie before --validation-end.")
-
-
-def split_list(text: str) -> tuple[str, ...]:
-    """Returns the parts of a list that is separated by commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def as_date(text: str, name: str) -> datetime.date:

@@ -16,7 +16,6 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from apps.forecasting.baselines import BASELINES, FEWEST_DAYS, score_baselines
-from apps.forecasting.config import split_list
 from apps.forecasting.inputs import Inputs, load_inputs
 from apps.forecasting.metrics import Scored, diebold_mariano, forecasting_metrics, score
 from apps.forecasting.predict import PRETRAINED, Predictor
@@ -32,7 +31,7 @@ from apps.forecasting.report import (
 )
 from apps.forecasting.splits import SPLITS, blocks, split_span
 from common.artifact import OUTPUTS, PLOTS, write_text
-from common.config import run_command
+from common.config import run_command, split_list
 from common.device import device_line
 from common.errors import UserError
 from common.results import record_scores
@@ -116,6 +115,12 @@ def evaluate_run(
         )
         for name, scored in found.items():
             systems[name] = _joined(systems.get(name, []), scored)
+    notes: dict[tuple[str, str], list[str]] = {}
+    for name, scored in systems.items():
+        for one in scored:
+            if one.note:
+                notes.setdefault((name, one.note), []).append(one.ticker)
+    warnings += [f"{name} of {', '.join(of)}: {note}" for (name, note), of in notes.items()]
     horizons = [days for days in HORIZONS if days < config.horizon] + [config.horizon]
     reference = systems[REFERENCE]
     metrics = {

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.forecasting.config import Config, split_list
+from apps.forecasting.config import Config
+from common.config import split_list
 from common.errors import UserError
 from data.download import data_directory
 from data.errors import DataError

@@ -23,7 +23,7 @@ from apps.forecasting.forecasts import Forecast, as_json, draw, forecast_table
 from apps.forecasting.inputs import load_inputs
 from apps.forecasting.metrics import LEVELS
 from common.artifact import load_model, read_config
-from common.config import config_from_flags, run_command
+from common.config import check_png, config_from_flags, run_command
 from common.device import XLA
 from common.errors import UserError
 from data.errors import DataError
@@ -210,8 +210,7 @@ def main(
     """
     if not 0 < change < 100:
         raise UserError("--change must lie between 0 and 100 per cent.")
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise UserError(f"--picture {picture} must end in .png.")
+    check_png(picture)
     source, tickers = _source(ticker, data)
     until = np.datetime64(as_date(as_of, "as_of")) if as_of else None
     predictor = Predictor.load(run)

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from apps.forecasting.config import Config, split_list
+from apps.forecasting.config import Config
 from apps.forecasting.evaluate import evaluate_run
 from apps.forecasting.inputs import check_market, load_inputs
 from apps.forecasting.report import metrics_tables
@@ -32,7 +32,7 @@ from common.artifact import (
     write_json,
 )
 from common.callbacks import ResetStates, read_history
-from common.config import fields_as_flags, run_command
+from common.config import fields_as_flags, run_command, split_list
 from common.device import XLA, device_line
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation

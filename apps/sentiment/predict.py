@@ -15,7 +15,7 @@ from rich.text import Text
 
 from apps.sentiment.config import Config
 from common.artifact import TOKENIZER, load_model, read_config, read_labels
-from common.config import config_from_flags, run_command
+from common.config import check_png, config_from_flags, run_command
 from common.errors import UserError
 from common.plots import plot_words, word_colour
 from data.batching import pad_tokens
@@ -242,8 +242,7 @@ def main(
     """
     if text is not None and not text.strip():
         raise UserError("--text is empty: give at least one word.")
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise UserError(f"--picture {picture} must end in .png.")
+    check_png(picture)
     predictor = Predictor.load(run)
     predictions = predictor.predict([text] if text is not None else _read_lines())
     console = Console(soft_wrap=True)

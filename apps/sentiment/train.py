@@ -34,7 +34,7 @@ from common.artifact import (
     write_text,
 )
 from common.callbacks import read_history
-from common.config import fields_as_flags, run_command
+from common.config import fields_as_flags, run_command, split_list
 from common.device import XLA, device_line
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
@@ -114,7 +114,7 @@ def train(
     labels = list(data.label_names)
     train_split, validation_split = data.splits["train"], data.splits["validation"]
     unlabelled = data.splits.get("unlabelled")
-    teachers = [name for name in config.teachers.split(",") if name]
+    teachers = split_list(config.teachers)
     teacher_runs = [Path(name) for name in teachers if name != NB_SVM]
     facts = first_facts(config, task="sentiment", hashes=data.hashes, run=run, resume=resume)
     keras.utils.set_random_seed(config.seed)
@@ -210,7 +210,7 @@ def train(
 
     history = read_history(run / HISTORY)
     # What the vectors and the teachers took is part of the price.
-    teacher_seconds = sum(read_json(teacher / METRICS)["seconds"] for teacher in teacher_runs)
+    teacher_seconds = sum(_seconds_of(teacher) for teacher in teacher_runs)
     facts |= last_facts(
         history,
         parameters=model.count_params(),
@@ -226,6 +226,12 @@ def train(
     plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
     console.print(metrics_table({str(run): scored.metrics}, "sentiment, validation split"))
     console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}", highlight=False)
+
+
+def _seconds_of(teacher: Path) -> float:
+    """Returns what a run took, as far as its folder tells; a published one does not."""
+    path = teacher / METRICS
+    return read_json(path).get("seconds", 0) if path.is_file() else 0
 
 
 def main(

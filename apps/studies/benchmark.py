@@ -9,6 +9,7 @@ goes on.
 """
 
 import dataclasses
+import importlib
 import shlex
 import statistics
 import subprocess
@@ -25,9 +26,10 @@ from apps.studies.compare import compare_row, comparison_table
 from apps.studies.quick import run_here, samples, shortened
 from apps.studies.rows import ROWS, Row
 from common.artifact import CONFIG, METRICS, MODEL, PLOTS, read_json, write_json
-from common.config import run_command
+from common.config import fields_as_flags, parse_call, run_command
 from common.errors import UserError
-from common.results import gather_row
+from common.results import commit, gather_row
+from common.training import flag
 
 TASKS = tuple(dict.fromkeys(row.task for row in ROWS))
 # What scoring takes beside training, about; and what a moment is, in seconds.
@@ -48,9 +50,13 @@ class Step:
     """Seconds that it takes, by what is published."""
     split: str = ""
     """What `evaluate` scores."""
+    afresh: bool = False
+    """Whether to replace what stands there."""
 
     def done(self) -> bool:
         """Whether the run folder holds what the step makes."""
+        if self.afresh:
+            return False
         if self.verb == "join":
             return (self.run / MODEL).is_file()
         if self.verb == "train":
@@ -61,8 +67,40 @@ class Step:
 
     def command(self) -> list[str]:
         """Returns what `python -m` takes; a training that was stopped goes on."""
-        again = self.verb == "train" and (self.run / CONFIG).is_file()
-        return [*self.arguments, *(["--resume"] if again else [])]
+        if self.verb == "evaluate":
+            return [*self.arguments]
+        if self.afresh or self.verb == "join":
+            return [*self.arguments, "--overwrite"]
+        return [*self.arguments, *(["--resume"] if (self.run / CONFIG).is_file() else [])]
+
+    def check_settings(self) -> None:
+        """Makes sure that a training which stands in the folder is that of the row.
+
+        Raises:
+            UserError: If it has other settings, as one's own under the same name may have.
+        """
+        if self.verb != "train" or self.afresh or not (self.run / CONFIG).is_file():
+            return
+        module, *flags = self.arguments
+        main = importlib.import_module(module).main
+        wanted = parse_call(main, prog=module, description="", arguments=flags).keywords["config"]
+        held = read_json(self.run / CONFIG)
+        # A setting that came later is not in the file; what --init-from brings is not in the flags.
+        differing = [
+            flag(name)
+            for name, value in fields_as_flags(wanted).items()
+            if held.get(name, value) != value
+        ]
+        if differing and not wanted_from_another(wanted):
+            raise UserError(
+                f"{self.run} was trained with other settings than its row ({', '.join(differing)}):"
+                " move it away, or name another folder of runs with --runs."
+            )
+
+
+def wanted_from_another(config: Any) -> bool:
+    """Whether a training takes its shape from the run that it goes on from."""
+    return bool(getattr(config, "init_from", ""))
 
 
 def pick_rows(only: str) -> list[Row]:
@@ -131,12 +169,12 @@ def _making(row: Row, seed: int, runs: Path, *, quick: bool) -> Step:
     if row.members:
         members = [str(runs / row.task / member) for member in row.members]
         arguments = ("apps.ensemble", "--members", *members, "--run", str(run))
-        return Step(row, run, "join", arguments, expected=_MOMENT)
+        return Step(row, run, "join", arguments, expected=_MOMENT, afresh=quick)
     flags = row.train_flags(str(runs))
     if quick:
         flags = shortened(row.task, "train", flags, runs)
     arguments = (f"apps.{row.task}.train", *flags, "--seed", str(seed), "--run", str(run))
-    return Step(row, run, "train", arguments, expected)
+    return Step(row, run, "train", arguments, expected, afresh=quick)
 
 
 def _scoring(row: Row, name: str, split: str, runs: Path, *, quick: bool) -> Step:
@@ -146,7 +184,7 @@ def _scoring(row: Row, name: str, split: str, runs: Path, *, quick: bool) -> Ste
         flags = shortened(row.task, "evaluate", flags, runs)
     arguments = (f"apps.{row.task}.evaluate", "--run", str(run), "--split", split, *flags)
     expected = _MOMENT if quick else _SCORING_SHARE * _expected_seconds(row, row.seeds[0])
-    return Step(row, run, "evaluate", arguments, expected, split=split)
+    return Step(row, run, "evaluate", arguments, expected, split=split, afresh=quick)
 
 
 def _expected_seconds(row: Row, seed: int) -> float:
@@ -224,34 +262,43 @@ def main(
         quick: Give each row a moment on the samples; publishes nothing.
         check: Make the first seed of each row from nothing, and compare it with what is published
             instead of publishing it.
-        runs: Folder of the runs (default: runs, or runs/check, or runs/quick).
+        runs: Folder of the runs (default: runs, or runs/check/<commit>, or runs/quick).
     """
     if quick and check:
         raise UserError("--quick and --check exclude each other: a moment reproduces no figure.")
     console = Console(soft_wrap=True)
-    folder = runs or Path("runs", *(["quick"] if quick else ["check"] if check else []))
+    # From nothing: what other code made is not taken for this code's.
+    own = ("quick",) if quick else ("check", commit()) if check else ()
+    folder = runs or Path("runs", *own)
     rows = pick_rows(only)
     if check:
-        unpublished = [row.name for row in rows if not published_row(row)]
-        if unpublished:
-            console.print(f"not published yet, left out: {', '.join(unpublished)}")
-        rows = [row for row in rows if row.name not in unpublished]
+        for row in rows:
+            if not published_row(row):
+                console.print(f"not published yet, left out: {row.task} {row.name}")
+        rows = [row for row in rows if published_row(row)]
         rows = [dataclasses.replace(row, seeds=row.seeds[:1]) for row in rows]
     if quick:
         samples({row.task for row in rows}, folder)
         rows = [dataclasses.replace(row, seeds=row.seeds[:1], splits=("test",)) for row in rows]
     steps = plan_steps(rows, folder, quick=quick)
+    for step in steps:
+        step.check_settings()
     failed = run_steps(steps, console, execute=run_here if quick else run_in_a_process)
 
     broken = {step.run for step in failed}
-    moved = []
+    moved, ungathered = [], []
     for task in TASKS:
         compared = []
         for row in rows:
             made = [folder / task / name for name in row.runs()]
             if row.task != task or broken & set(made):
                 continue
-            again = gather_row(made, row.name)
+            try:
+                again = gather_row(made, row.name)
+            except UserError as error:
+                console.print(f"[red]not gathered:[/red] {escape(str(error))}", highlight=False)
+                ungathered.append(row)
+                continue
             if check:
                 compared += compare_row(published_row(row), again, published_rows(task))
             elif quick:
@@ -264,10 +311,10 @@ def main(
     for step in failed:
         console.print(
             f"[red]failed:[/red] {step.row.task} {step.run.name}, {step.verb} {step.split}: its"
-            " message stands above; the same command goes on from there",
+            " message stands above; the same command tries it again",
             highlight=False,
         )
-    if failed or moved:
+    if failed or moved or ungathered:
         sys.exit(1)
 
 

@@ -10,7 +10,6 @@ from common.plots import new_axes, save_figure
 PARTS = ("reach", "clipping", "truncation", "optimizers")
 # Told apart by those who see no red or green, and in print.
 _COLOURS = ("#d1495b", "#e08e2b", "#0b6e99", "#3a8f5c", "#6b4c9a", "#555555")
-_RECORDED = 25
 
 
 def write_plots(record: dict[str, Any], folder: Path) -> list[Path]:
@@ -78,13 +77,13 @@ def _reach(record: dict[str, Any]):
     return figure
 
 
-def _curve(axis: Axes, values: list[float | None], **look) -> None:
-    """Draws one value for each 25 updates; a cross where it ended in no number."""
+def _curve(axis: Axes, record: dict[str, Any], values: list[float | None], **look) -> None:
+    """Draws a curve over the updates; a cross where it ended in no number."""
     known = [value for value in values if value is not None]
-    updates = [_RECORDED * (index + 1) for index in range(len(known))]
+    updates = [record["recorded"] * (index + 1) for index in range(len(known))]
     (line,) = axis.plot(updates, known, linewidth=1.6, **look)
     if len(known) < len(values):
-        end = (updates[-1], known[-1]) if known else (_RECORDED, 1.0)
+        end = (updates[-1], known[-1]) if known else (record["recorded"], 1.0)
         axis.plot(*end, "x", color=line.get_color(), markersize=11, markeredgewidth=3)
 
 
@@ -107,8 +106,8 @@ def _clipping(record: dict[str, Any]):
         2, f"A ReLU network over {found['length']} steps, with and without clipping"
     )
     for colour, (mode, curve) in zip(_COLOURS, found["modes"].items(), strict=False):
-        _curve(errors, curve["loss"], color=colour, label=names[mode])
-        _curve(norms, curve["gradient_norm_max"], color=colour)
+        _curve(errors, record, curve["loss"], color=colour, label=names[mode])
+        _curve(norms, record, curve["gradient_norm_max"], color=colour)
     _errors(errors, record)
     errors.legend(frameon=False, fontsize=8)
     norms.set(xlabel="updates", ylabel="greatest gradient norm before clipping", yscale="log")
@@ -123,7 +122,7 @@ def _truncation(record: dict[str, Any]):
     edges = found["distances"]
     middles = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
     for colour, (piece, curve) in zip(_COLOURS, found["pieces"].items(), strict=False):
-        _curve(errors, curve["loss"], color=colour, label=f"{piece} steps")
+        _curve(errors, record, curve["loss"], color=colour, label=f"{piece} steps")
         distances.plot(middles, curve["error_by_distance"], "o-", color=colour, markersize=4)
     _errors(errors, record)
     errors.legend(frameon=False, fontsize=8)
@@ -140,7 +139,7 @@ def _optimizers(record: dict[str, Any]):
     )
     for axis, (name, rates) in zip(axes, found["optimizers"].items(), strict=True):
         for colour, (rate, curve) in zip(_COLOURS[1:], rates.items(), strict=False):
-            _curve(axis, curve["loss"], color=colour, label=f"rate {rate}")
+            _curve(axis, record, curve["loss"], color=colour, label=f"rate {rate}")
         _errors(axis, record)
         axis.set_title({"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam"}[name], fontsize=10)
         axis.legend(frameon=False, fontsize=8)

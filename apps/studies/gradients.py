@@ -33,7 +33,7 @@ from apps.studies.long_memory import (
 )
 from common.artifact import read_json, write_json
 from common.clipping import GradientClipping
-from common.config import run_command
+from common.config import run_command, split_list
 from common.device import device_line, device_name, versions
 from common.errors import UserError
 from common.optimizers import build_optimizer
@@ -44,7 +44,7 @@ from data.sentiment import load_reviews
 from data.tokenization import encode, train_tokenizer
 from models.recurrent import recurrent_layer
 
-UNITS, ROWS, SEED = 64, 64, 1
+UNITS, BATCH, SEED = 64, 64, 1
 # Steps between two points of a curve.
 RECORDED = 25
 # Steps of a sequence and learning rate that nothing but clipping survives.
@@ -74,7 +74,7 @@ def train_adder(
         model: From `build_adder`.
         optimizer: As the flag of every app.
         learning_rate: The same from first to last.
-        clipping: As the flag of every app.
+        clipping: As the flag of every app; adaptive takes the 10th percentile.
         clip_threshold: As the flag of every app.
         steps: Updates.
         length: Steps of a sequence.
@@ -86,10 +86,10 @@ def train_adder(
     model.compile(build_optimizer(optimizer, learning_rate=learning_rate), "mse", jit_compile=False)
     begin = time.perf_counter()
     history = model.fit(
-        adding_batches(length, rows=ROWS, seed=SEED),
+        adding_batches(length, rows=BATCH, seed=SEED),
         steps_per_epoch=RECORDED,
         shuffle=False,
-        epochs=max(steps // RECORDED, 1),
+        epochs=steps // RECORDED,
         verbose=0,
         callbacks=[
             GradientClipping(clipping, threshold=clip_threshold),
@@ -167,7 +167,7 @@ def reach_on_imdb(*, data_dir: str, epochs: int, length: int) -> dict[str, Any]:
         sequences = encode(tokenizer, data.splits[split].texts, max_length=10**6)
         long = [row for row, sequence in enumerate(sequences) if len(sequence) >= length]
         if len(long) < 2:
-            raise UserError(f"Fewer than two {split} reviews have {length} words: lower --length.")
+            raise UserError(f"Fewer than two {split} reviews have {length} words: lower --reach.")
         tokens[split] = np.stack([sequences[row][-length:] for row in long]).astype("int32")
         labels[split] = data.splits[split].labels[long].astype("float32")[:, None]
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -205,7 +205,7 @@ def reach_on_imdb(*, data_dir: str, epochs: int, length: int) -> dict[str, Any]:
         history = model.fit(
             tokens["train"],
             labels["train"],
-            batch_size=ROWS,
+            batch_size=BATCH,
             epochs=epochs,
             validation_data=(tokens["validation"], labels["validation"]),
             verbose=0,
@@ -263,7 +263,7 @@ def truncation(*, steps: int, length: int) -> dict[str, Any]:
         trained = train_adder(
             model, optimizer="rmsprop", learning_rate=1e-3, steps=steps, length=length
         )
-        errors = (model.predict(sequences, verbose=0, batch_size=ROWS) - targets)[:, 0] ** 2
+        errors = (model.predict(sequences, verbose=0, batch_size=BATCH) - targets)[:, 0] ** 2
         inside = [
             (distances >= low) & (distances < high)
             for low, high in zip(edges, edges[1:], strict=False)
@@ -315,11 +315,13 @@ def main(
         output: JSON file to write.
         plots: Folder of the pictures.
     """
-    chosen = [part for part in map(str.strip, parts.split(",")) if part]
+    chosen = split_list(parts)
     if unknown := sorted(set(chosen) - set(PARTS)):
         raise UserError(f"--parts {unknown[0]} is none of {', '.join(PARTS)}.")
-    if min(steps, epochs) < 1 or length < 20 or length % 20 or reach < 20:
-        raise UserError("--steps and --epochs are at least 1, --reach 20, --length 20, 40, 60 ...")
+    if steps < RECORDED or steps % RECORDED or epochs < 1:
+        raise UserError(f"--steps is a multiple of {RECORDED}, and --epochs is at least 1.")
+    if length < 20 or length % 20 or reach < 20:
+        raise UserError("--length is 20, 40, 60 ..., and --reach is at least 20.")
     print(device_line(), flush=True)
     record = read_json(output) if output.is_file() else {}
     size = {"steps": steps, "length": length}
@@ -337,7 +339,8 @@ def main(
         record |= {
             part: found,
             "units": UNITS,
-            "rows": ROWS,
+            "batch": BATCH,
+            "recorded": RECORDED,
             "error_without_memory": ERROR_WITHOUT_MEMORY,
             "device": device_name(),
             "versions": versions(),

@@ -6,6 +6,8 @@ The ways take turns, round by round, so that whatever else the machine does meet
 ratio is the median over the rounds.
 """
 
+import contextlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -42,18 +44,19 @@ class Worker:
     """A process that runs a network one way, and measures itself."""
 
     def __init__(self, way: str, *, xla: bool = False):
-        """Starts it: `torch native`, or the name of a backend of Keras."""
+        """Starts it: `native torch`, or the name of a backend of Keras."""
         self.xla = xla
         self.name = f"{way}, XLA" if xla else way
         library = "torch" if way == "native torch" else "keras"
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         if library == "keras":
             environment["KERAS_BACKEND"] = way
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "apps.studies.speed_worker", library],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._errors,
             text=True,
             env=environment,
         )
@@ -64,17 +67,24 @@ class Worker:
         Raises:
             UserError: If the process has ended.
         """
-        self._process.stdin.write(json.dumps({**wish, "xla": self.xla}) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
+        answer = ""
+        # It may be gone already.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps({**wish, "xla": self.xla}) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
         if not answer:
-            raise UserError(f"{self.name} ended without an answer: run its tests first.")
+            self._errors.seek(0)
+            last = (self._errors.read().strip() or "it said nothing").splitlines()[-1]
+            raise UserError(f"{self.name} ended without an answer: {last}")
         return json.loads(answer)
 
     def end(self) -> None:
         """Ends it."""
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
+        self._errors.close()
 
 
 def measure_steps(
@@ -140,10 +150,8 @@ def measure_memory(reviews: int) -> dict[str, Any]:
         long.write_text(header + "".join(lines * 10), encoding="utf-8")
         for name, path in (("once", short), ("ten_times", long)):
             run = Path(folder) / name
-            _run_quietly(
-                ["apps.sentiment.train", "--data", str(path), "--run", str(run)]
-                + ["--epochs", "1", "--cell", "gru"]
-            )
+            flags = ["--data", str(path), "--run", str(run), "--epochs", "1", "--cell", "gru"]
+            _run_quietly(["apps.sentiment.train", *flags], CACHE_DIR=str(Path(folder) / "cache"))
             record = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
             peaks[name] = record["peak_memory_mb"]
             shutil.rmtree(run)
@@ -154,13 +162,21 @@ def measure_memory(reviews: int) -> dict[str, Any]:
     }
 
 
-def _run_quietly(arguments: list[str]) -> None:
+def _run_quietly(arguments: list[str], **environment: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
     )
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise UserError(f"python -m {arguments[0]} failed: {''.join(last)}")
+
+
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def steps_table(found: dict[str, dict[str, dict[str, Any]]], title: str) -> Table:
@@ -197,11 +213,11 @@ def main(
     """
     if min(rounds, steps) < 1 or length < 4 or length % 4 or reviews < 0:
         raise UserError("--rounds and --steps are at least 1, --length is 4, 8, 12 ...")
-    if importlib.util.find_spec("torch") is None:
+    if not _has("torch"):
         raise UserError("The peer is PyTorch: run `make study-speed`, which installs it.")
     console = Console(soft_wrap=True)
     console.print(f"[dim]{device_line()}[/dim]", highlight=False)
-    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    installed = [name for name in BACKENDS if _has(name)]
     workers = [Worker("native torch"), *map(Worker, installed)]
     if "tensorflow" in installed:
         workers.append(Worker("tensorflow", xla=True))
@@ -224,7 +240,8 @@ def main(
         "length": length,
         "steps": measured,
         "device": device_name(),
-        "versions": versions(),
+        "versions": versions()
+        | {name: importlib.metadata.version(name) for name in ("jax", "torch") if _has(name)},
         "commit": commit(),
     }
     if reviews:

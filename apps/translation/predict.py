@@ -18,7 +18,7 @@ from apps.translation.alignment import merge_words, plot_alignment
 from apps.translation.config import Config
 from apps.translation.decoding import SequenceTranslator
 from common.artifact import CONFIG, MODEL, TOKENIZER, load_model, read_config
-from common.config import config_from_flags, run_command
+from common.config import check_png, config_from_flags, run_command
 from common.errors import UserError
 from common.search import Search
 from data.errors import DataError
@@ -259,8 +259,8 @@ def main(
         run: Run folder of the model.
         source_language: The language to translate from; only checked against the model's.
         target_language: The language to translate into; only checked against the model's.
-        method: Keep the best of many beginnings, take the most probable word, or draw words.
-        beam_size: Beginnings that the beam keeps (default: the run's).
+        method: Keep the best hypotheses, take the most probable word, or draw words.
+        beam_size: Hypotheses that the beam keeps (default: the run's).
         length_penalty: Power of the length that a log-probability is divided by (default: the
             run's).
         n_best: Translations of each text.
@@ -273,8 +273,7 @@ def main(
     """
     if text is not None and not text.strip():
         raise UserError("--text is empty: give at least one word.")
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise UserError(f"--picture {picture} must end in .png.")
+    check_png(picture)
     predictor = Predictor.load(run)
     config = predictor.config
     for name, given, own in (

@@ -33,7 +33,7 @@ from common.artifact import (
     write_text,
 )
 from common.callbacks import read_history
-from common.config import fields_as_flags, run_command
+from common.config import fields_as_flags, run_command, split_list
 from common.device import device_line, xla_beside_products
 from common.errors import UserError
 from common.optimizers import build_optimizer
@@ -61,6 +61,7 @@ from data.subwords import (
 )
 from data.translation import Pairs
 from models.attention_decoder import build_attention_decoder
+from models.ensemble import is_ensemble
 from models.translation import (
     build_encoder,
     build_translator,
@@ -122,7 +123,7 @@ def check_start(config: Config, start: Predictor) -> None:
 def learn_subwords(config: Config, pairs: Pairs, *, data_dir: str, log) -> Tokenizer:
     """Trains the subwords on the training sentences of the data, and of those named besides."""
     corpora = [pairs]
-    for name in filter(None, map(str.strip, config.vocabulary_data.split(","))):
+    for name in split_list(config.vocabulary_data):
         corpora.append(load_split_pairs(config, data=name, data_dir=data_dir, log=log))
     texts = []
     for corpus in corpora:
@@ -155,6 +156,10 @@ def train(
     start = Predictor.load(config.init_from) if config.init_from and not begun else None
     if start:
         check_start(config, start)
+        if is_ensemble(start.model):
+            raise UserError(
+                f"--init-from {config.init_from} is an ensemble: go on from one of its members."
+            )
         config = with_shape_of(config, start.config, SHAPE)
     pairs = load_split_pairs(config, data=config.data, data_dir=data_dir, log=log)
     for line in pairs.warnings:
@@ -310,6 +315,8 @@ def main(
         tensorboard: Write event files for TensorBoard.
         find_learning_rate: Draw the loss over a rising learning rate instead of training.
     """
+    if config.init_from and not run:
+        raise UserError("--init-from makes another model: name its folder with --run.")
     folder = Path(run or f"runs/translation/{config.cell}-s{config.seed}")
     if config.init_from and Path(config.init_from).resolve() == folder.resolve():
         raise UserError(f"--init-from {config.init_from} is the run itself: name another --run.")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from apps.sentiment.config import Config as SentimentConfig
 from apps.studies import benchmark
 from apps.studies.benchmark import pick_rows, plan_steps, published_row, run_steps
 from apps.studies.compare import compare_row
@@ -120,6 +121,17 @@ def test_what_is_done_is_kept_and_what_was_stopped_goes_on(tmp_path):
     again = Machine()
     assert run_steps(steps, QUIET, execute=again) == []
     assert again.ran == []
+
+
+def test_a_run_of_ones_own_under_the_name_of_a_row_is_not_published(tmp_path):
+    steps = plan_steps(pick_rows("sentiment lstm"), tmp_path)
+    first = tmp_path / "sentiment" / "lstm-s1"
+    settings = fields_as_flags(SentimentConfig(cell="lstm", seed=1))
+    write_json(first / CONFIG, {"task": "sentiment", "labels": ["a", "b"], **settings})
+    steps[0].check_settings()
+    write_json(first / CONFIG, {"task": "sentiment", **settings, "units": 7})
+    with pytest.raises(UserError, match=r"lstm-s1 was trained with other settings .*--units"):
+        steps[0].check_settings()
 
 
 def test_after_a_failure_the_rest_is_made(tmp_path):

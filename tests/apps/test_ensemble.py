@@ -117,6 +117,24 @@ def test_a_failure_leaves_the_old_run(joined, members, tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
 
 
+def test_one_that_was_stopped_while_it_was_joined_is_joined_again(joined, members, tmp_path):
+    copy = Path(shutil.copytree(joined, tmp_path / "copy"))
+    (copy / MODEL).unlink()
+    join("--members", *members, "--run", copy)
+    assert (copy / MODEL).is_file()
+
+
+def test_training_does_not_go_on_from_an_ensemble(joined, tmp_path):
+    flags = ["--init-from", str(joined), "--run", str(tmp_path / "x")]
+    with pytest.raises(UserError, match="is an ensemble: go on from one of its members"):
+        parse_call(train.main, prog="", description="", arguments=flags)()
+    with pytest.raises(UserError, match="name its folder with --run"):
+        parse_call(train.main, prog="", description="", arguments=flags[:2])()
+    with pytest.raises(UserError, match="has a model but no state"):
+        flags = ["--resume", "--run", str(joined)]
+        parse_call(train.main, prog="", description="", arguments=flags)()
+
+
 def change_json(path, **values):
     write_json(path, {**read_json(path), **values})
 
@@ -139,7 +157,12 @@ def test_what_cannot_be_joined_is_named(members, pairs, tmp_path):
         join("--members", first, other, "--run", tmp_path / "x")
     for name, path, values, message in (
         ("german", CONFIG, {"target_language": "de"}, "has the target_language de and"),
-        ("stopped", METRICS, {"seconds": None}, "stopped was stopped: let it end with --resume"),
+        (
+            "stopped",
+            METRICS,
+            {"seconds": None},
+            "stopped.metrics.json does not say",
+        ),
         ("foreign", METRICS, {"data": {"x": "y"}}, "foreign was trained on other files"),
         ("prices", CONFIG, {"task": "forecasting"}, "is a run of forecasting"),
     ):

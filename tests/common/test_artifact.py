@@ -1,3 +1,4 @@
+import contextlib
 import os
 
 import pytest
@@ -61,6 +62,52 @@ def test_a_run_that_was_set_aside_by_a_killed_process_comes_back(tmp_path):
         os.replace(run / name, run / ".replaced" / name)
     with pytest.raises(UserError, match="holds a run already"):
         open_run(run, task="sentiment", resume=False, overwrite=False)
+    assert (run / "model.keras").read_text() == "old"
+
+
+class Killed(BaseException):
+    """A process that ends at once: nothing behind it is done."""
+
+
+@pytest.mark.parametrize("fails", [True, False], ids=["training fails", "training ends"])
+@pytest.mark.parametrize("moment", range(1, 12))
+def test_whenever_a_process_is_killed_one_of_the_two_runs_is_whole(
+    moment, fails, tmp_path, monkeypatch
+):
+    run = old_run(tmp_path / "run")
+    (run / "tokenizer.json").write_text("old")
+    old = {path.name for path in run.iterdir()}
+    moves, replace = [], os.replace
+
+    def counted(*arguments):
+        moves.append(arguments)
+        if len(moves) >= moment:
+            raise Killed
+        replace(*arguments)
+
+    monkeypatch.setattr(os, "replace", counted)
+    # It gets no further than its last move, whatever stands in a `finally`.
+    with contextlib.suppress(Killed, RuntimeError), replace_run(run):
+        (run / "config.json").write_text('{"task": "sentiment", "units": 2}')
+        if fails:
+            raise RuntimeError
+        (run / "model.keras").write_text("new")
+    monkeypatch.undo()
+    with contextlib.suppress(UserError):
+        open_run(run, task="sentiment", resume=False, overwrite=False)
+    found = {path.name for path in run.iterdir()}
+    if (run / "model.keras").read_text() == "new":
+        assert found == {"config.json", "model.keras", "notes.txt"}
+    else:
+        assert found == old
+        assert read_json(run / "config.json")["units"] == 1
+        assert (run / "tokenizer.json").read_text() == "old"
+
+
+def test_a_run_without_a_state_is_not_trained_over(tmp_path):
+    run = old_run(tmp_path)
+    with pytest.raises(UserError, match=r"has a model but no state\.npz"):
+        open_run(run, task="sentiment", resume=True, overwrite=False)
     assert (run / "model.keras").read_text() == "old"
 
 

@@ -54,6 +54,18 @@ def test_runs_that_differ_in_more_than_the_seed_are_no_row(tmp_path):
         gather_row(runs, "lstm")
 
 
+def test_runs_on_other_data_are_no_row(tmp_path):
+    runs = [write_run(tmp_path / f"s{seed}", seed=seed) for seed in (1, 2)]
+    record = read_json(runs[1] / "metrics.json")
+    write_json(runs[1] / "metrics.json", {**record, "data": {"prices.csv": "abc"}})
+    with pytest.raises(UserError, match="s2 has another data than"):
+        gather_row(runs, "lstm")
+    del record["metrics"]
+    write_json(runs[1] / "metrics.json", record)
+    with pytest.raises(UserError, match="s2 has no metrics yet"):
+        gather_row(runs, "lstm")
+
+
 def test_a_run_without_the_split_of_the_others_is_no_row(tmp_path):
     runs = [
         write_run(tmp_path / "a", seed=1, accuracy=0.9),
