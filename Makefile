@@ -38,6 +38,7 @@ help:  ## list the targets
 	@echo "           RUN=runs/sentiment/...  a run folder    TEXT='...'  a text to predict on"
 	@echo "           TICKER=AAPL  a ticker, or a .csv file of prices, to forecast"
 	@echo "           IMAGE=photo.jpg  a picture, a folder of them or a pattern, to caption"
+	@echo "           RUNS='runs/... runs/...'  run folders to join    ONLY='translation gru'  rows of the benchmark"
 	@echo "           DATA_DIR=...  downloads   CACHE_DIR=...  derived files   KERAS_BACKEND=tensorflow|jax|torch"
 
 setup: $(VENV)/.user  ## install what a user needs (GPU=1: with what an NVIDIA GPU needs)
