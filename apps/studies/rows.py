@@ -48,6 +48,7 @@ ROWS = (
     Row("forecasting", "lstm", "--cell lstm", seeds=(1, 2, 3)),
     Row("forecasting", "gru", "--cell gru", seeds=(1, 2, 3)),
     Row("forecasting", "simple_rnn", "--cell simple_rnn", seeds=(1, 2, 3)),
+    Row("forecasting", "feedforward", "--cell feedforward"),
     Row("forecasting", "student_t", "--distribution student_t"),
     Row("forecasting", "quantiles", "--distribution quantiles --loss pinball"),
     Row("forecasting", "crps", "--loss crps"),
@@ -60,6 +61,7 @@ ROWS = (
     Row("sentiment", "lstm", "--cell lstm", seeds=(1, 2, 3)),
     Row("sentiment", "gru", "--cell gru", seeds=(1, 2, 3)),
     Row("sentiment", "simple_rnn", "--cell simple_rnn"),
+    Row("sentiment", "feedforward", "--cell feedforward"),
     Row(
         "sentiment",
         "self_trained",
@@ -77,6 +79,12 @@ ROWS = (
     ),
     Row(
         "translation",
+        "tatoeba_feedforward",
+        f"{_TATOEBA} --cell feedforward",
+        scoring=_MULTI30K["scoring"],
+    ),
+    Row(
+        "translation",
         "gru_after_tatoeba",
         f"--init-from {RUNS}/translation/tatoeba_gru-s1",
         **_MULTI30K,
@@ -84,6 +92,7 @@ ROWS = (
     Row("captioning", "lstm", seeds=(1, 2, 3), **_PICTURES),
     Row("captioning", "gru", "--cell gru", **_PICTURES),
     Row("captioning", "simple_rnn", "--cell simple_rnn", **_PICTURES),
+    Row("captioning", "feedforward", "--cell feedforward", **_PICTURES),
     Row("captioning", "initial_state", "--variant initial_state", **_PICTURES),
     Row("captioning", "merge", "--variant merge", **_PICTURES),
     Row("captioning", "lstm_ensemble", members=("lstm-s1", "lstm-s2", "lstm-s3"), **_PICTURES),

@@ -3,7 +3,16 @@ import pytest
 from apps.captioning.config import Config as CaptioningConfig
 from apps.forecasting.config import Config as ForecastingConfig
 from apps.sentiment.config import Config as SentimentConfig
+from apps.studies.cells import (
+    STUDIED,
+    cells_table,
+    epochs_to,
+    fill_cells,
+    plot_cells,
+    read_cells,
+)
 from apps.translation.config import Config as TranslationConfig
+from common.artifact import write_json
 from common.errors import UserError
 
 pytestmark = pytest.mark.no_backend
@@ -26,3 +35,42 @@ def test_a_network_without_states_neither_carries_nor_starts_from_one():
         ForecastingConfig(cell="feedforward", stateful=True)
     with pytest.raises(UserError, match="--variant initial_state needs a state"):
         CaptioningConfig(cell="feedforward", variant="initial_state")
+
+
+def write_row(root, task, cell, *, quality, curve, seconds=10.0):
+    row = {
+        "name": cell,
+        "metrics": {"test": {task.metric: quality}},
+        "parameters": 1234567,
+        "seconds_per_epoch": [seconds],
+        "peak_memory_mb": 1400,
+        "curves": [{task.watched: curve}],
+    }
+    path = root / "apps" / task.name / "results" / f"{task.row.format(cell=cell)}.json"
+    write_json(path, row)
+
+
+def test_a_cell_is_timed_by_the_best_that_the_simple_one_reaches(tmp_path):
+    accuracy = STUDIED[1]
+    write_row(tmp_path, accuracy, "simple_rnn", quality=[0.8], curve=[0.6, 0.8, 0.7])
+    write_row(tmp_path, accuracy, "gru", quality=[0.9, 0.92], curve=[0.7, 0.9, 0.91])
+    write_row(tmp_path, accuracy, "lstm", quality=[0.9], curve=[0.85, 0.9, 0.91])
+    write_row(tmp_path, accuracy, "feedforward", quality=[0.7], curve=[0.5, 0.6, 0.7])
+    reached = epochs_to(accuracy, read_cells(accuracy, tmp_path))
+    # GRU passes .8 half way from .7 to .9.
+    assert reached == pytest.approx({"simple_rnn": 2, "gru": 1.5, "lstm": 1})
+    table = cells_table(tmp_path)
+    line = "| sentiment, accuracy % | `gru` | 91.00 ± 1.41 | 1,234,567 | 10 s | 1.4 GB | 1.5 |"
+    assert line in table.splitlines()
+    text = "before\n<!-- cells -->\nold\n<!-- /cells -->\nafter"
+    assert fill_cells(text, tmp_path) == f"before\n<!-- cells -->\n{table}<!-- /cells -->\nafter"
+    plot_cells(tmp_path, tmp_path / "cells.png")
+    assert (tmp_path / "cells.png").stat().st_size > 10_000
+
+
+def test_where_less_is_better_the_simple_cell_is_passed_from_above(tmp_path):
+    crps = STUDIED[0]
+    write_row(tmp_path, crps, "simple_rnn", quality=[0.7], curve=[1.0, 0.8])
+    write_row(tmp_path, crps, "lstm", quality=[0.7], curve=[1.2, 0.7, None])
+    reached = epochs_to(crps, read_cells(crps, tmp_path))
+    assert reached == pytest.approx({"simple_rnn": 2, "lstm": 1.8})

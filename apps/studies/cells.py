@@ -1,0 +1,172 @@
+"""Sets the cells side by side over all tasks: what each costs and gains, from the published rows.
+
+    python -m apps.studies.cells    # fills the comments `cells` of README.md, and draws docs/cells.png
+
+In a task all cells were trained with the same number of updates. `feedforward` is the network
+without recurrence, which sees each step alone.
+"""
+
+import dataclasses
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+from common.artifact import read_json, write_text
+from common.config import run_command
+from common.errors import UserError
+from common.plots import new_axes, save_figure
+
+CELLS = ("feedforward", "simple_rnn", "gru", "lstm")
+_PLACE = re.compile(r"(<!-- cells -->\n).*?(<!-- /cells -->)", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """How the cells are compared in a task."""
+
+    name: str
+    row: str
+    """Name of a cell's row, with the cell in braces."""
+    metric: str
+    title: str
+    scale: float
+    digits: int
+    watched: str
+    """Column of the curves that tells how well the model is after each epoch."""
+    lower_is_better: bool = False
+
+
+STUDIED = (
+    Task("forecasting", "{cell}", "crps_1", "CRPS %, 1 day", 1, 4, "val_loss", True),
+    Task("sentiment", "{cell}", "accuracy", "accuracy %", 100, 2, "val_accuracy"),
+    Task("translation", "tatoeba_{cell}", "bleu_tok_lc", "BLEU on Tatoeba", 1, 2, "val_bleu"),
+    Task("captioning", "{cell}", "cider", "CIDEr", 1, 3, "val_cider"),
+)
+
+
+def read_cells(task: Task, root: Path) -> dict[str, dict[str, Any]]:
+    """Returns the published rows of a task by their cells; one that is not published is missing.
+
+    Args:
+        task: Which one.
+        root: Folder that holds `apps`.
+    """
+    found = {}
+    for cell in CELLS:
+        path = root / "apps" / task.name / "results" / f"{task.row.format(cell=cell)}.json"
+        if path.is_file():
+            found[cell] = read_json(path)
+    return found
+
+
+def epochs_to(task: Task, rows: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Returns after how many epochs each cell is as good as the simple one ever is, on validation.
+
+    Between two epochs the curve is taken for a straight line. The first seed alone, since it is
+    the one that all cells have; a cell that never gets there is left out.
+    """
+    curves = {
+        cell: [value for value in row["curves"][0][task.watched] if value is not None]
+        for cell, row in rows.items()
+        if "curves" in row
+    }
+    if "simple_rnn" not in curves:
+        return {}
+    sign = -1 if task.lower_is_better else 1
+    goal = max(sign * value for value in curves["simple_rnn"])
+    found = {}
+    for cell, values in curves.items():
+        before = None
+        for epoch, value in enumerate((sign * value for value in values), start=1):
+            if value >= goal:
+                step = 1.0 if before is None else (goal - before) / (value - before)
+                found[cell] = epoch - 1 + step
+                break
+            before = value
+    return found
+
+
+def cells_table(root: Path) -> str:
+    """Returns the Markdown table of all tasks."""
+    titles = ["task, on its test split", "cell", "quality", "parameters", "an epoch", "memory"]
+    titles.append("epochs to the best of simple_rnn")
+    lines = [_line(titles), _line(["---", "---", *["---:"] * (len(titles) - 2)])]
+    for task in STUDIED:
+        rows = read_cells(task, root)
+        reached = epochs_to(task, rows)
+        for cell, row in rows.items():
+            values = [task.scale * value for value in row["metrics"]["test"][task.metric]]
+            quality = f"{statistics.mean(values):.{task.digits}f}"
+            if len(values) > 1:
+                quality += f" ± {statistics.stdev(values):.{task.digits}f}"
+            lines.append(
+                _line(
+                    [
+                        f"{task.name}, {task.title}",
+                        f"`{cell}`",
+                        quality,
+                        f"{row['parameters']:,}",
+                        f"{statistics.mean(row['seconds_per_epoch']):.0f} s",
+                        f"{row['peak_memory_mb'] / 1000:.1f} GB",
+                        f"{reached[cell]:.1f}" if cell in reached else "",
+                    ]
+                )
+            )
+    return "\n".join(lines) + "\n"
+
+
+def fill_cells(text: str, root: Path) -> str:
+    """Returns a Markdown text with the table between its comments made anew."""
+    return _PLACE.sub(lambda match: f"{match[1]}{cells_table(root)}{match[2]}", text)
+
+
+def plot_cells(root: Path, path: Path) -> None:
+    """Draws quality against the price of an epoch, a panel a task and a point a cell."""
+    figure, axes = new_axes(len(STUDIED), "What each cell costs and gains")
+    colours = dict(zip(CELLS, ("#8a8f98", "#d1495b", "#0b6e99", "#3a8f5c"), strict=True))
+    for axis, task in zip(axes, STUDIED, strict=True):
+        for cell, row in read_cells(task, root).items():
+            values = [task.scale * value for value in row["metrics"]["test"][task.metric]]
+            seconds = statistics.mean(row["seconds_per_epoch"])
+            axis.plot([seconds] * len(values), values, "o", color=colours[cell], markersize=7)
+            axis.annotate(
+                cell,
+                (seconds, statistics.mean(values)),
+                xytext=(7, -3),
+                textcoords="offset points",
+                fontsize=9,
+                color=colours[cell],
+            )
+        axis.set_title(f"{task.name}: {task.title}", fontsize=10)
+        axis.set(xlabel="seconds an epoch")
+        axis.set_xlim(left=0)
+        axis.margins(x=0.35, y=0.2)
+        if task.lower_is_better:
+            axis.invert_yaxis()
+    save_figure(figure, path)
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main(readme: Path = Path("README.md"), picture: Path = Path("docs/cells.png")) -> None:
+    """Writes the table and draws the picture.
+
+    Args:
+        readme: Markdown file with the comments `<!-- cells -->` and `<!-- /cells -->`.
+        picture: PNG file to write.
+    """
+    if not readme.is_file():
+        raise UserError(f"{readme} does not exist: run in the folder of the project.")
+    write_text(readme, fill_cells(readme.read_text(encoding="utf-8"), Path()))
+    plot_cells(Path(), picture)
+
+
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.studies.cells",
+        description="Sets the cells side by side over all tasks.",
+    )
