@@ -1,6 +1,6 @@
 """Sets the cells side by side over all tasks: what each costs and gains, from the published rows.
 
-    python -m apps.studies.cells    # fills the comments `cells` of README.md, and draws docs/cells.png
+    python -m apps.studies.cells    # fills README.md, draws docs/cells.png
 
 In a task all cells were trained with the same number of updates. `feedforward` is the network
 without recurrence, which sees each step alone.
