@@ -102,19 +102,24 @@ def test_the_speed_study_says_what_it_needs(monkeypatch):
         training_speed.main(data="missing.tsv")
 
 
+def gradient_study(imdb_dir, folder, parts):
+    """What the study writes after a moment on the samples."""
+    gradients.main(
+        parts=parts,
+        data_dir=str(imdb_dir),
+        steps=25,
+        length=20,
+        reach=20,
+        epochs=1,
+        output=folder / "a.json",
+        plots=folder,
+    )
+    return read_json(folder / "a.json")
+
+
 @pytest.mark.no_backend
-def test_the_gradient_study_measures_and_draws_each_part(imdb_dir, tmp_path, capsys):
-    options = {
-        "data_dir": str(imdb_dir),
-        "steps": 25,
-        "length": 20,
-        "reach": 20,
-        "epochs": 1,
-        "output": tmp_path / "a.json",
-        "plots": tmp_path,
-    }
-    gradients.main(parts="clipping,reach", **options)
-    record = read_json(tmp_path / "a.json")
+def test_the_gradient_study_follows_gradients_back_and_makes_them_explode(imdb_dir, tmp_path):
+    record = gradient_study(imdb_dir, tmp_path, "clipping,reach")
     for task in ("adding", "imdb"):
         for kind, found in record["reach"][task]["kinds"].items():
             assert len(found["start"]) == len(found["trained"]) == 20, kind
@@ -126,17 +131,22 @@ def test_the_gradient_study_measures_and_draws_each_part(imdb_dir, tmp_path, cap
     # Without clipping the first updates end far away or in no number, with it they do not.
     assert (record["clipping"]["modes"]["none"]["loss"][-1] or np.inf) > 1000
     assert record["clipping"]["modes"]["global_norm"]["loss"][-1] < 10
+    for name in ("vanishing.png", "exploding.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
+    with pytest.raises(UserError, match="--parts brakes is none of reach"):
+        gradients.main(parts="brakes")
 
-    gradients.main(parts="truncation,optimizers", **options)
-    record = read_json(tmp_path / "a.json")
+
+@pytest.mark.slow
+@pytest.mark.no_backend
+def test_the_gradient_study_keeps_what_it_found_of_other_parts(imdb_dir, tmp_path):
+    gradient_study(imdb_dir, tmp_path, "truncation")
+    record = gradient_study(imdb_dir, tmp_path, "optimizers")
     assert list(record["truncation"]["pieces"]) == ["20", "10", "5", "2"]
     assert len(record["truncation"]["pieces"]["5"]["error_by_distance"]) == 5
     assert set(record["optimizers"]["optimizers"]) == {"sgd", "rmsprop", "adam"}
-    assert "reach" in record
-    pictures = ("vanishing.png", "exploding.png", "truncation.png", "optimizers.png")
-    assert all((tmp_path / name).stat().st_size > 10_000 for name in pictures)
-    with pytest.raises(UserError, match="--parts brakes is none of reach"):
-        gradients.main(parts="brakes", **options)
+    for name in ("truncation.png", "optimizers.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
 
 
 @pytest.mark.no_backend
