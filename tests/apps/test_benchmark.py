@@ -9,7 +9,7 @@ from rich.console import Console
 from apps.sentiment.config import Config as SentimentConfig
 from apps.studies import benchmark
 from apps.studies.benchmark import pick_rows, plan_steps, published_row, run_steps
-from apps.studies.compare import compare_row
+from apps.studies.compare import JUDGED, compare_row
 from apps.studies.rows import ROWS, Row
 from common.artifact import CONFIG, METRICS, MODEL, PLOTS, read_json, write_json, write_text
 from common.config import fields_as_flags, parse_call
@@ -182,19 +182,21 @@ def test_a_row_has_moved_if_seeds_do_not_explain_it():
     assert not unknown.moved
 
 
-def test_a_quick_benchmark_makes_a_row_of_each_task(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        ("forecasting", "translation"),
+        pytest.param(("sentiment", "captioning"), marks=pytest.mark.slow),
+    ],
+    ids=" and ".join,
+)
+def test_a_quick_benchmark_makes_a_row_of_each_task(tasks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CACHE_DIR", str(tmp_path / "cache"))
-    benchmark.main(only="gru", quick=True)
-    for task in benchmark.TASKS:
+    benchmark.main(only=" ".join((*tasks, "gru")), quick=True)
+    for task in tasks:
         row = read_json(tmp_path / "runs" / "quick" / "results" / task / "gru.json")
         assert row["seeds"] == [1]
-        assert row["metrics"]["test"].keys() >= {*benchmark_metrics(task)}
+        assert row["metrics"]["test"].keys() >= {*JUDGED[task]}
         assert row["config"]["cell"] == "gru"
     assert not (tmp_path / "apps").exists()
-
-
-def benchmark_metrics(task):
-    from apps.studies.compare import JUDGED
-
-    return JUDGED[task]

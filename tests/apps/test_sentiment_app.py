@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from apps.sentiment.predict import Predictor
 from apps.sentiment.teachers import load_teacher, nb_svm_verdicts, targets_of
 from common.artifact import read_json
 from common.callbacks import History, read_history
-from common.config import parse_call
+from common.config import parse_call, run_command
 from common.errors import UserError
 from common.publish import publish_run
 from common.results import record_scores
@@ -367,6 +368,7 @@ def test_the_command_reads_lines_and_writes_json(trained):
         assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.no_backend
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_a_model_predicts_the_same_on_every_backend(trained, backend):
     texts = ["A moving film.", "Far from good, and dull.", "It was not the worst of them."]
@@ -392,19 +394,27 @@ def test_an_unknown_backend_is_named(backend):
 
 
 @pytest.mark.no_backend
-@pytest.mark.parametrize(
-    ("arguments", "stdin", "message"),
-    [
-        (["apps.sentiment.predict", "--text", " "], b"", "--text is empty"),
-        (["apps.sentiment.predict", "--run", "{run}"], b"caf\xe9\n", "Line 1 of standard input"),
-        (["apps.sentiment.train", "--data", "nowhere.csv"], b"", "nowhere.csv"),
-    ],
-)
-def test_a_user_s_mistake_ends_in_one_line_and_status_2(trained, arguments, stdin, message):
-    done = command(*[part.format(run=trained) for part in arguments], input=stdin)
+def test_a_user_s_mistake_ends_in_one_line_and_status_2(trained):
+    done = command("apps.sentiment.predict", "--run", trained, input=b"caf\xe9\n")
     assert done.returncode == 2
-    assert message in done.stderr.decode()
+    assert "Line 1 of standard input" in done.stderr.decode()
     assert len(done.stderr.decode().strip().splitlines()) == 1
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    ("main", "flags", "message"),
+    [(predict.main, "--text ''", "--text is empty"), (train.main, "--data x.csv", "x.csv")],
+)
+def test_so_does_one_in_the_flags(main, flags, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run_command(
+            main, prog="", description="", errors=(DataError,), arguments=shlex.split(flags)
+        )
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
 
 
 def test_a_picture_of_the_words_is_drawn(trained, tmp_path):
