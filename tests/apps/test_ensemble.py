@@ -26,6 +26,8 @@ from common.results import gather_row
 from data.subwords import train_subword_tokenizer
 from models.translation import build_translator, model_name
 
+pytestmark = pytest.mark.no_backend
+
 SHAPE = {"embed_dim": 8, "units": 4, "decoder_units": 6, "decoder_layers": 1, "beam_size": 2}
 
 

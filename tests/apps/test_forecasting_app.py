@@ -272,6 +272,7 @@ def test_a_failing_overwrite_leaves_the_old_run(copy):
     assert files_of(copy) == before
 
 
+@pytest.mark.no_backend
 @pytest.mark.parametrize(
     "settings",
     [

@@ -10,6 +10,8 @@ from data.price_samples import simulate_market, write_price_sample
 
 TICKERS, DAYS = 8, 1500
 
+pytestmark = pytest.mark.no_backend
+
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):

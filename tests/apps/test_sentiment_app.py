@@ -181,6 +181,7 @@ def test_a_published_run_is_smaller_and_predicts_alike(trained, tmp_path):
     assert sizes[1] < sizes[0]
 
 
+@pytest.mark.no_backend
 def test_a_text_of_a_million_words_is_read_at_both_ends(trained):
     text = "first " + "word " * 1_000_000 + "last"
     found = Predictor.load(trained).predict([text])[0]
@@ -352,6 +353,7 @@ def command(*arguments, environment=None, **options):
     )
 
 
+@pytest.mark.no_backend
 def test_the_command_reads_lines_and_writes_json(trained):
     done = command(
         "apps.sentiment.predict",

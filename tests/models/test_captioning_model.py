@@ -218,6 +218,7 @@ def drawn_scenes(count):
     return np.stack(pictures)[:, ::2, ::2], target, len(words) + 4
 
 
+@pytest.mark.no_backend
 @pytest.mark.parametrize(
     "variant",
     ["attention", *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS[1:])],

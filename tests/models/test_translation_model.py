@@ -241,6 +241,7 @@ def reversed_sentences(rows, seed):
     return source, target
 
 
+@pytest.mark.no_backend
 def test_a_translator_learns_to_say_sentences_backward():
     model = build("gru", share=True, units=48)
     source, target = reversed_sentences(4096, seed=0)
