@@ -91,16 +91,11 @@ class Step:
             for name, value in fields_as_flags(wanted).items()
             if held.get(name, value) != value
         ]
-        if differing and not wanted_from_another(wanted):
+        if differing and not getattr(wanted, "init_from", ""):
             raise UserError(
                 f"{self.run} was trained with other settings than its row ({', '.join(differing)}):"
                 " move it away, or name another folder of runs with --runs."
             )
-
-
-def wanted_from_another(config: Any) -> bool:
-    """Whether a training takes its shape from the run that it goes on from."""
-    return bool(getattr(config, "init_from", ""))
 
 
 def pick_rows(only: str) -> list[Row]:
