@@ -69,6 +69,8 @@ _P_VALUE = re.compile(r"dm_p_(?P<baseline>\w+)_(?P<days>\d+)$")
 # Of translations: greedy search, a beam of some size, sentences of some length.
 _GREEDY = re.compile(r"(?P<metric>\w+)_greedy$")
 _BEAM = re.compile(r"(?P<metric>\w+)_beam_(?P<size>\d+)$")
+# Of captions that are written from the picture alone.
+_ALONE = re.compile(r"(?P<metric>\w+)_without_mirror$")
 _WORDS = re.compile(r"\w+_words_(?P<least>\d+)(?:_(?P<most>\d+))?$")
 
 
@@ -82,6 +84,9 @@ def _look(metric: str) -> _Look:
     if found := _BEAM.match(metric):
         search = f"beam {found['size']}" if found["size"] != "1" else "greedy"
         return _look(found["metric"])._replace(title=search)
+    if found := _ALONE.match(metric):
+        look = _look(found["metric"])
+        return look._replace(title=f"{look.title} without the mirror image")
     if found := _WORDS.match(metric):
         last = f" to {found['most']}" if found["most"] else " or more"
         return _Look(f"{found['least']}{last} words")

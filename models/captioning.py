@@ -10,10 +10,13 @@ differ in what they lay into the memory and into the first states alone:
   the states begin at zero, so the recurrence reads nothing but words (Tanti et al., 2018).
 """
 
+import math
+
 import keras
 from keras import layers, ops
 
 from models.attention_decoder import initial_states, state_names
+from models.ensemble import build_ensemble
 from models.translation import OwnWords
 
 VARIANTS = ("attention", "initial_state", "merge")
@@ -131,3 +134,30 @@ def build_captioner(
         words = OwnWords(own_words, ramp_steps, name="own_words")(target_in, guesses)
     logits = decoder({"target_in": words, **memory})["logits"]
     return keras.Model({"picture": picture, "target_in": target_in}, logits, name=name)
+
+
+def add_mirror_image(captioner: keras.Model) -> keras.Model:
+    """Lets a captioner see each picture's mirror image too: two that write one caption together.
+
+    Each next word has the mean of what is probable after either.
+
+    Args:
+        captioner: From `build_captioner`, or an ensemble of such.
+
+    Returns:
+        The same model of `picture` `(batch, 2, ...)`, the picture and its mirror image, as
+        `build_ensemble` gives it; `attention` is the mean over both, in the picture's places.
+    """
+    encoder, decoder = captioner.get_layer("encoder"), captioner.get_layer("decoder")
+    regions = keras.tree.flatten(encoder.output["memory"])[0].shape[1]
+    side = math.isqrt(regions)
+    seen = decoder.output["attention"]
+    if side * side == regions:
+        mirrored = [row * side + side - 1 - column for row in range(side) for column in range(side)]
+        seen = ops.take(seen, mirrored, axis=-1)
+    turned = keras.Model(decoder.input, {**decoder.output, "attention": seen}, name="decoder")
+    shape = (2, *encoder.input.shape[1:])
+    pair = keras.Input(shape, dtype=encoder.input.dtype, name="picture")
+    looks = [keras.Model(pair, encoder(pair[:, place]), name="encoder") for place in (0, 1)]
+    members = [build_captioner(*parts) for parts in zip(looks, (decoder, turned), strict=True)]
+    return build_ensemble(members, name=captioner.name)

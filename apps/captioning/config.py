@@ -135,6 +135,9 @@ class Config(TrainingSettings):
     """Power of the length that a hypothesis's log-probability is divided by."""
     no_repeat_ngram: int = 0
     """Subwords in a row that no caption may hold twice; 0 allows any."""
+    mirror: bool = True
+    """Write each caption from the picture and its mirror image together, if training saw both (not
+    with --views 1): better captions at twice the price."""
 
     def __post_init__(self):
         """Checks what the types cannot say."""

@@ -93,8 +93,9 @@ def evaluate_run(
         console: Where to show how far it is.
 
     Returns:
-        Metrics of the run's own beam by their plain names, and BLEU-4 and CIDEr of greedy search
-        with `_greedy` and of every beam with `_beam_<size>` behind them.
+        Metrics of the run's own beam by their plain names; BLEU-4 and CIDEr of greedy search with
+        `_greedy` behind them, of every beam with `_beam_<size>`, and of the run's own beam that
+        sees the picture alone with `_without_mirror`, if the mirror image helps.
 
     Raises:
         DataError: If the data cannot be used or lack the split.
@@ -106,7 +107,7 @@ def evaluate_run(
         if line:
             console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
     chosen, own = captions.split(split), config.beam_size
-    inputs = predictor.inputs.stored(captions, chosen.names, views=1, console=console)[:, 0]
+    inputs = predictor.inputs.stored(captions, chosen.names, views=predictor.views, console=console)
     hypotheses, seconds, metrics = {}, {}, {}
     for beam_size in sorted({1, own, *beam_sizes}):
         search = Search.of(config, method="beam", beam_size=beam_size)
@@ -120,9 +121,13 @@ def evaluate_run(
         if beam_size == 1:
             metrics |= {f"{name}_greedy": scores[name] for name in _BRIEF}
         metrics |= {f"{name}_beam_{beam_size}": scores[name] for name in _BRIEF}
+    if predictor.views > 1:
+        found = predictor.describe(inputs[:, :1], Search.of(config))
+        scores = caption_metrics([candidates[0].text for candidates in found], chosen.captions)
+        metrics |= {f"{name}_without_mirror": scores[name] for name in _BRIEF}
     scored = {}
     if baselines:
-        scored = _cached_baselines(predictor, captions, chosen, inputs, console)
+        scored = _cached_baselines(predictor, captions, chosen, inputs[:, 0], console)
     return CaptioningScores(
         split=split,
         metrics=metrics,

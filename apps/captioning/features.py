@@ -87,15 +87,16 @@ class PictureInputs:
         """Returns what the model takes.
 
         Args:
-            pictures: `<uint8>(batch, size, size, 3)`.
+            pictures: `<uint8>(..., size, size, 3)`.
 
         Returns:
-            `<float16>(batch, regions, channels)`, or the pictures if the model sees pixels.
+            `<float16>(..., regions, channels)`, or the pictures if the model sees pixels.
         """
         if self._backbone is None:
             return pictures
-        features = keras.ops.cast(self._backbone.predict_on_batch(pictures), "float16")
-        return keras.ops.convert_to_numpy(features)
+        flat = self._backbone.predict_on_batch(pictures.reshape(-1, *pictures.shape[-3:]))
+        features = keras.ops.convert_to_numpy(keras.ops.cast(flat, "float16"))
+        return features.reshape(*pictures.shape[:-3], *features.shape[1:])
 
     def stored(
         self,
@@ -169,9 +170,7 @@ class PictureInputs:
             task = bar.add_task("pictures", total=len(names), completed=len(names) - len(missing))
             try:
                 for rows, read in zip(chunks, _ahead(pool, views_of, chunks), strict=True):
-                    pictures = np.stack(read)
-                    flat = self.compute(pictures.reshape(-1, *pictures.shape[2:]))
-                    store.write(rows, flat.reshape(len(rows), *store.shape[1:]))
+                    store.write(rows, self.compute(np.stack(read)))
                     bar.advance(task, len(rows))
             finally:
                 pool.shutdown(cancel_futures=True)

@@ -26,9 +26,10 @@ from common.config import check_png, config_from_flags, run_command
 from common.errors import UserError
 from common.search import Search
 from data.errors import DataError
+from data.picture_views import picture_views
 from data.pictures import is_picture_name
 from data.subwords import decode_texts, load_subword_tokenizer, split_words
-from models import captioning as _saved_layers  # noqa: F401 - a reload needs what it registers
+from models.captioning import add_mirror_image
 from models.hypotheses import Hypothesis
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -50,7 +51,11 @@ class Candidate:
 
 
 class Predictor:
-    """A trained captioning model with its subwords, and with the backbone that it looks through."""
+    """A trained captioning model with its subwords, and with the backbone that it looks through.
+
+    Attributes:
+        views: What it sees of each picture: 1 is the picture, 2 its mirror image too.
+    """
 
     def __init__(
         self,
@@ -64,17 +69,19 @@ class Predictor:
         """Takes the parts; use `Predictor.load`."""
         self.model, self.tokenizer, self.config, self.inputs = model, tokenizer, config, inputs
         self.same_backbone = inputs.sha256 == trained_with
-        self.describe_ids = PictureDescriber(
-            model.get_layer("encoder"), model.get_layer("decoder"), max_length=config.max_length
-        )
+        self.views = 2 if config.mirror and config.views > 1 else 1
+        self._describers: dict[int, PictureDescriber] = {}
 
     @classmethod
-    def load(cls, run: str | Path, *, backbone_weights: str = "") -> "Predictor":
+    def load(
+        cls, run: str | Path, *, backbone_weights: str = "", mirror: bool = True
+    ) -> "Predictor":
         """Loads a run folder, and the backbone that it names.
 
         Args:
             run: Run folder.
             backbone_weights: As the flag.
+            mirror: Whether to see mirror images too, where the run's settings say so.
 
         Raises:
             UserError: If the folder is missing, incomplete or of another task, or the backbone
@@ -85,6 +92,7 @@ class Predictor:
         stored = read_config(run, "captioning")
         trained_with = read_backbone(stored, run)
         config = config_from_flags(Config, stored, run / CONFIG)
+        config = dataclasses.replace(config, mirror=config.mirror and mirror)
         if backbone_weights and takes_pixels(config):
             raise UserError(f"{run} holds all that it sees with: leave --backbone-weights out.")
         tokenizer = load_subword_tokenizer(run / TOKENIZER)
@@ -123,15 +131,34 @@ class Predictor:
             search: How to look; the run's own way if None.
             attention: Whether candidates come with where each word looked.
         """
-        return self.describe(self.inputs.compute(pictures), search, attention=attention)
+        seen = np.stack([picture_views(picture, self.views) for picture in pictures])
+        return self.describe(self.inputs.compute(seen), search, attention=attention)
 
     def describe(
         self, inputs: np.ndarray, search: Search | None = None, *, attention: bool = False
     ) -> list[list[Candidate]]:
-        """Does the same with what the model takes of the pictures, `(batch, ...)`."""
+        """Does the same with what the model takes of the pictures, `(batch, views, ...)`.
+
+        There are one or two views, whatever `self.views` says.
+        """
         search = search or Search.of(self.config)
         found = self.describe_ids(inputs, search, attention=attention)
         return [self._candidates(hypotheses, search) for hypotheses in found]
+
+    def describe_ids(
+        self, inputs: np.ndarray, search: Search, *, attention: bool = False
+    ) -> list[list[Hypothesis]]:
+        """Does the same with tokens for words; two cuts of the same words stay two."""
+        views = inputs.shape[1]
+        if views not in self._describers:
+            model = self.model if views == 1 else add_mirror_image(self.model)
+            self._describers[views] = PictureDescriber(
+                model.get_layer("encoder"),
+                model.get_layer("decoder"),
+                max_length=self.config.max_length,
+            )
+        seen = inputs[:, 0] if views == 1 else inputs
+        return self._describers[views](seen, search, attention=attention)
 
     def _candidates(self, hypotheses: list[Hypothesis], search: Search) -> list[Candidate]:
         """Turns tokens into words. Two cuts of the same words are one caption of a beam."""
@@ -230,6 +257,7 @@ def main(
     length_penalty: float | None = None,
     n_best: int = 1,
     no_repeat_ngram: int | None = None,
+    mirror: bool = True,
     temperature: float = 1.0,
     top_k: int = 0,
     seed: int = 0,
@@ -248,6 +276,8 @@ def main(
             run's).
         n_best: Captions of each picture.
         no_repeat_ngram: Subwords in a row that no caption may hold twice (default: the run's).
+        mirror: Write from the picture and its mirror image together, where the run does so; without
+            it is twice as fast.
         temperature: Of sampling: below 1 bolder in what is probable, above 1 wilder.
         top_k: Most probable subwords to draw from; 0 for all.
         seed: Of sampling.
@@ -258,7 +288,7 @@ def main(
         raise UserError("No picture: name files, folders or patterns with --image.")
     check_png(picture)
     paths = find_pictures(image)
-    predictor = Predictor.load(run, backbone_weights=backbone_weights)
+    predictor = Predictor.load(run, backbone_weights=backbone_weights, mirror=mirror)
     config = predictor.config
     if picture is not None and config.variant != "attention":
         raise UserError(f"--picture: {run} looks at nothing, it is a --variant {config.variant}.")

@@ -4,7 +4,8 @@
 
 Features: reading, decoding, computing and keeping, beside the bare `predict` of the backbone on
 pictures that lie in memory. Captions: a beam of 3 for all test pictures in one compiled loop,
-beside a Python loop over `predict` for some of them, with the same model and the same rules.
+beside a Python loop over `predict` for some of them, with the same model and the same rules; both
+see the picture alone. The same beam that sees the mirror image too is timed beside them.
 """
 
 import tempfile
@@ -67,26 +68,29 @@ def main(
             begin = time.perf_counter()
             stored = inputs.stored(captions, names, views=1, console=quiet, folder=Path(folder))
             rates["from_files"].append(len(names) / (time.perf_counter() - begin))
-            features = np.array(stored[:, 0])
+            features = np.array(stored)
     ratio = float(np.median(np.divide(rates["from_files"], rates["bare_predict"])))
     print(f"features: {np.median(rates['from_files']):.1f} pictures a second from files,", end=" ")
     print(f"{ratio:.2f} of bare predict")
 
     search = Search.of(config, beam_size=3)
     seconds = {}
-    for name in ("batched_first", "batched"):
+    mirrored = inputs.stored(captions, names, views=2, console=quiet)
+    ways = {"mirrored_first": mirrored, "mirrored": mirrored}
+    ways |= {"batched_first": features, "batched": features}
+    for name, seen in ways.items():
         # The first time compiles.
         begin = time.perf_counter()
-        found = predictor.describe_ids(features, search)
+        found = predictor.describe_ids(seen, search)
         seconds[name] = time.perf_counter() - begin
         print(f"{name}: {len(names)} captions in {seconds[name]:.1f} s")
     encoder, decoder = (predictor.model.get_layer(name) for name in ("encoder", "decoder"))
     step, limit = step_model(encoder, decoder), config.max_length + 1
-    beam_search_by_predict(encoder, step, features[0], search, limit=limit)
+    beam_search_by_predict(encoder, step, features[0, 0], search, limit=limit)
     begin = time.perf_counter()
     slow = [
         beam_search_by_predict(encoder, step, one, search, limit=limit)
-        for one in features[:slow_pictures]
+        for one in features[:slow_pictures, 0]
     ]
     seconds["python_loop"] = time.perf_counter() - begin
     same = [np.array_equal(a, best.tokens) for a, (best, *_) in zip(slow, found, strict=False)]

@@ -382,6 +382,48 @@ def test_scores_on_other_data_leave_what_the_run_holds_of_its_own(scored, captio
     assert {path: after.get(path) for path in before} == before
 
 
+@pytest.mark.no_backend
+def test_captions_come_from_a_picture_and_its_mirror_image_unless_told_otherwise(
+    whole, captions_folder, weights, tmp_path, monkeypatch
+):
+    seen = []
+    original = Predictor.describe_ids
+    monkeypatch.setattr(
+        Predictor,
+        "describe_ids",
+        lambda self, inputs, *search, **options: (
+            seen.append(np.array(inputs)) or original(self, inputs, *search, **options)
+        ),
+    )
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    flags = ["--split", "train", "--no-baselines", "--backbone-weights", weights]
+    call(evaluate.main, "--run", run, *flags)
+    # Greedy search, the beam, and the beam without the mirror image.
+    assert [inputs.shape[1] for inputs in seen] == [2, 2, 1]
+    assert {"cider", "cider_without_mirror"} <= set(
+        read_json(run / "metrics.json")["metrics"]["train"]
+    )
+
+    name = load_captions(str(captions_folder), data_dir=Path()).split("train").names[0]
+    for flags, views in (([], 2), (["--no-mirror"], 1)):
+        image = ["--image", captions_folder / name, "--backbone-weights", weights]
+        call(predict.main, "--run", run, *image, *flags)
+        np.testing.assert_allclose(seen[-1][0], seen[0][0, :views], rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.no_backend
+def test_it_is_the_same_which_of_both_is_called_the_mirror_image(whole, weights):
+    run = Predictor.load(whole, backbone_weights=str(weights))
+    inputs = np.random.default_rng(0).normal(size=(3, 2, 4, 1280)).astype("float16")
+
+    def score(views):
+        return [found[0].score for found in run.describe(views)]
+
+    np.testing.assert_allclose(score(inputs), score(inputs[:, ::-1]), rtol=1e-5)
+    assert np.abs(np.subtract(score(inputs[:, :1]), score(inputs[:, 1:]))).min() > 1e-4
+
+
 @pytest.mark.slow
 @pytest.mark.no_backend
 def test_the_speed_study_captions_alike_in_both_ways(whole, weights, tmp_path):

@@ -9,7 +9,13 @@ from PIL import Image
 from data.captioning_sample import scenes
 from models.attention_decoder import build_attention_decoder
 from models.backbones import BACKBONES, build_backbone, build_small_cnn, weights_sha256
-from models.captioning import VARIANTS, build_captioner, build_picture_encoder
+from models.captioning import (
+    VARIANTS,
+    add_mirror_image,
+    build_captioner,
+    build_picture_encoder,
+)
+from models.ensemble import build_ensemble
 from models.generation import build_generator
 from models.translation import smoothed_cross_entropy
 
@@ -343,3 +349,36 @@ def test_a_backbone_that_cannot_be_is_refused_in_one_line(tmp_path, monkeypatch)
     monkeypatch.setitem(BACKBONES, "vgg16", (no_network, None, 32))
     line = refusal(OSError, "vgg16", "imagenet")
     assert "the imagenet weights of vgg16 (URL fetch failure on a server: None" in line
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["one model", "an ensemble"])
+def test_a_picture_and_its_mirror_image_write_one_caption(together):
+    model = build(features=(4, CHANNELS))
+    if together:
+        other = build(features=(4, CHANNELS), cell="lstm")
+        model = build_ensemble([model, other], name="captioning")
+    pair = np.random.default_rng(5).normal(size=(3, 2, 4, CHANNELS)).astype("float16")
+    target_in = random_tokens()
+
+    def outputs(captioner, picture):
+        memory = captioner.get_layer("encoder").predict_on_batch(picture)
+        decoder = captioner.get_layer("decoder")
+        found = decoder.predict_on_batch({"target_in": target_in, **memory})
+        return ops.convert_to_numpy(ops.softmax(found["logits"])), np.asarray(found["attention"])
+
+    probabilities, attention = outputs(add_mirror_image(model), pair)
+    alone = [outputs(model, pair[:, place]) for place in (0, 1)]
+    np.testing.assert_allclose(probabilities, (alone[0][0] + alone[1][0]) / 2, atol=1e-6)
+    # Left and right of the two rows of two regions change places in the mirror.
+    turned = alone[1][1][..., [1, 0, 3, 2]]
+    np.testing.assert_allclose(attention, (alone[0][1] + turned) / 2, atol=1e-6)
+    assert np.abs(alone[0][1] - turned).max() > 1e-3
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_writes_with_the_mirror_image(variant):
+    model = build(variant)
+    pair = np.stack([random_features(), random_features()[::-1]], axis=1)
+    written = written_by(add_mirror_image(model), pair, beam_size=2)
+    assert written["sequences"].shape[:2] == (3, 1)
