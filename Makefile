@@ -182,6 +182,7 @@ study-training-speed: $(VENV)/.user  ## measure training beside the same model i
 
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew
 	$(PY) -m common.results tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md)
+	$(PY) -m apps.studies.cells
 
 test: $(VENV)/.developer  ## run the tests on the TensorFlow and JAX backends
 	KERAS_BACKEND=tensorflow $(PY) -m pytest -m "not slow" -n 2 --dist loadfile

@@ -25,9 +25,8 @@ from common.artifact import (
     write_text,
 )
 from common.config import run_command
-from common.device import device_name, versions
 from common.errors import UserError
-from common.results import commit
+from common.provenance import provenance
 from models import captioning as _saved_layers  # noqa: F401 - a reload needs what it registers
 from models.ensemble import build_ensemble
 
@@ -134,12 +133,8 @@ def _facts(task: str, members: list[Path], run: Path) -> dict[str, Any]:
     arguments = shlex.join(["--members", *map(str, members), "--run", str(run)])
     return {
         "task": task,
-        "command": f"python -m apps.ensemble {arguments}",
+        **provenance(f"python -m apps.ensemble {arguments}", data=found[0]["data"]),
         "backend": found[0]["backend"],
-        "device": device_name(),
-        "versions": versions(),
-        "commit": commit(),
-        "data": found[0]["data"],
         "members": [str(member) for member in members],
         "seconds": sum(facts["seconds"] for facts in found),
         "epochs": sum(facts["epochs"] for facts in found),

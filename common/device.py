@@ -138,12 +138,12 @@ def device_line() -> str:
     )
 
 
-def versions() -> dict[str, str]:
-    """Returns the versions that a result depends on."""
+def versions(*packages: str) -> dict[str, str]:
+    """Returns the versions that a result depends on, also of `packages`."""
     import keras
 
     backend = keras.backend.backend()
-    names = ("keras", backend, "tokenizers", "numpy", "scikit-learn")
+    names = ("keras", backend, "tokenizers", "numpy", "scikit-learn", *packages)
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 
 

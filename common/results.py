@@ -13,7 +13,6 @@ import dataclasses
 import math
 import re
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,21 +97,6 @@ def _look(metric: str) -> _Look:
 
 
 _SAME_IN_ALL_SEEDS = ("task", "command", "parameters", "backend", "device", "versions", "data")
-
-
-def commit() -> str:
-    """Returns the short hash of the checked-out commit, marked `+` if files differ from it."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return described.stdout.strip()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -304,11 +288,11 @@ def _read_history(run: Path) -> dict[str, list[float]]:
 
 
 def _curves(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
-    """Returns what tells how well the model was after each epoch, in six digits."""
+    """Returns how well the model was after each epoch, and what that took, in six digits."""
     return {
         name: [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
         for name, values in history.items()
-        if name == "loss" or name.startswith("val_")
+        if name in ("seconds", "loss") or name.startswith("val_")
     }
 
 

@@ -22,12 +22,12 @@ from common.artifact import (
 from common.callbacks import BestEpoch, History, StopOnNaN, tensorboard_callback
 from common.clipping import GradientClipping
 from common.config import command_of, config_from_flags, resumed_config
-from common.device import device_name, peak_memory_mb, versions
+from common.device import peak_memory_mb
 from common.errors import UserError
 from common.learning_rate import LearningRateControl
 from common.learning_rate_finder import find_learning_rate
 from common.plots import plot_rate_finder
-from common.results import commit
+from common.provenance import provenance
 from common.training_state import TrainingState
 
 OptimizerName = Literal["rmsprop", "adam", "adamw", "sgd"]
@@ -198,12 +198,7 @@ def first_facts(
     """
     facts = {
         "task": task,
-        "command": command_of(config, prog=f"python -m apps.{task}.train"),
-        "backend": keras.backend.backend(),
-        "device": device_name(),
-        "versions": versions(),
-        "commit": commit(),
-        "data": hashes,
+        **provenance(command_of(config, prog=f"python -m apps.{task}.train"), data=hashes),
     }
     if resume:
         check_same_training(facts, run)

@@ -17,9 +17,9 @@ from apps.sentiment.config import Config
 from apps.sentiment.train import build
 from common.artifact import write_json
 from common.config import run_command
-from common.device import XLA, device_line, device_name, versions
+from common.device import XLA, device_line
 from common.optimizers import build_optimizer
-from common.results import commit
+from common.provenance import provenance
 from data.batching import LengthBuckets, text_batches
 from data.download import cache_directory, data_directory
 from data.errors import DataError
@@ -108,19 +108,15 @@ def main(
                 print(f"{name}: {rate:,.0f} tokens a second, {batches.padding_share:.0%} padding")
     ratio = float(np.median(rates["buckets"]) / np.median(rates["one_length"]))
     print(f"buckets train {ratio:.2f} times as fast")
+    command = f"python -m apps.studies.batching --max-length {max_length}"
     record = {
         "study": "batching",
-        "command": f"python -m apps.studies.batching --max-length {max_length}",
+        **provenance(command, data=data.hashes),
         "ratio": ratio,
         "tokens_per_second": rates,
         "padding_share": {name: batches.padding_share for name, batches in ways.items()},
         "max_length": max_length,
         "reviews": reviews,
-        "backend": keras.backend.backend(),
-        "device": device_name(),
-        "versions": versions(),
-        "commit": commit(),
-        "data": data.hashes,
     }
     write_json(output, record)
 

@@ -28,7 +28,8 @@ from apps.studies.rows import ROWS, Row
 from common.artifact import CONFIG, METRICS, MODEL, PLOTS, read_json, write_json
 from common.config import fields_as_flags, parse_call, run_command
 from common.errors import UserError
-from common.results import commit, gather_row
+from common.provenance import commit
+from common.results import gather_row
 from common.training import flag
 
 TASKS = tuple(dict.fromkeys(row.task for row in ROWS))

@@ -12,7 +12,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
 from rich.console import Console
 
@@ -21,8 +20,8 @@ from apps.captioning.predict import PRETRAINED, Predictor
 from apps.studies.decoding import beam_search_by_predict, step_model
 from common.artifact import write_json
 from common.config import run_command
-from common.device import device_line, device_name, versions
-from common.results import commit
+from common.device import device_line
+from common.provenance import provenance
 from common.search import Search
 from data.errors import DataError
 
@@ -97,11 +96,12 @@ def main(
     loop_ratio = seconds["python_loop"] / len(slow) / (seconds["batched"] / len(names))
     print(f"the Python loop takes {loop_ratio:.0f} times as long a picture;", end=" ")
     print(f"{np.mean(same):.1%} of its captions are the same")
+    command = f"python -m apps.studies.captioning_speed --slow-pictures {slow_pictures}"
     write_json(
         output,
         {
             "study": "captioning_speed",
-            "command": f"python -m apps.studies.captioning_speed --slow-pictures {slow_pictures}",
+            **provenance(command, data=captions.hashes),
             "feature_ratio": ratio,
             "pictures_per_second": rates,
             "decoding_ratio": loop_ratio,
@@ -110,11 +110,6 @@ def main(
             "pictures": len(names),
             "slow_pictures": len(slow),
             "beam_size": search.beam_size,
-            "backend": keras.backend.backend(),
-            "device": device_name(),
-            "versions": versions(),
-            "commit": commit(),
-            "data": captions.hashes,
         },
     )
 

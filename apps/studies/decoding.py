@@ -18,8 +18,8 @@ from apps.translation.evaluate import load_split_pairs
 from apps.translation.predict import PRETRAINED, Predictor
 from common.artifact import write_json
 from common.config import run_command
-from common.device import device_line, device_name, versions
-from common.results import commit
+from common.device import device_line
+from common.provenance import provenance
 from common.search import Search
 from data.errors import DataError
 from data.subwords import END_ID, START_ID, UNK_ID, encode_texts
@@ -153,20 +153,16 @@ def main(
     ratio_first = seconds["python_loop"] / seconds["batched_first"]
     print(f"batched is {ratio:.1f} times as fast ({ratio_first:.1f} with compiling)")
     print(f"{same:.1%} of the translations are the same")
+    command = f"python -m apps.studies.decoding --split {split} --sentences {sentences}"
     record = {
         "study": "decoding",
-        "command": f"python -m apps.studies.decoding --split {split} --sentences {sentences}",
+        **provenance(command, data=pairs.hashes),
         "ratio": ratio,
         "ratio_with_compiling": ratio_first,
         "seconds": seconds,
         "same_translations": float(same),
         "sentences": len(sources),
         "beam_size": search.beam_size,
-        "backend": keras.backend.backend(),
-        "device": device_name(),
-        "versions": versions(),
-        "commit": commit(),
-        "data": pairs.hashes,
     }
     write_json(output, record)
 

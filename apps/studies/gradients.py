@@ -34,10 +34,10 @@ from apps.studies.long_memory import (
 from common.artifact import read_json, write_json
 from common.clipping import GradientClipping
 from common.config import run_command, split_list
-from common.device import device_line, device_name, versions
+from common.device import device_line
 from common.errors import UserError
 from common.optimizers import build_optimizer
-from common.results import commit
+from common.provenance import provenance
 from data.download import cache_directory, data_directory
 from data.errors import DataError
 from data.sentiment import load_reviews
@@ -221,7 +221,13 @@ def reach_on_imdb(*, data_dir: str, epochs: int, length: int) -> dict[str, Any]:
         }
         print(f"IMDB, {kind}: validation accuracy {accuracy[-1]}, {seconds:.0f} s", flush=True)
     rows = len(tokens["train"])
-    return {"length": length, "epochs": epochs, "reviews": rows, "kinds": found}
+    return {
+        "length": length,
+        "epochs": epochs,
+        "reviews": rows,
+        "data": data.hashes,
+        "kinds": found,
+    }
 
 
 def clipping(*, steps: int) -> dict[str, Any]:
@@ -324,6 +330,9 @@ def main(
         raise UserError("--length is 20, 40, 60 ..., and --reach is at least 20.")
     print(device_line(), flush=True)
     record = read_json(output) if output.is_file() else {}
+    command = "python -m apps.studies.gradients"
+    for name, value in (("steps", steps), ("length", length), ("reach", reach), ("epochs", epochs)):
+        command += f" --{name} {value}"
     size = {"steps": steps, "length": length}
     for part in chosen:
         if part == "reach":
@@ -337,14 +346,13 @@ def main(
             found = {"truncation": truncation, "optimizers": optimizers}[part](**size)
         # Part by part, so that a stop loses one at most.
         record |= {
+            "study": "gradients",
+            **provenance(command),
             part: found,
             "units": UNITS,
             "batch": BATCH,
             "recorded": RECORDED,
             "error_without_memory": ERROR_WITHOUT_MEMORY,
-            "device": device_name(),
-            "versions": versions(),
-            "commit": commit(),
         }
         write_json(output, record)
     for path in write_plots(record, plots):

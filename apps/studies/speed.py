@@ -26,9 +26,9 @@ from rich.table import Table
 from apps.studies.speed_worker import BATCH, FEATURES, UNITS
 from common.artifact import write_json
 from common.config import run_command
-from common.device import device_line, device_name, versions
+from common.device import device_line
 from common.errors import UserError
-from common.results import commit
+from common.provenance import provenance
 from data.samples import write_reviews_csv
 
 CELLS = ("simple_rnn", "lstm", "gru")
@@ -233,16 +233,18 @@ def main(
     finally:
         for worker in workers:
             worker.end()
+    command = f"python -m apps.studies.speed --rounds {rounds} --steps {steps} --length {length}"
     record = {
+        "study": "speed",
+        **provenance(
+            f"{command} --reviews {reviews}",
+            packages=tuple(name for name in ("jax", "torch") if _has(name)),
+        ),
         "batch": BATCH,
         "features": FEATURES,
         "units": UNITS,
         "length": length,
         "steps": measured,
-        "device": device_name(),
-        "versions": versions()
-        | {name: importlib.metadata.version(name) for name in ("jax", "torch") if _has(name)},
-        "commit": commit(),
     }
     if reviews:
         record["start_seconds"] = measure_start(rounds=3)

@@ -21,10 +21,10 @@ from apps.translation.evaluate import load_split_pairs
 from apps.translation.train import build, learn_subwords
 from common.artifact import write_json
 from common.config import run_command
-from common.device import device_line, device_name, versions, xla_beside_products
+from common.device import device_line, xla_beside_products
 from common.errors import UserError
 from common.optimizers import build_optimizer
-from common.results import commit
+from common.provenance import provenance
 from common.training import training_callbacks
 from data.errors import DataError
 from data.pair_batches import pair_batches
@@ -192,18 +192,14 @@ def main(
                 print(f"{name}: {rates[name][-1]:,.0f} target tokens a second")
     ratio = float(np.median(rates["keras"]) / np.median(rates["torch"]))
     print(f"Keras trains {ratio:.2f} times as fast as native PyTorch")
+    command = f"python -m apps.studies.training_speed --data {data} --vocab-size {vocab_size}"
     record = {
         "study": "training_speed",
-        "command": f"python -m apps.studies.training_speed --data {data} --vocab-size {vocab_size}",
+        **provenance(command, data=pairs.hashes, packages=("torch",)),
         "ratio": ratio,
         "target_tokens_per_second": rates,
         "parameters": {name: parameters for name, (_, parameters) in systems.items()},
         "threads": threads,
-        "backend": keras.backend.backend(),
-        "device": device_name(),
-        "versions": versions() | {"torch": importlib.import_module("torch").__version__},
-        "commit": commit(),
-        "data": pairs.hashes,
     }
     write_json(output, record)
 

@@ -40,7 +40,8 @@ def test_a_row_holds_one_value_a_seed(tmp_path):
     assert row["metrics"]["test"]["accuracy"] == [0.91, 0.92]
     assert row["seconds"] == [60.0, 120.0]
     assert row["seconds_per_epoch"] == [20, 20]
-    assert row["curves"] == [{"loss": [0.5, 0.4], "val_accuracy": [0.8, 0.9]}] * 2
+    curves = {"seconds": [10.0, 30.0], "loss": [0.5, 0.4], "val_accuracy": [0.8, 0.9]}
+    assert row["curves"] == [curves] * 2
     assert row["peak_memory_mb"] == 200
     assert "seed" not in row["config"]
 
