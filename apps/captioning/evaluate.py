@@ -27,6 +27,7 @@ from common.config import run_command
 from common.device import device_line
 from common.results import Scores, record_scores
 from common.search import Search, parse_beam_sizes
+from common.tables import new_table
 from data.captioning import Captions, CaptionSplit, load_captions
 from data.download import cache_directory, data_directory
 from data.errors import DataError
@@ -205,12 +206,6 @@ def write_hypotheses(run: Path, scores: CaptioningScores, *, own: bool) -> list[
 
 def metrics_table(split: str, rows: dict[str, dict[str, float]]) -> Table:
     """Returns a table with one line a system."""
-    table = Table(
-        title=f"captioning, {split} split",
-        title_justify="left",
-        title_style="bold",
-        header_style="dim",
-    )
     columns = {
         "bleu_1": ("BLEU-1", 100, 1),
         "bleu_4": ("BLEU-4", 100, 1),
@@ -219,9 +214,8 @@ def metrics_table(split: str, rows: dict[str, dict[str, float]]) -> Table:
         **({"meteor": ("METEOR", 100, 1)} if any("meteor" in row for row in rows.values()) else {}),
         "distinct": ("distinct", 100, 0),
     }
-    table.add_column("", overflow="fold")
-    for title, *_ in columns.values():
-        table.add_column(title, justify="right")
+    titles = [title for title, *_ in columns.values()]
+    table = new_table(f"captioning, {split} split", [""], titles)
     for system, metrics in rows.items():
         cells = [
             f"{metrics[name] * scale:.{digits}f}" if name in metrics else ""

@@ -6,12 +6,12 @@ import math
 from pathlib import Path
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
 from apps.forecasting.fan_charts import plot_fan
 from apps.forecasting.metrics import LEVELS
+from common.tables import new_table
 from data.prices import PriceHistory
 
 # Days shown in the fan chart before the forecast.
@@ -80,18 +80,9 @@ def forecast_table(found: Forecast) -> Table:
         return f"{value:,.{digits}f}"
 
     title = f"{escape(found.ticker)}: {price(found.close)} at the close of {found.origin}"
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        header_style="dim",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
     beyond = f"{found.change * 100:g}%"
-    names = ["date", "median", "80 %", "95 %", "rise", f"fall>{beyond}", f"rise>{beyond}"]
-    for name in names:
-        table.add_column(name, justify="left" if name == "date" else "right", no_wrap=True)
+    names = ["median", "80 %", "95 %", "rise", f"fall>{beyond}", f"rise>{beyond}"]
+    table = new_table(title, ["date"], names)
     for row, date in enumerate(found.dates):
         low95, low80, _, median, _, high80, high95 = found.prices[row]
         table.add_row(

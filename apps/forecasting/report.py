@@ -6,7 +6,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from apps.forecasting.fan_charts import Fan, plot_fans
@@ -20,6 +19,7 @@ from apps.forecasting.metrics import (
 )
 from apps.forecasting.plots import plot_calibration, plot_horizons, plot_skill
 from common.results import Scores
+from common.tables import new_table
 
 MODEL, REFERENCE = "model", "last_value"
 _GARCH = ("garch_t", "gjr_garch_t")
@@ -54,18 +54,10 @@ def metrics_tables(scores: ForecastScores, title: str) -> list[Table]:
 
 
 def _table_at(scores: ForecastScores, title: str, days: int) -> Table:
-    table = Table(
-        title=f"{title}, {_ahead(days)}",
-        title_justify="left",
-        title_style="bold",
-        header_style="dim",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("", no_wrap=True)
     names = ["CRPS %", "rel MAE", "MASE", "in 80 %", "in 95 %", "direction"]
-    for name in [*names, "DM p"] if scores.baselines else names:
-        table.add_column(name, justify="right", no_wrap=True)
+    if scores.baselines:
+        names.append("DM p")
+    table = new_table(f"{title}, {_ahead(days)}", [""], names)
     rows = {MODEL: scores.metrics, **scores.baselines}
     for system, metrics in sorted(rows.items(), key=lambda item: item[1][f"crps_{days}"]):
         cells = [f"{metrics[f'{name}_{days}']:.4f}" for name in ("crps", "rel_mae", "mase")]

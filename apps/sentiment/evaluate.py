@@ -23,6 +23,7 @@ from common.config import run_command
 from common.device import XLA, device_line
 from common.errors import UserError
 from common.results import Scores, record_scores
+from common.tables import new_table
 from data.batching import text_batches
 from data.download import cache_directory, data_directory
 from data.errors import DataError
@@ -128,10 +129,8 @@ def evaluate_run(
 
 def metrics_table(rows: dict[str, dict[str, float]], title: str) -> Table:
     """Returns a table with one line a system, in percent."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
     names = ["accuracy", "f1", "roc_auc", "ece"]
-    for name in ["", *names]:
-        table.add_column(name, justify="right" if name else "left")
+    table = new_table(title, [""], names)
     for system, metrics in rows.items():
         cells = [f"{metrics[name]:.2%}" if name in metrics else "" for name in names]
         table.add_row(escape(system), *cells)

@@ -8,6 +8,8 @@ from typing import Any
 from rich.table import Table
 from scipy.stats import t as student_t
 
+from common.tables import new_table
+
 # What a row is judged by; the rest of its metrics hangs together with these.
 JUDGED = {
     "forecasting": ("crps_1", "crps_20"),
@@ -87,13 +89,8 @@ def compare_row(
 
 def comparison_table(task: str, found: list[Comparison]) -> Table:
     """Returns a table with one line a metric."""
-    table = Table(
-        title=f"{task}, made again", title_justify="left", title_style="bold", header_style="dim"
-    )
-    for title in ("row", "split", "metric"):
-        table.add_column(title)
-    for title in ("published", "again", "difference", "chance explains"):
-        table.add_column(title, justify="right")
+    figures = ("published", "again", "difference", "chance explains")
+    table = new_table(f"{task}, made again", ("row", "split", "metric"), figures)
     table.add_column("")
     for one in found:
         verdict = "[red]moved[/red]" if one.moved else "[green]holds[/green]"

@@ -29,6 +29,7 @@ from common.config import run_command
 from common.device import device_line
 from common.errors import UserError
 from common.provenance import provenance
+from common.tables import new_table
 from data.samples import write_reviews_csv
 
 CELLS = ("simple_rnn", "lstm", "gru")
@@ -181,10 +182,7 @@ def _has(package: str) -> bool:
 
 def steps_table(found: dict[str, dict[str, dict[str, Any]]], title: str) -> Table:
     """Returns a table of ratios, a line a way and a column a cell."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
-    table.add_column("times as fast as native PyTorch")
-    for cell in CELLS:
-        table.add_column(cell, justify="right")
+    table = new_table(title, ["times as fast as native PyTorch"], CELLS)
     for way in found[CELLS[0]]:
         cells = []
         for cell in CELLS:

@@ -25,6 +25,7 @@ from common.config import run_command
 from common.device import device_line
 from common.results import Scores, record_scores
 from common.search import Search, parse_beam_sizes
+from common.tables import new_table
 from data.download import cache_directory, data_directory
 from data.errors import DataError
 from data.pair_splits import PairSplit
@@ -173,16 +174,8 @@ def write_hypotheses(run: Path, scores: TranslationScores, *, own: bool) -> list
 
 def metrics_table(scores: TranslationScores, rows: dict[str, dict[str, float]]) -> Table:
     """Returns a table with one line a system."""
-    table = Table(
-        title=f"translation, {scores.split} split",
-        title_justify="left",
-        title_style="bold",
-        header_style="dim",
-    )
     columns = {"bleu": "BLEU", "chrf": "chrF", "bleu_tok_lc": "BLEU, tokenised lower case"}
-    table.add_column("", overflow="fold")
-    for title in columns.values():
-        table.add_column(title, justify="right")
+    table = new_table(f"translation, {scores.split} split", [""], columns.values())
     for system, metrics in rows.items():
         cells = []
         for name in columns:
