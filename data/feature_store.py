@@ -1,6 +1,7 @@
 """What is computed of pictures, kept on disk and across interruptions: features, or pixels."""
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,15 +139,73 @@ class FeatureStore:
         self._done[rows] = 1
 
     @property
-    def features(self) -> np.ndarray:
-        """`(pictures, views, regions, channels)`, read-only and read from the disk.
+    def features(self) -> "StoredFeatures":
+        """All of them, `(pictures, views, regions, channels)`.
 
         Raises:
             ValueError: If rows are missing.
         """
         if missing := len(self.missing()):
             raise ValueError(f"{missing:,} of {self.shape[0]:,} rows have no features yet.")
-        return np.load(self.path / _FEATURES, mmap_mode="r")
+        numbers = np.arange(math.prod(self.shape[:2])).reshape(self.shape[:2])
+        return StoredFeatures(
+            self.path / _FEATURES, self._start, numbers, self.shape[2:], self.dtype
+        )
+
+
+class StoredFeatures:
+    """Features in a file, picked as from an array; they are read when they are asked for.
+
+    Not mapped into memory: what was read of a mapped file counts as the process's own, so that
+    training would seem to need as much memory as the file has bytes.
+
+    `features[...]` picks pictures and views, and nothing is read before `np.asarray`, except for a
+    single view.
+
+    Attributes:
+        shape: `(..., regions, channels)`.
+        dtype: Of the features.
+    """
+
+    def __init__(
+        self, path: Path, start: int, numbers: np.ndarray, view: tuple[int, ...], dtype: np.dtype
+    ):
+        """Takes what is picked.
+
+        Args:
+            path: The file.
+            start: Byte where the first view begins.
+            numbers: `<int>(...)`, the picked views, numbered as they stand in the file.
+            view: Shape of each.
+            dtype: Of the features.
+        """
+        self._path, self._start, self._numbers, self._view = path, start, numbers, view
+        self.shape, self.dtype = (*numbers.shape, *view), dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        """Size of the first axis."""
+        return self.shape[0]
+
+    def __getitem__(self, key) -> "StoredFeatures | np.ndarray":
+        """Picks as NumPy does, but no part of a view."""
+        picked = StoredFeatures(self._path, self._start, self._numbers[key], self._view, self.dtype)
+        return picked if picked._numbers.ndim else np.asarray(picked)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        """Reads what is picked."""
+        size = math.prod(self._view) * self.dtype.itemsize
+        found = np.empty((self._numbers.size, size), np.uint8)
+        with self._path.open("rb", buffering=0) as file:
+            for number, view in zip(self._numbers.flat, found, strict=True):
+                file.seek(self._start + int(number) * size)
+                if file.readinto(view) != size:
+                    raise DataError(f"{self._path} is too short: delete its folder.")
+        return found.view(self.dtype).reshape(self.shape).astype(dtype or self.dtype, copy=False)
 
 
 def _to_disk(file: BinaryIO) -> None:

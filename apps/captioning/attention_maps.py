@@ -8,8 +8,8 @@ from PIL import Image
 
 from common.plots import plt, save_figure
 
-# Panels in a line.
-_COLUMNS = 6
+# Most panels in a line.
+_COLUMNS = 7
 _COLOUR = (255, 90, 0)
 # How much of a picture turns white where a word did not look, and takes the colour where it did.
 _FADED, _TINTED = 0.35, 0.65
@@ -44,9 +44,9 @@ def plot_attention(picture: np.ndarray, candidate, path: Path) -> None:
     for word, shares in zip(candidate.words, candidate.attention, strict=True):
         panels.append((word, tinted(picture, shares)))
     lines = -(-len(panels) // _COLUMNS)
-    figure, axes = plt.subplots(
-        lines, _COLUMNS, figsize=(1.6 * _COLUMNS, 1.8 * lines), squeeze=False
-    )
+    # Lines of one length, as far as that goes.
+    columns = -(-len(panels) // lines)
+    figure, axes = plt.subplots(lines, columns, figsize=(1.6 * columns, 1.8 * lines), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, (word, pixels) in zip(axes.flat, panels, strict=False):

@@ -16,7 +16,7 @@ from common.device import xla_beside_products
 from common.errors import UserError
 from data.captioning import Captions
 from data.download import cache_directory
-from data.feature_store import FeatureStore
+from data.feature_store import FeatureStore, StoredFeatures
 from data.picture_views import picture_views
 from data.pictures import read_picture
 from models.backbones import build_backbone, weights_sha256
@@ -106,7 +106,7 @@ class PictureInputs:
         views: int,
         console: Console,
         folder: Path | None = None,
-    ) -> np.ndarray:
+    ) -> StoredFeatures:
         """Returns what the model takes of the pictures of a split, computing what is not kept yet.
 
         Args:

@@ -187,7 +187,7 @@ class SelfCriticalBatches:
             epoch: Counted from 0.
         """
         for step, (numbers, views) in enumerate(zip(*self.order(epoch), strict=True)):
-            pictures = self._pictures[numbers, views]
+            pictures = np.asarray(self._pictures[numbers, views])
             sequences = self.draw(pictures, epoch=epoch, step=step)
             rewards = self.rewards(numbers, sequences)
             yield *self.weighted(pictures, sequences, rewards), float(rewards.mean())

@@ -243,10 +243,10 @@ def train(
             seed=config.seed,
             epoch=epochs_done,
             views=config.views,
-            lookup=lambda numbers: views[numbers // config.views, numbers % config.views],
+            lookup=lambda numbers: np.asarray(views[np.divmod(numbers, config.views)]),
         )
         validation_batches = batches_of(
-            validation_split, lookup=lambda numbers: validation_pictures[numbers]
+            validation_split, lookup=lambda numbers: np.asarray(validation_pictures[numbers])
         )
         loss = smoothed_cross_entropy(config.label_smoothing)
     model = captioner

@@ -95,11 +95,61 @@ def test_every_part_of_the_key_makes_another_store(tmp_path):
     assert all(len(open_store(tmp_path, key=key).missing()) == 10 for key in keys[1:])
 
 
-def test_the_features_cannot_be_changed(tmp_path):
+PICKS = {
+    "a view of all": np.s_[:, 1],
+    "some of it": np.s_[2:7],
+    "pictures and views": (np.array([3, 3, 9]), np.array([0, 1, 0])),
+    "a list": [4, -1],
+    "a picture": 5,
+    "a view": (5, 1),
+}
+
+
+@pytest.mark.parametrize("key", PICKS.values(), ids=PICKS)
+def test_features_are_picked_as_from_an_array(key, tmp_path):
     store = open_store(tmp_path)
     store.write(np.arange(10), WANTED)
-    with pytest.raises(ValueError, match="read-only"):
-        store.features[0] = 0
+    picked = store.features[key]
+    assert picked.shape == WANTED[key].shape
+    assert picked.ndim == WANTED[key].ndim
+    np.testing.assert_array_equal(picked, WANTED[key])
+    # Once more from what was picked, and one after the other.
+    np.testing.assert_array_equal(picked[0], WANTED[key][0])
+    for one, expected in zip(picked, WANTED[key], strict=True):
+        np.testing.assert_array_equal(one, expected)
+
+
+def test_memory_does_not_grow_with_what_was_read(tmp_path):
+    """Measured in a process of its own, since the peak never falls."""
+    program = f"""
+import resource, sys
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from data.feature_store import FeatureStore
+store = FeatureStore(Path({str(tmp_path)!r}), key=[], shape=(1000, 1, 49, 1280))
+for rows in np.arange(1000).reshape(20, 50):
+    store.write(rows, np.ones((50, 1, 49, 1280), np.float16))
+features = store.features
+peaks = []
+for stop in (100, 1000):
+    for start in range(0, stop, 50):
+        assert np.asarray(features[start : start + 50, 0]).mean() == 1
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peaks[1] / peaks[0])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert float(done.stdout) < 1.1, done.stderr
+
+
+def test_a_file_that_became_shorter_is_named(tmp_path):
+    store = open_store(tmp_path)
+    store.write(np.arange(10), WANTED)
+    features = store.features
+    with (store.path / "features.npy").open("r+b") as file:
+        file.truncate(200)
+    with pytest.raises(DataError, match="features.npy is too short"):
+        np.asarray(features)
 
 
 def test_an_empty_store_of_a_large_data_set_takes_no_space(tmp_path):
