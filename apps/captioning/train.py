@@ -158,6 +158,11 @@ def train(
             raise UserError(
                 f"--init-from {config.init_from} is an ensemble: go on from one of its members."
             )
+        if start.config.fine_tune and not config.fine_tune:
+            raise UserError(
+                f"--init-from {config.init_from} sees through a backbone of its own, trained by"
+                f" --fine-tune {start.config.fine_tune}: give --fine-tune too."
+            )
         config = with_shape_of(config, start.config, SHAPE)
     captions = load_split_captions(
         config, data=config.data, data_dir=data_dir, strict=strict, log=log
@@ -202,7 +207,11 @@ def train(
         owners = [number for number, lines in enumerate(split.captions) for _ in lines]
         texts = [readable(line) for lines in split.captions for line in lines]
         tokens = encode_texts(tokenizer, texts, max_length=config.max_length + 1)
-        kept = [row for row, ids in enumerate(tokens) if 0 < len(ids) <= config.max_length]
+        kept = [
+            row
+            for row, (text, ids) in enumerate(zip(texts, tokens, strict=True))
+            if text and len(ids) <= config.max_length
+        ]
         if not kept:
             raise UserError(
                 f"No caption of {config.data} has 1 to {config.max_length} subwords: raise"

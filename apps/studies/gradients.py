@@ -301,8 +301,8 @@ def optimizers(*, steps: int, length: int) -> dict[str, Any]:
 def main(
     parts: str = ",".join(PARTS),
     data_dir: str = "",
-    steps: int = 2000,
-    length: int = 100,
+    steps: int = 4000,
+    length: int = 40,
     reach: int = 400,
     epochs: int = 3,
     output: Path = Path("apps/studies/results/gradients.json"),

@@ -123,6 +123,27 @@ def test_what_is_done_is_kept_and_what_was_stopped_goes_on(tmp_path):
     assert again.ran == []
 
 
+def test_after_a_change_of_the_code_rows_are_made_afresh_but_not_what_they_need(tmp_path):
+    row = row_named("translation", "gru_after_tatoeba")
+    assert run_steps(plan_steps([row], tmp_path), QUIET, execute=Machine()) == []
+    machine = Machine()
+    assert run_steps(plan_steps([row], tmp_path, afresh=True), QUIET, execute=machine) == []
+    assert [(ran[0].split(".")[-1], "--overwrite" in ran) for ran in machine.ran] == [
+        ("train", True),
+        *[("evaluate", False)] * 2,
+    ]
+    assert all("gru_after_tatoeba-s1" in " ".join(ran) for ran in machine.ran)
+
+
+def test_other_code_is_checked_in_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = set()
+    for content in ("a = 1", "a = 2"):
+        write_text(tmp_path / "models" / "a.py", content)
+        found |= {benchmark.code_version(), benchmark.code_version()}
+    assert len(found) == 2
+
+
 def test_a_run_of_ones_own_under_the_name_of_a_row_is_not_published(tmp_path):
     steps = plan_steps(pick_rows("sentiment lstm"), tmp_path)
     first = tmp_path / "sentiment" / "lstm-s1"

@@ -308,6 +308,9 @@ def test_the_upper_blocks_of_the_backbone_can_be_trained_in_a_second_stage(
         )
     }
     assert changed == {"block_16_project", "Conv_1"}
+    third = ["--objective", "cider", "--data", captions_folder, "--init-from", run]
+    with pytest.raises(UserError, match="give --fine-tune too"):
+        call(train.main, *BATCHES, *third, "--run", tmp_path / "third")
     assert printed(predict.main, "--run", run, "--image", photographs / "0.jpg").strip() != ""
 
 
@@ -656,13 +659,20 @@ def test_missing_pictures_are_a_warning_or_with_strict_an_error(
     assert first in line
     assert "--strict" in line
 
+    with (folder / "captions.csv").open("a", encoding="utf-8") as file:
+        another = load_captions(str(captions_folder), data_dir=Path()).split("train").names[-1]
+        file.write(f"{another},!!!\n")
+
     def stop(*_, **__):
         raise UserError("far enough")
 
     monkeypatch.setattr(keras.Model, "fit", stop)
     with pytest.raises(UserError, match="far enough"):
         call(train.main, *flags)
-    assert f"1 picture ({first})" in capsys.readouterr().out.replace("\n", " ")
+    shown = capsys.readouterr().out.replace("\n", " ")
+    assert f"1 picture ({first})" in shown
+    # What has no word is no caption.
+    assert "1 captions are blank or longer than --max-length: left out" in shown
 
 
 @pytest.mark.no_backend
