@@ -11,7 +11,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -23,17 +22,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from apps.studies.memory import measure_memory, run_quietly
 from apps.studies.speed_worker import BATCH, FEATURES, UNITS
-from common.artifact import write_json
-from common.config import run_command
+from common.artifact import read_json, write_json
+from common.config import run_command, split_list
 from common.device import device_line
 from common.errors import UserError
 from common.provenance import provenance
 from common.tables import new_table
-from data.samples import write_reviews_csv
 
 CELLS = ("simple_rnn", "lstm", "gru")
 BACKENDS = ("tensorflow", "jax", "torch")
+PARTS = ("steps", "start", "memory")
 # What the tasks' predict is asked on its start.
 _FIRST_WISHES = {
     "sentiment": ["--text", "not bad"],
@@ -135,45 +135,10 @@ def measure_start(rounds: int) -> dict[str, list[float]]:
         seconds = []
         for _ in range(rounds):
             begin = time.perf_counter()
-            _run_quietly([f"apps.{task}.predict", *flags])
+            run_quietly([f"apps.{task}.predict", *flags])
             seconds.append(round(time.perf_counter() - begin, 2))
         found[task] = seconds
     return found
-
-
-def measure_memory(reviews: int) -> dict[str, Any]:
-    """Trains on a file of reviews and on one ten times as long; returns the peaks in MB."""
-    peaks = {}
-    with tempfile.TemporaryDirectory() as folder:
-        short = write_reviews_csv(Path(folder) / "short.csv", rows=reviews)
-        header, *lines = short.read_text(encoding="utf-8").splitlines(keepends=True)
-        long = Path(folder) / "long.csv"
-        long.write_text(header + "".join(lines * 10), encoding="utf-8")
-        for name, path in (("once", short), ("ten_times", long)):
-            run = Path(folder) / name
-            flags = ["--data", str(path), "--run", str(run), "--epochs", "1", "--cell", "gru"]
-            _run_quietly(["apps.sentiment.train", *flags], CACHE_DIR=str(Path(folder) / "cache"))
-            record = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-            peaks[name] = record["peak_memory_mb"]
-            shutil.rmtree(run)
-    return {
-        "reviews": reviews,
-        "peak_memory_mb": peaks,
-        "ratio": peaks["ten_times"] / peaks["once"],
-    }
-
-
-def _run_quietly(arguments: list[str], **environment: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise UserError(f"python -m {arguments[0]} failed: {''.join(last)}")
 
 
 def _has(package: str) -> bool:
@@ -192,29 +157,10 @@ def steps_table(found: dict[str, dict[str, dict[str, Any]]], title: str) -> Tabl
     return table
 
 
-def main(
-    rounds: int = 7,
-    steps: int = 5,
-    length: int = 100,
-    reviews: int = 3000,
-    output: Path = Path("apps/studies/results/speed.json"),
-) -> None:
-    """Measures, prints and writes what was found.
-
-    Args:
-        rounds: Times that the ways take turns.
-        steps: Batches in a round.
-        length: Steps of a sequence.
-        reviews: Reviews of the smaller file that memory is measured with; 0 leaves memory and
-            start-up out.
-        output: JSON file to write.
-    """
-    if min(rounds, steps) < 1 or length < 4 or length % 4 or reviews < 0:
-        raise UserError("--rounds and --steps are at least 1, --length is 4, 8, 12 ...")
-    if not _has("torch"):
-        raise UserError("The peer is PyTorch: run `make study-speed`, which installs it.")
-    console = Console(soft_wrap=True)
-    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+def measure_all_steps(
+    console: Console, *, length: int, steps: int, rounds: int
+) -> dict[str, dict[str, Any]]:
+    """Measures forward and training steps of one length and of four; see `measure_steps`."""
     installed = [name for name in BACKENDS if _has(name)]
     workers = [Worker("native torch"), *map(Worker, installed)]
     if "tensorflow" in installed:
@@ -231,25 +177,63 @@ def main(
     finally:
         for worker in workers:
             worker.end()
+    return measured
+
+
+def main(
+    parts: str = ",".join(PARTS),
+    rounds: int = 7,
+    steps: int = 5,
+    length: int = 100,
+    reviews: int = 3000,
+    pictures: int = 300,
+    output: Path = Path("apps/studies/results/speed.json"),
+) -> None:
+    """Measures, prints and writes what was found.
+
+    Args:
+        parts: Which of steps, start and memory, separated by commas; what the file holds of the
+            others stays.
+        rounds: Times that the ways take turns.
+        steps: Batches in a round.
+        length: Steps of a sequence.
+        reviews: Reviews of the smaller file that memory is measured with.
+        pictures: Pictures of the smaller folder that memory is measured with.
+        output: JSON file to write.
+    """
+    chosen = split_list(parts)
+    if unknown := sorted(set(chosen) - set(PARTS)):
+        raise UserError(f"--parts {unknown[0]} is none of {', '.join(PARTS)}.")
+    if min(rounds, steps) < 1 or length < 4 or length % 4:
+        raise UserError("--rounds and --steps are at least 1, --length is 4, 8, 12 ...")
+    if min(reviews, pictures) < 60:
+        raise UserError("--reviews and --pictures are at least 60.")
+    if "steps" in chosen and not _has("torch"):
+        raise UserError("The peer is PyTorch: run `make study-speed`, which installs it.")
+    console = Console(soft_wrap=True)
+    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    record = read_json(output) if output.is_file() else {}
     command = f"python -m apps.studies.speed --rounds {rounds} --steps {steps} --length {length}"
-    record = {
+    packages = tuple(name for name in ("jax", "torch") if _has(name))
+    record |= {
         "study": "speed",
-        **provenance(
-            f"{command} --reviews {reviews}",
-            packages=tuple(name for name in ("jax", "torch") if _has(name)),
-        ),
-        "batch": BATCH,
-        "features": FEATURES,
-        "units": UNITS,
-        "length": length,
-        "steps": measured,
+        **provenance(f"{command} --reviews {reviews} --pictures {pictures}", packages=packages),
     }
-    if reviews:
-        record["start_seconds"] = measure_start(rounds=3)
-        record["memory"] = measure_memory(reviews)
-        console.print(f"seconds until predict answers: {record['start_seconds']}", highlight=False)
-        console.print(f"peak memory: {record['memory']}", highlight=False)
-    write_json(output, record)
+    for part in chosen:
+        if part == "steps":
+            sizes = {"batch": BATCH, "features": FEATURES, "units": UNITS, "length": length}
+            found = measure_all_steps(console, length=length, steps=steps, rounds=rounds)
+            record |= sizes | {"steps": found}
+        elif part == "start":
+            record["start_seconds"] = measure_start(rounds=3)
+            console.print(
+                f"seconds until predict answers: {record['start_seconds']}", highlight=False
+            )
+        else:
+            record["memory"] = measure_memory(reviews, pictures)
+            console.print(f"peak memory: {record['memory']}", highlight=False)
+        # Part by part, so that a stop loses one at most.
+        write_json(output, record)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 import io
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from apps.studies import batching, decoding, gradients, speed, speed_worker, training_speed
+from apps.studies import batching, decoding, gradients, memory, speed, speed_worker, training_speed
 from apps.translation.config import Config
 from apps.translation.train import build
 from common.artifact import read_json, save_model, write_json, write_text
@@ -191,3 +192,37 @@ def test_a_worker_measures_what_it_is_asked(mode, monkeypatch):
     answers = [json.loads(line) for line in output.getvalue().splitlines()]
     assert [answer["first"] > 0 for answer in answers] == [True, False, True]
     assert all(answer["seconds"] > 0 for answer in answers)
+
+
+@pytest.mark.no_backend
+def test_the_memory_study_trains_on_ten_times_the_data(monkeypatch):
+    """With the training replaced by one whose memory is the size of its data."""
+    trained = {}
+
+    def train(arguments, **_):
+        flags = dict(zip(arguments, arguments[1:], strict=False))
+        data = Path(flags["--data"])
+        files = sorted(data.glob("*.jpg")) if data.is_dir() else [data]
+        size = sum(len(path.read_bytes()) for path in files)
+        trained.setdefault(arguments[0], []).append((size, len(files)))
+        write_json(Path(flags["--run"]) / "metrics.json", {"peak_memory_mb": size})
+
+    monkeypatch.setattr(memory, "run_quietly", train)
+    found = memory.measure_memory(60, 3)
+    assert found["pictures"]["ratio"] == 10
+    assert found["reviews"]["ratio"] == pytest.approx(10, rel=1e-3)
+    assert [count for _, count in trained["apps.captioning.train"]] == [3, 30]
+
+
+@pytest.mark.no_backend
+def test_the_speed_study_keeps_what_it_found_of_other_parts(monkeypatch, tmp_path):
+    monkeypatch.setattr(speed, "measure_start", lambda rounds: {"sentiment": [1.0] * rounds})
+    monkeypatch.setattr(speed, "measure_memory", lambda *numbers: numbers)
+    for part in ("start", "memory"):
+        speed.main(parts=part, reviews=70, pictures=80, output=tmp_path / "a.json")
+    record = read_json(tmp_path / "a.json")
+    assert record["start_seconds"] == {"sentiment": [1.0] * 3}
+    assert record["memory"] == [70, 80]
+    assert {"command", "backend", "device", "versions", "commit"} <= set(record)
+    with pytest.raises(UserError, match="--parts brakes is none of steps"):
+        speed.main(parts="brakes")
