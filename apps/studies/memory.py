@@ -17,7 +17,7 @@ from data.samples import write_reviews_csv
 _ON_REVIEWS = "--epochs 1 --cell gru".split()
 _ON_PICTURES = [
     *"--epochs 1 --cell gru --backbone small_cnn --picture-size 224 --views 2".split(),
-    *"--vocab-size 300 --decoder-units 32 --memory-dim 32 --embed-dim 32".split(),
+    *"--vocab-size 270 --decoder-units 32 --memory-dim 32 --embed-dim 32".split(),
 ]
 
 
