@@ -181,7 +181,7 @@ study-training-speed: $(VENV)/.user  ## measure training beside the same model i
 	$(PY) -m apps.studies.training_speed $(ARGS)
 
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew
-	$(PY) -m common.results tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md)
+	$(PY) -m common.result_tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md)
 	$(PY) -m apps.studies.cells
 
 test: $(VENV)/.developer  ## run the tests on the TensorFlow and JAX backends

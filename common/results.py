@@ -1,100 +1,18 @@
-"""Published rows and tables: gathered from run folders by commands, never written by hand.
+"""Published rows: gathered from run folders by a command, never written by hand.
 
-`python -m common.results gather RESULTS_FOLDER NAME RUN...` makes one row of the runs of its seeds;
-`python -m common.results tables FILE...` writes the tables of Markdown files anew. A table stands
-between two comments, the first of which says what it holds (`rows` may be left out):
-
-    <!-- table: apps/sentiment/results split=test metrics=accuracy,f1 rows=lstm,gru -->
-    <!-- /table -->
+`python -m common.results RESULTS_FOLDER NAME RUN...` makes one row of the runs of its seeds.
 """
 
 import csv
 import dataclasses
 import math
-import re
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from common.artifact import CONFIG, HISTORY, METRICS, read_json, write_json, write_text
+from common.artifact import CONFIG, HISTORY, METRICS, read_json, write_json
 from common.errors import UserError
-
-_TABLE = re.compile(
-    r"(<!-- table: (?P<folder>\S+) split=(?P<split>\w+) metrics=(?P<metrics>[\w,]+)"
-    r"(?: rows=(?P<rows>[\w,]+))? -->\n)"
-    r".*?(?P<end><!-- /table -->)",
-    re.DOTALL,
-)
-
-
-class _Look(NamedTuple):
-    """How a metric is shown: its title, what it is multiplied by, its digits, its better end."""
-
-    title: str
-    scale: float = 1
-    digits: int = 2
-    lower_is_better: bool = False
-
-
-_LOOKS = {
-    "accuracy": _Look("accuracy %", 100),
-    "f1": _Look("F1 %", 100),
-    "roc_auc": _Look("ROC AUC %", 100),
-    "ece": _Look("calibration error %", 100),
-    "bleu": _Look("BLEU"),
-    "chrf": _Look("chrF"),
-    "bleu_tok_lc": _Look("BLEU, tokenised lower case"),
-    # Of captions, as fractions.
-    **{f"bleu_{order}": _Look(f"BLEU-{order}", 100, 1) for order in range(1, 5)},
-    "rouge_l": _Look("ROUGE-L", 100, 1),
-    "cider": _Look("CIDEr", digits=3),
-    "meteor": _Look("METEOR", 100, 1),
-    "distinct": _Look("distinct captions %", 100, 0),
-    "vocabulary": _Look("words used", digits=0),
-    "length": _Look("words a caption", digits=1),
-}
-# Of forecasts; the number of days follows.
-_LOOKS_AHEAD = {
-    "crps": _Look("CRPS %", digits=4, lower_is_better=True),
-    "rel_mae": _Look("MAE / last value's", digits=4, lower_is_better=True),
-    "mase": _Look("MASE", digits=3, lower_is_better=True),
-    "coverage_50": _Look("in 50 %", 100, 1),
-    "coverage_80": _Look("in 80 %", 100, 1),
-    "coverage_95": _Look("in 95 %", 100, 1),
-    "direction": _Look("direction %", 100, 1),
-}
-_P_VALUE = re.compile(r"dm_p_(?P<baseline>\w+)_(?P<days>\d+)$")
-# Of translations: greedy search, a beam of some size, sentences of some length.
-_GREEDY = re.compile(r"(?P<metric>\w+)_greedy$")
-_BEAM = re.compile(r"(?P<metric>\w+)_beam_(?P<size>\d+)$")
-# Of captions that are written from the picture alone.
-_ALONE = re.compile(r"(?P<metric>\w+)_without_mirror$")
-_WORDS = re.compile(r"\w+_words_(?P<least>\d+)(?:_(?P<most>\d+))?$")
-
-
-def _look(metric: str) -> _Look:
-    """Returns how a metric is shown, whatever its name."""
-    if found := _P_VALUE.match(metric):
-        return _Look(f"p against {found['baseline']}, {found['days']} d", digits=4)
-    if found := _GREEDY.match(metric):
-        look = _look(found["metric"])
-        return look._replace(title=f"{look.title}, greedy")
-    if found := _BEAM.match(metric):
-        search = f"beam {found['size']}" if found["size"] != "1" else "greedy"
-        return _look(found["metric"])._replace(title=search)
-    if found := _ALONE.match(metric):
-        look = _look(found["metric"])
-        return look._replace(title=f"{look.title} without the mirror image")
-    if found := _WORDS.match(metric):
-        last = f" to {found['most']}" if found["most"] else " or more"
-        return _Look(f"{found['least']}{last} words")
-    name, _, days = metric.rpartition("_")
-    if days.isdigit() and name in _LOOKS_AHEAD:
-        look = _LOOKS_AHEAD[name]
-        return look._replace(title=f"{look.title}, {days} d")
-    return _LOOKS.get(metric, _Look(metric))
-
 
 _SAME_IN_ALL_SEEDS = ("task", "command", "parameters", "backend", "device", "versions", "data")
 
@@ -212,71 +130,6 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
     }
 
 
-def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | None = None) -> str:
-    """Returns the Markdown table of all rows in a results folder, best first, baselines among them.
-
-    Args:
-        folder: Holds one JSON file a row.
-        split: Whose scores to show.
-        metrics: Which ones; the first sorts the rows, the best on top.
-        names: Which rows, or all; baselines are always shown, if they have the first metric.
-
-    Raises:
-        UserError: If the folder holds no such row of that split.
-    """
-    rows = [read_json(path) for path in sorted(folder.glob("*.json"))]
-    rows = [row for row in rows if split in row["metrics"]]
-    if names is not None:
-        missing = set(names) - {row["name"] for row in rows}
-        if missing:
-            raise UserError(f"{folder} holds no row {', '.join(sorted(missing))}: gather it first.")
-        rows = [row for row in rows if row["name"] in names]
-    if not rows:
-        raise UserError(f"{folder} holds no row with scores of {split}: gather one first.")
-    lines: list[tuple[float, str]] = []
-    for row in rows:
-        scores = row["metrics"][split]
-        epochs = statistics.mean(row["epochs"])
-        cells = [
-            f"`{row['name']}`",
-            *(_spread(scores.get(metric), metric) for metric in metrics),
-            _count(row["parameters"]),
-            f"{epochs:.0f}",
-            f"{statistics.mean(row['seconds_per_epoch']):.0f} s",
-            f"{statistics.mean(row['seconds']) / 60:.1f} min",
-            f"{len(row['seeds'])}",
-        ]
-        lines.append((statistics.mean(scores[metrics[0]]), _line(cells)))
-    baselines = {name: found for row in rows for name, found in row["baselines"].items()}
-    for name, found in baselines.items():
-        # Some metrics are of models alone, for instance those of other beams.
-        if metrics[0] in found.get(split, {}):
-            scores = {metric: [value] for metric, value in found[split].items()}
-            cells = [f"{name} (baseline)", *(_spread(scores.get(m), m) for m in metrics)]
-            lines.append((found[split][metrics[0]], _line([*cells, "", "", "", "", ""])))
-    titles = ["row", *(_look(metric).title for metric in metrics)]
-    titles += ["parameters", "epochs", "an epoch", "training", "seeds"]
-    rule = _line(["---", *["---:"] * (len(titles) - 1)])
-    sign = 1 if _look(metrics[0]).lower_is_better else -1
-    body = [line for _, line in sorted(lines, key=lambda item: sign * item[0])]
-    return "\n".join([_line(titles), rule, *body]) + "\n"
-
-
-def write_tables(text: str, root: Path) -> str:
-    """Returns a Markdown text with each of its tables made anew from the rows below `root`."""
-
-    def fill(match: re.Match) -> str:
-        found = table(
-            root / match["folder"],
-            split=match["split"],
-            metrics=match["metrics"].split(","),
-            names=match["rows"].split(",") if match["rows"] else None,
-        )
-        return f"{match[1]}{found}{match['end']}"
-
-    return _TABLE.sub(fill, text)
-
-
 def _read_history(run: Path) -> dict[str, list[float]]:
     """Returns the columns of a run's history, one value an epoch."""
     # Not by the callbacks' own reader, which would start Keras for a table.
@@ -296,40 +149,11 @@ def _curves(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
     }
 
 
-def _spread(values: list[float] | None, metric: str) -> str:
-    """Returns `91.2 ± 0.1`: mean and standard deviation over the seeds; of p the greatest."""
-    if values is None:
-        return ""
-    look = _look(metric)
-    if _P_VALUE.match(metric):
-        least = 10.0**-look.digits
-        return f"{max(values):.{look.digits}f}" if max(values) >= least else f"< {least:g}"
-    mean = f"{statistics.mean(values) * look.scale:.{look.digits}f}"
-    if len(values) < 2:
-        return mean
-    return f"{mean} ± {statistics.stdev(values) * look.scale:.{look.digits}f}"
-
-
-def _count(number: int) -> str:
-    return f"{number / 1e6:.2f} M" if number >= 1e5 else f"{number / 1e3:.0f} k"
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def _main(arguments: list[str]) -> None:
-    verb, *rest = arguments or [""]
-    if verb == "gather" and len(rest) >= 3:
-        folder, name, *runs = rest
-        write_json(Path(folder) / f"{name}.json", gather_row([Path(run) for run in runs], name))
-    elif verb == "tables" and rest:
-        for file in map(Path, rest):
-            write_text(file, write_tables(file.read_text(encoding="utf-8"), Path()))
-    else:
-        raise UserError(
-            "usage: python -m common.results gather RESULTS_FOLDER NAME RUN... | tables FILE..."
-        )
+    if len(arguments) < 3:
+        raise UserError("usage: python -m common.results RESULTS_FOLDER NAME RUN...")
+    folder, name, *runs = arguments
+    write_json(Path(folder) / f"{name}.json", gather_row([Path(run) for run in runs], name))
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def test_every_readme_command_parses(words, line):
 
 def test_the_tables_of_the_readmes_are_those_of_the_results():
     from apps.studies.cells import fill_cells
-    from common.results import write_tables
+    from common.result_tables import write_tables
 
     for path in (ROOT / "README.md", *sorted((ROOT / "apps").glob("*/README.md"))):
         text = path.read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from common.artifact import read_json, write_text
 from common.config import run_command
 from common.errors import UserError
 from common.plots import new_axes, save_figure
+from common.result_tables import table_line
 
 CELLS = ("feedforward", "simple_rnn", "gru", "lstm")
 _PLACE = re.compile(r"(<!-- cells -->\n).*?(<!-- /cells -->)", re.DOTALL)
@@ -97,7 +98,7 @@ def cells_table(root: Path) -> str:
     """Returns the Markdown table of all tasks."""
     titles = ["task, on its test split", "cell", "quality", "parameters", "fastest epoch"]
     titles += ["memory", "epochs to the best of simple_rnn"]
-    lines = [_line(titles), _line(["---", "---", *["---:"] * (len(titles) - 2)])]
+    lines = [table_line(titles), table_line(["---", "---", *["---:"] * (len(titles) - 2)])]
     for task in STUDIED:
         rows = read_cells(task, root)
         reached = epochs_to(task, rows)
@@ -107,7 +108,7 @@ def cells_table(root: Path) -> str:
             if len(values) > 1:
                 quality += f" ± {statistics.stdev(values):.{task.digits}f}"
             lines.append(
-                _line(
+                table_line(
                     [
                         f"{task.name}, {task.title}",
                         f"`{cell}`",
@@ -151,10 +152,6 @@ def plot_cells(root: Path, path: Path) -> None:
         if task.lower_is_better:
             axis.invert_yaxis()
     save_figure(figure, path)
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def main(readme: Path = Path("README.md"), picture: Path = Path("docs/cells.png")) -> None:

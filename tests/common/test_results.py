@@ -2,7 +2,8 @@ import pytest
 
 from common.artifact import read_json, write_json
 from common.errors import UserError
-from common.results import Scores, gather_row, record_scores, table, write_tables
+from common.result_tables import table, write_tables
+from common.results import Scores, gather_row, record_scores
 
 pytestmark = pytest.mark.no_backend
 

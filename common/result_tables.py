@@ -1,0 +1,195 @@
+"""Tables of published rows in Markdown files: filled by a command, never written by hand.
+
+`python -m common.result_tables FILE...` writes the tables of the files anew. A table stands between
+two comments, the first of which says what it holds (`rows` may be left out):
+
+    <!-- table: apps/sentiment/results split=test metrics=accuracy,f1 rows=lstm,gru -->
+    <!-- /table -->
+"""
+
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from common.artifact import read_json, write_text
+from common.errors import UserError
+
+_TABLE = re.compile(
+    r"(<!-- table: (?P<folder>\S+) split=(?P<split>\w+) metrics=(?P<metrics>[\w,]+)"
+    r"(?: rows=(?P<rows>[\w,]+))? -->\n)"
+    r".*?(?P<end><!-- /table -->)",
+    re.DOTALL,
+)
+
+
+class _Look(NamedTuple):
+    """How a metric is shown: its title, what it is multiplied by, its digits, its better end."""
+
+    title: str
+    scale: float = 1
+    digits: int = 2
+    lower_is_better: bool = False
+
+
+_LOOKS = {
+    "accuracy": _Look("accuracy %", 100),
+    "f1": _Look("F1 %", 100),
+    "roc_auc": _Look("ROC AUC %", 100),
+    "ece": _Look("calibration error %", 100),
+    "bleu": _Look("BLEU"),
+    "chrf": _Look("chrF"),
+    "bleu_tok_lc": _Look("BLEU, tokenised lower case"),
+    # Of captions, as fractions.
+    **{f"bleu_{order}": _Look(f"BLEU-{order}", 100, 1) for order in range(1, 5)},
+    "rouge_l": _Look("ROUGE-L", 100, 1),
+    "cider": _Look("CIDEr", digits=3),
+    "meteor": _Look("METEOR", 100, 1),
+    "distinct": _Look("distinct captions %", 100, 0),
+    "vocabulary": _Look("words used", digits=0),
+    "length": _Look("words a caption", digits=1),
+}
+# Of forecasts; the number of days follows.
+_LOOKS_AHEAD = {
+    "crps": _Look("CRPS %", digits=4, lower_is_better=True),
+    "rel_mae": _Look("MAE / last value's", digits=4, lower_is_better=True),
+    "mase": _Look("MASE", digits=3, lower_is_better=True),
+    "coverage_50": _Look("in 50 %", 100, 1),
+    "coverage_80": _Look("in 80 %", 100, 1),
+    "coverage_95": _Look("in 95 %", 100, 1),
+    "direction": _Look("direction %", 100, 1),
+}
+_P_VALUE = re.compile(r"dm_p_(?P<baseline>\w+)_(?P<days>\d+)$")
+# Of translations: greedy search, a beam of some size, sentences of some length.
+_GREEDY = re.compile(r"(?P<metric>\w+)_greedy$")
+_BEAM = re.compile(r"(?P<metric>\w+)_beam_(?P<size>\d+)$")
+# Of captions that are written from the picture alone.
+_ALONE = re.compile(r"(?P<metric>\w+)_without_mirror$")
+_WORDS = re.compile(r"\w+_words_(?P<least>\d+)(?:_(?P<most>\d+))?$")
+
+
+def _look(metric: str) -> _Look:
+    """Returns how a metric is shown, whatever its name."""
+    if found := _P_VALUE.match(metric):
+        return _Look(f"p against {found['baseline']}, {found['days']} d", digits=4)
+    if found := _GREEDY.match(metric):
+        look = _look(found["metric"])
+        return look._replace(title=f"{look.title}, greedy")
+    if found := _BEAM.match(metric):
+        search = f"beam {found['size']}" if found["size"] != "1" else "greedy"
+        return _look(found["metric"])._replace(title=search)
+    if found := _ALONE.match(metric):
+        look = _look(found["metric"])
+        return look._replace(title=f"{look.title} without the mirror image")
+    if found := _WORDS.match(metric):
+        last = f" to {found['most']}" if found["most"] else " or more"
+        return _Look(f"{found['least']}{last} words")
+    name, _, days = metric.rpartition("_")
+    if days.isdigit() and name in _LOOKS_AHEAD:
+        look = _LOOKS_AHEAD[name]
+        return look._replace(title=f"{look.title}, {days} d")
+    return _LOOKS.get(metric, _Look(metric))
+
+
+def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | None = None) -> str:
+    """Returns the Markdown table of all rows in a results folder, best first, baselines among them.
+
+    Args:
+        folder: Holds one JSON file a row.
+        split: Whose scores to show.
+        metrics: Which ones; the first sorts the rows, the best on top.
+        names: Which rows, or all; baselines are always shown, if they have the first metric.
+
+    Raises:
+        UserError: If the folder holds no such row of that split.
+    """
+    rows = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    rows = [row for row in rows if split in row["metrics"]]
+    if names is not None:
+        missing = set(names) - {row["name"] for row in rows}
+        if missing:
+            raise UserError(f"{folder} holds no row {', '.join(sorted(missing))}: gather it first.")
+        rows = [row for row in rows if row["name"] in names]
+    if not rows:
+        raise UserError(f"{folder} holds no row with scores of {split}: gather one first.")
+    lines: list[tuple[float, str]] = []
+    for row in rows:
+        scores = row["metrics"][split]
+        epochs = statistics.mean(row["epochs"])
+        cells = [
+            f"`{row['name']}`",
+            *(_spread(scores.get(metric), metric) for metric in metrics),
+            _count(row["parameters"]),
+            f"{epochs:.0f}",
+            f"{statistics.mean(row['seconds_per_epoch']):.0f} s",
+            f"{statistics.mean(row['seconds']) / 60:.1f} min",
+            f"{len(row['seeds'])}",
+        ]
+        lines.append((statistics.mean(scores[metrics[0]]), table_line(cells)))
+    baselines = {name: found for row in rows for name, found in row["baselines"].items()}
+    for name, found in baselines.items():
+        # Some metrics are of models alone, for instance those of other beams.
+        if metrics[0] in found.get(split, {}):
+            scores = {metric: [value] for metric, value in found[split].items()}
+            cells = [f"{name} (baseline)", *(_spread(scores.get(m), m) for m in metrics)]
+            lines.append((found[split][metrics[0]], table_line([*cells, "", "", "", "", ""])))
+    titles = ["row", *(_look(metric).title for metric in metrics)]
+    titles += ["parameters", "epochs", "an epoch", "training", "seeds"]
+    rule = table_line(["---", *["---:"] * (len(titles) - 1)])
+    sign = 1 if _look(metrics[0]).lower_is_better else -1
+    body = [line for _, line in sorted(lines, key=lambda item: sign * item[0])]
+    return "\n".join([table_line(titles), rule, *body]) + "\n"
+
+
+def write_tables(text: str, root: Path) -> str:
+    """Returns a Markdown text with each of its tables made anew from the rows below `root`."""
+
+    def fill(match: re.Match) -> str:
+        found = table(
+            root / match["folder"],
+            split=match["split"],
+            metrics=match["metrics"].split(","),
+            names=match["rows"].split(",") if match["rows"] else None,
+        )
+        return f"{match[1]}{found}{match['end']}"
+
+    return _TABLE.sub(fill, text)
+
+
+def _spread(values: list[float] | None, metric: str) -> str:
+    """Returns `91.2 ± 0.1`: mean and standard deviation over the seeds; of p the greatest."""
+    if values is None:
+        return ""
+    look = _look(metric)
+    if _P_VALUE.match(metric):
+        least = 10.0**-look.digits
+        return f"{max(values):.{look.digits}f}" if max(values) >= least else f"< {least:g}"
+    mean = f"{statistics.mean(values) * look.scale:.{look.digits}f}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {statistics.stdev(values) * look.scale:.{look.digits}f}"
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e6:.2f} M" if number >= 1e5 else f"{number / 1e3:.0f} k"
+
+
+def table_line(cells: list[str]) -> str:
+    """Returns a line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def _main(files: list[str]) -> None:
+    if not files:
+        raise UserError("usage: python -m common.result_tables FILE...")
+    for file in map(Path, files):
+        write_text(file, write_tables(file.read_text(encoding="utf-8"), Path()))
+
+
+if __name__ == "__main__":
+    try:
+        _main(sys.argv[1:])
+    except UserError as user_error:
+        print(user_error, file=sys.stderr)
+        sys.exit(2)
