@@ -48,7 +48,7 @@ STUDIED = (
 
 
 def read_cells(task: Task, root: Path) -> dict[str, dict[str, Any]]:
-    """Returns the published rows of a task by their cells; one without curves is missing.
+    """Returns the published rows of a task by their cells; one that is not published is missing.
 
     Args:
         task: Which one.
@@ -57,9 +57,8 @@ def read_cells(task: Task, root: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for cell in CELLS:
         path = root / "apps" / task.name / "results" / f"{task.row.format(cell=cell)}.json"
-        row = read_json(path) if path.is_file() else {}
-        if "seconds" in row.get("curves", [{}])[0]:
-            found[cell] = row
+        if path.is_file():
+            found[cell] = read_json(path)
     return found
 
 
@@ -72,6 +71,7 @@ def epochs_to(task: Task, rows: dict[str, dict[str, Any]]) -> dict[str, float]:
     curves = {
         cell: [value for value in row["curves"][0][task.watched] if value is not None]
         for cell, row in rows.items()
+        if "curves" in row
     }
     if "simple_rnn" not in curves:
         return {}
@@ -90,8 +90,9 @@ def epochs_to(task: Task, rows: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 
 def fastest_epoch(row: dict[str, Any]) -> float:
-    """Returns the seconds of the fastest epoch of any seed."""
-    return min(min(curves["seconds"]) for curves in row["curves"])
+    """Returns the seconds of the fastest epoch of any seed; of an older row its fastest mean."""
+    epochs = [second for curves in row.get("curves", []) for second in curves.get("seconds", [])]
+    return min(epochs or row["seconds_per_epoch"])
 
 
 def cells_table(root: Path) -> str:
