@@ -180,7 +180,7 @@ def train(
             f"{run} was begun with other weights of {config.backbone}: name their file with"
             " --backbone-weights, or train anew with --overwrite."
         )
-    views = inputs.stored(captions, train_split.names, views=config.views, console=console)
+    train_pictures = inputs.stored(captions, train_split.names, views=config.views, console=console)
     validation_pictures = inputs.stored(captions, validation_split.names, views=1, console=console)[
         :, 0
     ]
@@ -193,14 +193,14 @@ def train(
         texts = [readable(line) for lines in train_split.captions for line in lines]
         tokenizer = train_subword_tokenizer(texts, vocab_size=config.vocab_size)
     epochs_done = saved_epoch(run / STATE) if resume else 0
-    shape = {
+    batching = {
         "start_id": START_ID,
         "end_id": END_ID,
         "buckets": config.buckets,
         "multiple": 4,
         "tokens_per_batch": config.tokens_per_batch,
         # Whatever is copied into a step or looked at for each picture.
-        "memory_length": 64 if takes_pixels(config) else views.shape[2],
+        "memory_length": 64 if takes_pixels(config) else train_pictures.shape[2],
     }
 
     def batches_of(split: CaptionSplit, **options):
@@ -222,7 +222,7 @@ def train(
         return caption_batches(
             [tokens[row] for row in kept],
             np.array([owners[row] for row in kept]),
-            **shape,
+            **batching,
             **options,
         )
 
@@ -236,7 +236,7 @@ def train(
             encoder,
             decoder,
             tokenizer,
-            pictures=views,
+            pictures=train_pictures,
             references=train_split.captions,
             max_length=config.max_length,
             samples=config.samples,
@@ -252,7 +252,7 @@ def train(
             seed=config.seed,
             epoch=epochs_done,
             views=config.views,
-            lookup=lambda numbers: np.asarray(views[np.divmod(numbers, config.views)]),
+            lookup=lambda numbers: np.asarray(train_pictures[np.divmod(numbers, config.views)]),
         )
         validation_batches = batches_of(
             validation_split, lookup=lambda numbers: np.asarray(validation_pictures[numbers])

@@ -142,7 +142,7 @@ def train(
         model.get_layer("encoder").get_layer("embedding").embeddings.assign(vectors)
 
     epochs_done = saved_epoch(run / STATE) if resume else 0
-    shape = {
+    batching = {
         "buckets": config.buckets,
         "multiple": config.region_length or 8,
         "tokens_per_batch": config.tokens_per_batch,
@@ -153,12 +153,12 @@ def train(
         shuffle=True,
         seed=config.seed,
         epoch=epochs_done,
-        **shape,
+        **batching,
     )
     validation_batches = text_batches(
         encode(tokenizer, validation_split.texts, max_length=config.max_length),
         np.eye(len(labels), dtype="float32")[validation_split.labels],
-        **shape,
+        **batching,
     )
     model.compile(
         optimizer=build_optimizer(

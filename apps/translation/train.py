@@ -174,7 +174,7 @@ def train(
     else:
         tokenizer = learn_subwords(config, pairs, data_dir=data_dir, log=log)
     train_split, validation_split = pairs.splits["train"], pairs.splits["validation"]
-    shape = {
+    batching = {
         "start_id": START_ID,
         "end_id": END_ID,
         "buckets": config.buckets,
@@ -201,7 +201,7 @@ def train(
                 [split.target[row] for row in kept],
                 dropout=config.bpe_dropout,
             )
-        return len(kept), pair_batches(sources, targets, **shape, **options)
+        return len(kept), pair_batches(sources, targets, **batching, **options)
 
     rows, batches = batches_of(train_split, shuffle=True, seed=config.seed, epoch=epochs_done)
     validation_rows, validation_batches = batches_of(validation_split)
