@@ -33,8 +33,8 @@ class Scores:
 def record_scores(run: Path, scores: Scores, *, task: str) -> bool:
     """Adds scores to the run's `metrics.json`, if they are of the data that it was trained on.
 
-    Scores that stand there already stay if they are the same to four digits, so that evaluating
-    on another machine does not change a published file.
+    Scores that stand there already stay if they are the same to four digits, the baselines' too,
+    so that evaluating on another machine does not change a published file.
 
     Args:
         run: Run folder.
@@ -51,11 +51,10 @@ def record_scores(run: Path, scores: Scores, *, task: str) -> bool:
     record.setdefault("parameters", scores.parameters)
     known = record.setdefault("metrics", {}).get(scores.split, {})
     baselines = record.setdefault("baselines", {})
-    news = [name for name in scores.baselines if scores.split not in baselines.get(name, {})]
-    same = all(
-        name in known and abs(known[name] - value) < 5e-5 for name, value in scores.metrics.items()
-    )
-    if same and not news:
+    pairs = [(known, scores.metrics)]
+    for name, found in scores.baselines.items():
+        pairs.append((baselines.get(name, {}).get(scores.split, {}), found))
+    if all(_same(held, found) for held, found in pairs):
         return True
     # A metric that was asked for another time stays.
     record["metrics"][scores.split] = {**known, **scores.metrics}
@@ -63,6 +62,11 @@ def record_scores(run: Path, scores: Scores, *, task: str) -> bool:
         baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
     write_json(path, record)
     return True
+
+
+def _same(held: dict[str, float], found: dict[str, float]) -> bool:
+    """Whether all that was found is held already, the same to four digits."""
+    return all(name in held and abs(held[name] - value) < 5e-5 for name, value in found.items())
 
 
 def gather_row(runs: list[Path], name: str) -> dict[str, Any]:

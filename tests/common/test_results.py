@@ -235,3 +235,14 @@ def test_baselines_of_a_split_are_added_to_scores_that_stand_already(tmp_path):
     recorded(tmp_path, {"bleu": 50.0})
     found = recorded(tmp_path, {"bleu": 50.0}, baselines={"copy": {"bleu": 1.0}})
     assert found["baselines"] == {"copy": {"test": {"bleu": 1.0}}}
+
+
+def test_baselines_that_score_otherwise_now_are_written_over_those_that_stand(tmp_path):
+    both = {"copy": {"bleu": 1.0}, "nearest": {"bleu": 3.0}}
+    recorded(tmp_path, {"bleu": 50.0}, baselines=both)
+    before = (tmp_path / "metrics.json").read_bytes()
+    recorded(tmp_path, {"bleu": 50.0}, baselines={"copy": {"bleu": 1.00004}})
+    assert (tmp_path / "metrics.json").read_bytes() == before
+    found = recorded(tmp_path, {"bleu": 50.0}, baselines={"copy": {"bleu": 2.0}})
+    assert found["baselines"]["copy"] == {"test": {"bleu": 2.0}}
+    assert found["baselines"]["nearest"] == {"test": {"bleu": 3.0}}
