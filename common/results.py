@@ -30,6 +30,15 @@ class Scores:
     """Of the data."""
 
 
+def check_baselines(split: str, *, baselines: bool) -> None:
+    """Raises a `UserError` if baselines are to be scored on the split that they are fitted on."""
+    if baselines and split == "train":
+        raise UserError(
+            "--split train is what the baselines are fitted on: score the model alone with"
+            " --no-baselines."
+        )
+
+
 def record_scores(run: Path, scores: Scores, *, task: str) -> bool:
     """Adds scores to the run's `metrics.json`, if they are of the data that it was trained on.
 

@@ -25,7 +25,7 @@ from common.artifact import OUTPUTS, write_text
 from common.cache import cached_json
 from common.config import run_command
 from common.device import device_line
-from common.results import Scores, record_scores
+from common.results import Scores, check_baselines, record_scores
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.captioning import Captions, CaptionSplit, load_captions
@@ -100,7 +100,9 @@ def evaluate_run(
 
     Raises:
         DataError: If the data cannot be used or lack the split.
+        UserError: If baselines are wanted of `train`.
     """
+    check_baselines(split, baselines=baselines)
     predictor = Predictor.load(run, backbone_weights=backbone_weights)
     config = predictor.config
     captions = load_split_captions(config, data=data or config.data, data_dir=data_dir)
@@ -248,7 +250,7 @@ def main(
         run: Run folder of the model.
         data: `flickr8k` or a folder of your own; by default what the run was trained on.
         data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
-        split: validation, test, or any other split of the data.
+        split: validation, test, or any other split of the data; train with --no-baselines.
         beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
         baselines: Score the most frequent caption and those of similar training pictures too.
         meteor: Add METEOR, where there is a Java to run it.

@@ -22,7 +22,7 @@ from common.cache import cached_json
 from common.config import run_command
 from common.device import XLA, device_line
 from common.errors import UserError
-from common.results import Scores, record_scores
+from common.results import Scores, check_baselines, record_scores
 from common.tables import new_table
 from data.batching import text_batches
 from data.download import cache_directory, data_directory
@@ -96,8 +96,9 @@ def evaluate_run(
         baselines: Whether to score them too.
 
     Raises:
-        UserError: If the data has other labels than the model.
+        UserError: If the data has other labels than the model, or baselines are wanted of `train`.
     """
+    check_baselines(split, baselines=baselines)
     predictor = Predictor.load(run)
     config = predictor.config
     cache_dir = cache_directory()
@@ -151,7 +152,7 @@ def main(
         run: Run folder of the model.
         data: `imdb` or your own file; by default what the run was trained on.
         data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
-        split: train, validation or test.
+        split: validation, test, or, with --no-baselines, train.
         baselines: Score majority, TF-IDF + logistic regression and NB-SVM too.
         json: Print one line of JSON instead of a table.
     """

@@ -23,7 +23,7 @@ from common.artifact import OUTPUTS, write_json, write_text
 from common.cache import cached_json
 from common.config import run_command
 from common.device import device_line
-from common.results import Scores, record_scores
+from common.results import Scores, check_baselines, record_scores
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory
@@ -90,7 +90,9 @@ def evaluate_run(
 
     Raises:
         DataError: If the data cannot be used or lack the split.
+        UserError: If baselines are wanted of `train`.
     """
+    check_baselines(split, baselines=baselines)
     predictor = Predictor.load(run)
     config = predictor.config
     pairs = load_split_pairs(config, data=data or config.data, data_dir=data_dir)
@@ -211,7 +213,8 @@ def main(
         run: Run folder of the model.
         data: `multi30k`, `tatoeba` or your own pairs; by default what the run was trained on.
         data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
-        split: validation, test, or any other split of the data, such as test_2017_flickr.
+        split: validation, test, or any other split of the data, such as test_2017_flickr; train
+            with --no-baselines.
         beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
         baselines: Score copying the source, IBM model 1 word by word, and the translation of the
             nearest training sentence too.

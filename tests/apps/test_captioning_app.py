@@ -427,6 +427,12 @@ def test_it_is_the_same_which_of_both_is_called_the_mirror_image(whole, weights)
     assert np.abs(np.subtract(score(inputs[:, :1]), score(inputs[:, 1:]))).min() > 1e-4
 
 
+@pytest.mark.no_backend
+def test_baselines_are_not_scored_on_what_they_have_learnt(whole, capsys):
+    line = fails_with(capsys, evaluate.main, "--run", whole, "--split", "train")
+    assert "--no-baselines" in line
+
+
 @pytest.mark.slow
 @pytest.mark.no_backend
 def test_the_speed_study_captions_alike_in_both_ways(whole, weights, tmp_path):

@@ -281,6 +281,18 @@ def test_scores_on_other_data_are_not_recorded(copy, tmp_path):
     assert (copy / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.no_backend
+def test_the_training_split_is_scored_without_the_baselines_that_have_learnt_it(copy):
+    before = (copy / "metrics.json").read_bytes()
+    with pytest.raises(UserError, match="--split train .* --no-baselines"):
+        evaluate.main(run=copy, split="train")
+    assert (copy / "metrics.json").read_bytes() == before
+    evaluate.main(run=copy, split="train", baselines=False)
+    record = read_json(copy / "metrics.json")
+    assert "train" in record["metrics"]
+    assert not record["baselines"]
+
+
 def limit_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 

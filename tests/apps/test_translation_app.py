@@ -807,6 +807,7 @@ def test_a_line_that_is_not_utf_8_is_named(refused, whole, typed):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("--split train", "--no-baselines"),
         ("--split tomorrow", '--split "tomorrow": these data have train, validation, test;'),
         ("--beam-sizes 0,a", "--beam-sizes 0,a takes numbers from 1"),
         ("--beam-sizes 3,-1", "--beam-sizes 3,-1 takes numbers from 1"),
