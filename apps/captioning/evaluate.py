@@ -25,6 +25,7 @@ from common.artifact import OUTPUTS, write_text
 from common.cache import cached_json
 from common.config import run_command
 from common.device import device_line
+from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
@@ -100,12 +101,17 @@ def evaluate_run(
 
     Raises:
         DataError: If the data cannot be used or lack the split.
-        UserError: If baselines are wanted of `train`.
+        UserError: If baselines are wanted of `train`, or the data lack it.
     """
     check_baselines(split, baselines=baselines)
     predictor = Predictor.load(run, backbone_weights=backbone_weights)
     config = predictor.config
     captions = load_split_captions(config, data=data or config.data, data_dir=data_dir)
+    if baselines and "train" not in captions.splits:
+        raise UserError(
+            f"The baselines need a train split, but these data have {', '.join(captions.splits)}"
+            " alone: score the model alone with --no-baselines."
+        )
     for line in (*captions.warnings, predictor.warning()):
         if line:
             console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)

@@ -433,6 +433,27 @@ def test_baselines_are_not_scored_on_what_they_have_learnt(whole, capsys):
     assert "--no-baselines" in line
 
 
+@pytest.mark.no_backend
+def test_baselines_need_a_training_split_before_any_picture_is_captioned(
+    whole, captions_folder, weights, tmp_path, capsys, monkeypatch
+):
+    folder = Path(shutil.copytree(captions_folder, tmp_path / "tests"))
+    lines = (folder / "captions.csv").read_text(encoding="utf-8").splitlines()
+    ends = ["split", *["test"] * (len(lines) - 1)]
+    lines = [f"{line},{end}\n" for line, end in zip(lines, ends, strict=True)]
+    (folder / "captions.csv").write_text("".join(lines), encoding="utf-8")
+    flags = ["--run", whole, "--data", folder, "--backbone-weights", weights]
+
+    def stop(*_):
+        raise UserError("far enough")
+
+    monkeypatch.setattr(Predictor, "describe", stop)
+    line = fails_with(capsys, evaluate.main, *flags)
+    assert "need a train split, but these data have test alone" in line
+    assert "--no-baselines" in line
+    assert "far enough" in fails_with(capsys, evaluate.main, *flags, "--no-baselines")
+
+
 @pytest.mark.slow
 @pytest.mark.no_backend
 def test_the_speed_study_captions_alike_in_both_ways(whole, weights, tmp_path):
