@@ -196,14 +196,16 @@ def _score_block(
 
 
 def _joined(before: list[Scored], after: list[Scored]) -> list[Scored]:
-    """Appends the forecasts of a later stretch to those of the earlier ones."""
+    """Appends the forecasts of a later stretch, and new notes, to those of the earlier ones."""
     parts = {one.ticker: one for one in before}
     for one in after:
         if one.ticker in parts:
             old = parts[one.ticker]
             arrays = ("dates", "close", "outcome", "crps", "pit", "probability_of_rise")
+            notes = [note for stretch in (old, one) for note in stretch.note.split("; ")]
             parts[one.ticker] = dataclasses.replace(
                 old,
+                note="; ".join(dict.fromkeys(filter(None, notes))),
                 **{
                     name: np.concatenate([getattr(old, name), getattr(one, name)])
                     for name in (*arrays, "quantiles")

@@ -654,6 +654,28 @@ def test_learning_on_comes_to_the_same_until_it_learns_again(learner, twice, pri
     assert np.abs(once.quantiles[second] - twice.quantiles[second]).max() > 1e-5
 
 
+def test_what_stood_in_on_any_stretch_is_said_once(learner, prices_dir, monkeypatch):
+    stretches, original = [], evaluate.score_baselines
+
+    def noting(histories, *, fit_until, **options):
+        stretches.append(fit_until)
+        found = original(histories, fit_until=fit_until, **options)
+        note = f"always; until {fit_until}"
+        return {
+            name: [dataclasses.replace(one, note=note) for one in scored]
+            for name, scored in found.items()
+        }
+
+    monkeypatch.setattr(evaluate, "score_baselines", noting)
+    monkeypatch.setattr(evaluate, "refitted", lambda predictor, *_, **__: predictor)
+    flags = {"tickers": ["SIMA"], "split": STRETCHES, "refit": 3}
+    warnings = evaluated(learner, data_dir=prices_dir, **flags).warnings
+    # Eight days in all.
+    first, second, third = stretches
+    said = f"of SIMA: always; until {first}; until {second}; until {third}"
+    assert [line for line in warnings if line.endswith(said)]
+
+
 # ---- Mistakes --------------------------------------------------------------------------------
 
 
