@@ -266,16 +266,17 @@ def main(
         for line in verdicts(scores):
             console.print(line, highlight=False)
     # Dates and tickers of one's own do not belong into the run, whose split they are not.
-    own = bool(refit or data or tickers or split not in SPLITS)
-    recorded = not own and record_scores(run, scores, task="forecasting")
+    foreign = bool(refit or data or tickers or split not in SPLITS)
+    recorded = not foreign and record_scores(run, scores, task="forecasting")
     name = split.replace(":", "_")
-    folder = run if recorded else EVALUATIONS / name
+    apart = f"{name}-{Path(data).resolve().name}" if data else name
+    folder = run if recorded else EVALUATIONS / run.resolve().name / apart
     write_text(folder / OUTPUTS / f"{name}.csv", by_ticker(scores))
     if scores.baselines:
         draw(scores, folder / PLOTS)
     console.print(f"[dim]scores by ticker, pictures: {escape(str(folder))}[/dim]", highlight=False)
     if not recorded:
-        reason = "not its own split" if own else "it was trained on other data"
+        reason = "not its own split" if foreign else "it was trained on other data"
         console.print(f"[dim]not recorded in the run: {reason}[/dim]")
 
 

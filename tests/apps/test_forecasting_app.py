@@ -567,6 +567,12 @@ def test_dates_and_tickers_of_one_s_own_are_not_recorded(copy, prices_dir, here,
         found.append(json.loads(capsys.readouterr().out)["metrics"]["crps_1"])
     assert len(set(found)) == 3
     assert files_of(copy) == before
+    tables = sorted((here / evaluate.EVALUATIONS).rglob("*.csv"))
+    assert [str(path.parents[1].relative_to(here / evaluate.EVALUATIONS)) for path in tables] == [
+        "copy/2015-02-01_2015-06-30",
+        "copy/test",
+        "copy/test-prices",
+    ]
     dates = evaluated(copy, data_dir=prices_dir, split="2015-02-01:2015-06-30").systems["model"][0]
     assert str(dates.dates[0]) == "2015-02-02"
     # Five weekdays before the last day of June.
