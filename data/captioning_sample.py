@@ -6,7 +6,6 @@ and the background, and say where a shape lies or how two lie to each other. All
 and hardly any caption is true of another picture, so that a model that does not look fails.
 """
 
-import argparse
 import csv
 import io
 import math
@@ -29,6 +28,7 @@ from data.captioning import (
 from data.download import atomic_file, data_directory
 from data.errors import DataError
 from data.pair_files import GENERATED_NOTE
+from data.sample_command import sample_command
 
 KINDS = ("circle", "square", "triangle", "star", "cross")
 COLOURS = {
@@ -300,18 +300,14 @@ def _write_zip(path: Path, members: dict[str, bytes]) -> None:
 
 def main() -> None:
     """Writes the sample."""
-    parser = argparse.ArgumentParser(
-        description="Writes generated pictures with captions in Flickr8k's format."
-    )
-    parser.add_argument("--data-dir", default="", help="folder of downloads (default: DATA_DIR)")
-    parser.add_argument("--folder", help="also write twelve other pictures as a folder of your own")
-    arguments = parser.parse_args()
-    try:
+    with sample_command("Writes generated pictures with captions in Flickr8k's format.") as parser:
+        parser.add_argument(
+            "--folder", help="also write twelve other pictures as a folder of your own"
+        )
+        arguments = parser.parse_args()
         print(write_captioning_sample(data_directory(arguments.data_dir)))
         if arguments.folder:
             print(write_captions_folder(Path(arguments.folder), pictures=12, seed=1))
-    except DataError as error:
-        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

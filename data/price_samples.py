@@ -12,7 +12,6 @@ was. So the next day's log return is exactly a mixture of two Gaussians. The ran
 more about the next one than its close does, for a close sees the path once and jumps besides.
 """
 
-import argparse
 import dataclasses
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import pandas as pd
 
 from data.download import atomic_file, data_directory
 from data.errors import DataError
+from data.sample_command import sample_command
 
 INDEX = "^SIM"
 FIRST_DAY = "2013-01-01"
@@ -252,12 +252,8 @@ def write_price_sample(
 
 def main() -> None:
     """Writes the sample."""
-    parser = argparse.ArgumentParser(description="Writes simulated prices in Yahoo's format.")
-    parser.add_argument("--data-dir", default="", help="folder of downloads (default: DATA_DIR)")
-    try:
+    with sample_command("Writes simulated prices in Yahoo's format.") as parser:
         print(write_price_sample(data_directory(parser.parse_args().data_dir)))
-    except DataError as error:
-        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ on negation and word order ("not dull", "good, not bad", "I expected a dull film
 one"), so that counting words does not suffice and a small recurrent network learns it in a minute.
 """
 
-import argparse
 import contextlib
 import csv
 import io
@@ -13,6 +12,7 @@ import random
 from pathlib import Path
 
 from data.download import atomic_file, data_directory, import_tfds, tfds_draft
+from data.sample_command import sample_command
 
 GOOD = (
     "good great gripping charming clever funny warm beautiful brilliant touching sharp lively "
@@ -193,9 +193,8 @@ def write_reviews_csv(path: Path, *, rows: int = 400, seed: int = 0) -> Path:
 
 def main() -> None:
     """Writes the sample where there is no data set yet."""
-    parser = argparse.ArgumentParser(description="Writes generated film reviews in IMDB's format.")
-    parser.add_argument("--data-dir", default="", help="folder of downloads (default: DATA_DIR)")
-    print(write_imdb_sample(data_directory(parser.parse_args().data_dir)))
+    with sample_command("Writes generated film reviews in IMDB's format.") as parser:
+        print(write_imdb_sample(data_directory(parser.parse_args().data_dir)))
 
 
 if __name__ == "__main__":

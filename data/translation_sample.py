@@ -7,7 +7,6 @@ and a pronoun before it, and "de" merges with an article ("du livre") or replace
 livre", "de vieux livres"). A small recurrent network with attention learns that in minutes.
 """
 
-import argparse
 import gzip
 import random
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from data.download import atomic_file, data_directory
 from data.errors import DataError
 from data.pair_files import GENERATED_NOTE
+from data.sample_command import sample_command
 from data.translation_grammar import random_pair
 
 _NOTE_TEXT = "Sentences that `python -m data.translation_sample` has made up, not Multi30k.\n"
@@ -77,12 +77,8 @@ def write_pairs_tsv(path: Path, *, rows: int = 400, seed: int = 0) -> Path:
 
 def main() -> None:
     """Writes the sample."""
-    parser = argparse.ArgumentParser(description="Writes generated pairs in Multi30k's format.")
-    parser.add_argument("--data-dir", default="", help="folder of downloads (default: DATA_DIR)")
-    try:
+    with sample_command("Writes generated pairs in Multi30k's format.") as parser:
         print(write_translation_sample(data_directory(parser.parse_args().data_dir)))
-    except DataError as error:
-        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

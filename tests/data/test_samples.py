@@ -6,6 +6,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from data import captioning_sample, price_samples, samples, translation_sample
+from data.errors import DataError
 from data.samples import BAD, GOOD, review, reviews, write_imdb_sample
 
 OPINIONS = {word: 1 for word in GOOD} | {word: -1 for word in BAD}
@@ -72,3 +74,33 @@ def test_a_data_set_that_is_there_stays_as_it_is(imdb_dir):
     before = {path: path.stat().st_mtime_ns for path in imdb_dir.rglob("*")}
     write_imdb_sample(imdb_dir, train=10, test=10, unlabelled=10, seed=9)
     assert {path: path.stat().st_mtime_ns for path in imdb_dir.rglob("*")} == before
+
+
+def said(monkeypatch, capsys, main, *flags):
+    """Returns the one line that a command fails with."""
+    monkeypatch.setattr("sys.argv", ["sample", *map(str, flags)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("module", [samples, price_samples, translation_sample, captioning_sample])
+def test_a_folder_that_cannot_be_written_is_named_in_one_line(
+    module, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "file").touch()
+    line = said(monkeypatch, capsys, module.main, "--data-dir", tmp_path / "file" / "sample")
+    assert str(tmp_path / "file" / "sample") in line
+
+
+@pytest.mark.no_backend
+def test_the_command_names_a_package_that_is_missing_in_one_line(tmp_path, monkeypatch, capsys):
+    def missing():
+        raise DataError("install tensorflow-datasets")
+
+    monkeypatch.setattr(samples, "import_tfds", missing)
+    line = said(monkeypatch, capsys, samples.main, "--data-dir", tmp_path)
+    assert line == "install tensorflow-datasets"
