@@ -19,7 +19,8 @@ def read_table(path: Path) -> pd.DataFrame:
         Stripped strings, missing values empty; rows without any are left out.
 
     Raises:
-        DataError: If the file is not UTF-8, cannot be parsed, or its columns cannot be used.
+        DataError: If the file or a cell is not UTF-8, it cannot be parsed, or its columns cannot
+            be used.
         OSError: If it cannot be read.
     """
     try:
@@ -55,6 +56,13 @@ def read_table(path: Path) -> pd.DataFrame:
     nested = table[columns].map(lambda cell: not pd.api.types.is_scalar(cell)).any()
     if nested.any():
         raise DataError(f"{path}: the column {nested.idxmax()} holds lists, not plain values.")
+    for name in columns:
+        faulty = table[name].map(lambda cell: isinstance(cell, bytes) and not _is_utf8(cell))
+        if faulty.any():
+            raise DataError(
+                f"{path}, row {faulty.argmax() + 1}: the {name} is not UTF-8; write the column as"
+                " text."
+            )
     table = table[columns].apply(lambda column: column.map(_as_text))
     return table[(table != "").any(axis=1)]
 
@@ -70,11 +78,17 @@ def _as_text(value: object) -> str:
     return str(value).strip()
 
 
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _first_undecodable_line(path: Path) -> int:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
+            if not _is_utf8(line):
                 return number
     return 1

@@ -259,6 +259,15 @@ def test_a_faulty_file_is_refused_in_one_line(load, tmp_path, name, content, exp
     refuses(load, path, *expected)
 
 
+def test_a_parquet_cell_of_bytes_is_read_as_utf_8_or_named(load, tmp_path):
+    rows = [(text.encode(), label) for text, label in many_rows()]
+    assert flat(load(write_table(tmp_path / "bytes.parquet", rows))) == flat(
+        load(write_table(tmp_path / "texts.parquet", many_rows()))
+    )
+    rows[6] = (b"not f\xefne", "no")
+    refuses(load, write_table(tmp_path / "own.parquet", rows), "row 7", "text", "not UTF-8")
+
+
 def test_a_folder_is_no_file(load, tmp_path):
     (tmp_path / "own.csv").mkdir()
     refuses(load, tmp_path / "own.csv", "is a folder")
