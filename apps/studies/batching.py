@@ -18,6 +18,7 @@ from apps.sentiment.train import build
 from common.artifact import write_json
 from common.config import run_command
 from common.device import XLA, device_line
+from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.provenance import provenance
 from data.batching import LengthBuckets, text_batches
@@ -59,6 +60,8 @@ def main(
         rounds: Times that both ways take turns.
         output: JSON file to write.
     """
+    if min(reviews, rounds) < 1:
+        raise UserError("--reviews and --rounds are at least 1.")
     print(device_line())
     config = Config(max_length=max_length)
     data = load_reviews(

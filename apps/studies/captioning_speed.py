@@ -21,6 +21,7 @@ from apps.studies.decoding import beam_search_by_predict, step_model
 from common.artifact import write_json
 from common.config import run_command
 from common.device import device_line
+from common.errors import UserError
 from common.provenance import provenance
 from common.search import Search
 from data.errors import DataError
@@ -48,6 +49,8 @@ def main(
         rounds: Times that features are computed in both ways.
         output: JSON file to write.
     """
+    if min(pictures, slow_pictures, rounds) < 1:
+        raise UserError("--pictures, --slow-pictures and --rounds are at least 1.")
     print(device_line())
     predictor = Predictor.load(run, backbone_weights=backbone_weights)
     config, inputs = predictor.config, predictor.inputs

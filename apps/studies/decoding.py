@@ -19,6 +19,7 @@ from apps.translation.predict import PRETRAINED, Predictor
 from common.artifact import write_json
 from common.config import run_command
 from common.device import device_line
+from common.errors import UserError
 from common.provenance import provenance
 from common.search import Search
 from data.errors import DataError
@@ -119,6 +120,8 @@ def main(
         sentences: How many of it, from the first on.
         output: JSON file to write.
     """
+    if sentences < 1:
+        raise UserError("--sentences is at least 1.")
     print(device_line())
     predictor = Predictor.load(run)
     config = predictor.config

@@ -150,6 +150,8 @@ def main(
         rounds: Times that both take turns.
         output: JSON file to write.
     """
+    if min(steps, rounds) < 1:
+        raise UserError("--steps and --rounds are at least 1.")
     if importlib.util.find_spec("torch") is None:
         raise UserError("The peer is PyTorch, which is not installed: make study-training-speed.")
     if keras.backend.backend() == "torch":

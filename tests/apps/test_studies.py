@@ -6,7 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.studies import batching, decoding, gradients, memory, speed, speed_worker, training_speed
+from apps.studies import (
+    batching,
+    captioning_speed,
+    decoding,
+    gradients,
+    memory,
+    speed,
+    speed_worker,
+    training_speed,
+)
 from apps.translation.config import Config
 from apps.translation.train import build
 from common.artifact import read_json, save_model, write_json, write_text
@@ -101,6 +110,26 @@ def test_the_speed_study_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError, match="make study-training-speed"):
         training_speed.main(data="missing.tsv")
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("number", [0, -1])
+@pytest.mark.parametrize(
+    ("study", "flag"),
+    [
+        (captioning_speed, "pictures"),
+        (captioning_speed, "slow_pictures"),
+        (captioning_speed, "rounds"),
+        (batching, "reviews"),
+        (batching, "rounds"),
+        (decoding, "sentences"),
+        (training_speed, "steps"),
+        (training_speed, "rounds"),
+    ],
+)
+def test_a_study_of_nothing_is_refused_before_anything_is_loaded(study, flag, number):
+    with pytest.raises(UserError, match=f"--{flag.replace('_', '-')}\\b.* at least 1"):
+        study.main(data_dir="nowhere", **{flag: number})
 
 
 def gradient_study(imdb_dir, folder, parts):
