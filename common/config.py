@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import inspect
 import io
 import itertools
 import shlex
@@ -28,7 +29,8 @@ def run_command(
     """Runs `function` with the flags of the command line, and ends the process.
 
     A mistake of the user (`UserError`, one of `errors`, or an operating system's error such as a
-    full disk) becomes one line on standard error and exit status 2.
+    full disk) becomes one line on standard error and exit status 2. Ctrl-C becomes one line and
+    exit status 130.
 
     Args:
         function: Its parameters become flags; a dataclass parameter gives one flag a field.
@@ -45,7 +47,9 @@ def run_command(
     except OSError as error:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        print("Stopped; a training goes on with --resume.", file=sys.stderr)
+        resumable = "resume" in inspect.signature(function).parameters
+        how = "; the training goes on with --resume" if resumable else ""
+        print(f"Stopped{how}.", file=sys.stderr)
         sys.exit(130)
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from common.artifact import read_labels, write_json
 from common.callbacks import read_history
-from common.config import fields_as_flags, parse_call
+from common.config import fields_as_flags, parse_call, run_command
 from common.errors import UserError
 from common.training import TrainingSettings, last_facts, open_training, training_callbacks
 
@@ -43,6 +43,23 @@ def test_a_setting_out_of_range_is_named_as_it_is_typed(setting, value):
     with pytest.raises(UserError, match=f"^--{setting.replace('_', '-')} ") as caught:
         Config(**{setting: value})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.no_backend
+def test_a_command_that_is_stopped_names_the_flag_to_go_on_with_if_it_has_it(capsys):
+    def train(resume: bool = False):
+        raise KeyboardInterrupt
+
+    def predict():
+        raise KeyboardInterrupt
+
+    for function, named in ((train, True), (predict, False)):
+        with pytest.raises(SystemExit) as stop:
+            run_command(function, prog="", description="", arguments=[])
+        assert stop.value.code == 130
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "Stopped" in line
+        assert ("--resume" in line) == named
 
 
 @pytest.mark.no_backend
