@@ -129,8 +129,17 @@ def check_same_training(facts: dict[str, Any], run: Path) -> None:
             )
 
 
-def open_run(run: Path, *, task: str, resume: bool, overwrite: bool) -> None:
+def open_run(
+    run: Path, *, task: str, resume: bool, overwrite: bool, init_from: bool = False
+) -> None:
     """Makes sure that training may write into `run`; deletes no run.
+
+    Args:
+        run: Run folder.
+        task: Task of the run.
+        resume: As the flag.
+        overwrite: As the flag.
+        init_from: Whether the command has a flag `--init-from`.
 
     Raises:
         UserError: If the folder holds a run and neither flag is set, if it holds files that no
@@ -144,9 +153,10 @@ def open_run(run: Path, *, task: str, resume: bool, overwrite: bool) -> None:
     if resume:
         read_config(run, task)
         if (run / MODEL).is_file() and not (run / STATE).is_file():
+            go_on = ", or go on from it with --init-from" if init_from else ""
             raise UserError(
                 f"{run} has a model but no {STATE}, as published and joined runs have none: train"
-                " anew under another --run, or go on from it with --init-from."
+                f" anew under another --run{go_on}."
             )
         return
     if not run.exists():

@@ -150,7 +150,8 @@ def open_training(
     if find_rate and (resume or overwrite):
         raise UserError("--find-learning-rate trains nothing: leave --resume and --overwrite out.")
     if not find_rate:
-        open_run(run, task=task, resume=resume, overwrite=overwrite)
+        init_from = hasattr(config, "init_from")
+        open_run(run, task=task, resume=resume, overwrite=overwrite, init_from=init_from)
     if not resume:
         return config
     stored = read_config(run, task)

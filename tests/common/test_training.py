@@ -99,6 +99,20 @@ def test_a_run_that_goes_on_does_so_with_its_own_settings(tmp_path):
 
 
 @pytest.mark.no_backend
+def test_a_run_without_a_state_may_be_gone_on_from_only_where_there_is_a_flag_for_it(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class GoesOn(Config):
+        init_from: str = ""
+
+    write_json(tmp_path / "config.json", {"task": "sentiment"})
+    (tmp_path / "model.keras").touch()
+    for config, named in ((Config(), False), (GoesOn(), True)):
+        with pytest.raises(UserError, match=r"no state\.npz.*another --run") as caught:
+            opened(config, tmp_path, resume=True)
+        assert ("--init-from" in str(caught.value)) == named
+
+
+@pytest.mark.no_backend
 def test_labels_stand_in_a_run_if_and_only_if_its_task_has_labels(tmp_path):
     with_labels = stored_run(tmp_path / "a", labels=["ham", "spam"])
     assert opened(Config(), with_labels, resume=True, read_besides=read_labels).units == 5
