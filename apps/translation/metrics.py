@@ -13,8 +13,6 @@ from sacrebleu.metrics.base import Metric, Score
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 from sacremoses.corpus import NonbreakingPrefixes
 
-from common.errors import UserError
-
 References = Sequence[Sequence[str]]
 
 SEED = 12345  # sacreBLEU's own choice, so that its command line gives the same intervals.
@@ -44,12 +42,10 @@ def translation_metrics(
         with `bootstrap` `bleu_ci` and `bleu_tok_lc_ci`, half the width of the 95 % interval.
 
     Raises:
-        UserError: If `bootstrap` is 1 or negative.
         ValueError: If there is no sentence, or not one item of references for each, or an empty
             one.
     """
     streams = _streams(hypotheses, references)
-    _check_bootstrap(bootstrap)
     tokenised = _tokenised_streams(streams, target_language)
     tokens = tokenised_lower_case(hypotheses, target_language)
     bleu, chrf, bleu_tok_lc = _scorers().values()
@@ -194,13 +190,6 @@ def _tokenised_streams(
     texts = list({text for stream in streams for text in stream if text is not None})
     tokens = dict(zip(texts, tokenised_lower_case(texts, language), strict=True))
     return [tuple(map(tokens.get, stream)) for stream in streams]
-
-
-def _check_bootstrap(bootstrap: int) -> None:
-    if bootstrap == 1 or bootstrap < 0:
-        raise UserError(
-            f"--bootstrap {bootstrap} makes no interval: take 1000, or 0 to do without."
-        )
 
 
 def _half_width(score: Score, scorer: Metric) -> float:

@@ -10,7 +10,6 @@ from apps.translation.metrics import (
     tokenised_lower_case,
     translation_metrics,
 )
-from common.errors import UserError
 
 pytestmark = pytest.mark.no_backend
 
@@ -120,12 +119,6 @@ def test_four_times_the_sentences_halve_the_interval():
 def test_scores_that_are_the_same_on_every_resample_have_no_interval():
     metrics = score(["Rien du tout."] * 4, [["Bonjour les amis !"]] * 4, bootstrap=10)
     assert metrics["bleu_ci"] == metrics["bleu_tok_lc_ci"] == 0
-
-
-@pytest.mark.parametrize("bootstrap", [1, -5])
-def test_a_bootstrap_that_makes_no_interval_names_the_flag(bootstrap):
-    with pytest.raises(UserError, match=f"--bootstrap {bootstrap} .* 1000"):
-        score(FRENCH, one_each(FRENCH), bootstrap=bootstrap)
 
 
 @pytest.mark.parametrize("references", [one_each(FRENCH), [["a", "b"], ["c"], ["d"]]])
