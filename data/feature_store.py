@@ -85,7 +85,7 @@ class FeatureStore:
     def _unwritable(self, error: OSError) -> DataError:
         return DataError(
             f"Cannot write {self.path} ({error.strerror or error}): make room there, or point "
-            "CACHE_DIR / --cache-dir to another folder."
+            "CACHE_DIR to another folder."
         )
 
     def _refusal(self, reason: str) -> DataError:

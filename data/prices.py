@@ -97,8 +97,8 @@ def _yahoo_files(
     for ticker in tickers:
         if not _TICKER.fullmatch(ticker):
             raise DataError(
-                f"--tickers: {ticker!r} is no ticker of Yahoo: write letters, digits and the signs "
-                ". ^ = - alone, such as AAPL, BRK-B or ^GSPC."
+                f"{ticker!r} is no ticker of Yahoo: write letters, digits and the signs . ^ = - "
+                "alone, such as AAPL, BRK-B or ^GSPC."
             )
     if not tickers:
         files = _csv_files(folder)
@@ -135,7 +135,7 @@ def _own_files(source: str, tickers: Sequence[str]) -> list[Path]:
         found = by_name.get(ticker) or by_name.get(ticker.upper())
         if found is None:
             some = ", ".join(file.stem for file in files[:8]) + (" and more" if files[8:] else "")
-            raise DataError(f"--tickers: --data {source} has no {ticker}.csv; there are {some}.")
+            raise DataError(f"--data {source} has no {ticker}.csv; there are {some}.")
         chosen.append(found)
     return chosen
 

@@ -100,7 +100,7 @@ def load_subword_tokenizer(path: str | Path) -> Tokenizer:
     """
     tokenizer = load_tokenizer(path)
     if [tokenizer.token_to_id(token) for token in (START_TOKEN, END_TOKEN)] != [START_ID, END_ID]:
-        raise DataError(f"{path} is no tokenizer of the translation, or is damaged: train again.")
+        raise DataError(f"{path} is no tokenizer of subwords, or is damaged: train again.")
     return tokenizer
 
 

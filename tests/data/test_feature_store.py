@@ -200,7 +200,7 @@ def test_a_damaged_store_is_refused(tmp_path, name, damage):
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataError, match=r"Cannot write .*file/.*CACHE_DIR / --cache-dir"):
+    with pytest.raises(DataError, match=r"Cannot write .*file/.*point CACHE_DIR to"):
         open_store(tmp_path / "file")
 
 

@@ -311,6 +311,7 @@ def test_a_ticker_that_the_folder_lacks_is_refused_with_some_that_it_has(write, 
         write(name=f"T{number}.csv")
     message = refused(load, tmp_path, "T1", "XYZ")
     assert "has no XYZ.csv; there are T0, T1," in message
+    assert "--ticker" not in message
     assert message.endswith("T7 and more.")
 
 
@@ -350,4 +351,7 @@ def test_downloads_without_any_ticker_need_files_that_are_there(load, tmp_path):
 
 @pytest.mark.parametrize("ticker", ["../ABC", "A/B", "A\\B", "", "..", "A B", "A\n", "Ä"])
 def test_a_ticker_that_could_leave_the_folder_is_refused(load, ticker):
-    assert "--tickers" in refused(load, "yahoo", ticker)
+    message = refused(load, "yahoo", ticker)
+    assert message.startswith(f"{ticker!r} is no ticker of Yahoo")
+    # predict has --ticker, and an index comes from --market.
+    assert "--ticker" not in message
