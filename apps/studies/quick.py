@@ -7,6 +7,7 @@ from pathlib import Path
 from common.config import parse_call
 from common.errors import UserError
 from data.captioning_sample import write_captioning_sample
+from data.download import atomic_folder
 from data.errors import DataError
 from data.price_samples import write_price_sample
 from data.samples import write_imdb_sample
@@ -37,10 +38,12 @@ _FLAGS = {
 
 
 def samples(tasks: Iterable[str], folder: Path) -> None:
-    """Writes the samples of some tasks below a folder."""
+    """Writes the samples of some tasks below a folder, each wholly or not at all."""
     for task in tasks:
-        if not (folder / "data" / task).is_dir():
-            _SAMPLES[task](folder / "data" / task)
+        place = folder / "data" / task
+        if not place.is_dir():
+            with atomic_folder(place) as draft:
+                _SAMPLES[task](draft)
 
 
 def shortened(task: str, verb: str, flags: list[str], folder: Path) -> list[str]:

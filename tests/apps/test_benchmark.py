@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from apps.sentiment.config import Config as SentimentConfig
-from apps.studies import benchmark
+from apps.studies import benchmark, quick
 from apps.studies.benchmark import pick_rows, plan_steps, published_row, run_steps
 from apps.studies.compare import JUDGED, compare_row
 from apps.studies.rows import ROWS, Row
@@ -105,6 +105,26 @@ class Machine:
         else:
             write_text(run / MODEL, "")
         return 0
+
+
+def test_a_sample_that_was_stopped_half_way_is_written_anew(tmp_path, monkeypatch):
+    def stopped(folder):
+        write_text(folder / "half.csv", "")
+        raise KeyboardInterrupt
+
+    place = tmp_path / "data" / "sentiment"
+    monkeypatch.setitem(quick._SAMPLES, "sentiment", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        quick.samples(["sentiment"], tmp_path)
+    assert not list(place.parent.iterdir())
+    monkeypatch.setitem(
+        quick._SAMPLES, "sentiment", lambda folder: write_text(folder / "whole.csv", "")
+    )
+    for _ in range(2):
+        quick.samples(["sentiment"], tmp_path)
+        assert [path.name for path in place.iterdir()] == ["whole.csv"]
+        # One that is there stays.
+        monkeypatch.setitem(quick._SAMPLES, "sentiment", stopped)
 
 
 def test_what_is_done_is_kept_and_what_was_stopped_goes_on(tmp_path):
