@@ -27,9 +27,9 @@ def save_figure(figure: plt.Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def new_axes(count: int, title: str) -> tuple[plt.Figure, list[plt.Axes]]:
-    """Returns a figure with `count` panels side by side, in the project's look."""
-    figure, axes = plt.subplots(1, count, figsize=(5.2 * count, 3.6), squeeze=False)
+def new_axes(count: int, title: str, *, width: float = 5.2) -> tuple[plt.Figure, list[plt.Axes]]:
+    """Returns a figure with `count` panels of a width in inches side by side, in our look."""
+    figure, axes = plt.subplots(1, count, figsize=(width * count, 3.6), squeeze=False)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left", fontweight="bold")
     for axis in axes[0]:
         axis.spines[["top", "right"]].set_visible(False)

@@ -120,7 +120,7 @@ def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | No
         cells = [
             f"`{row['name']}`",
             *(_spread(scores.get(metric), metric) for metric in metrics),
-            _count(row["parameters"]),
+            count_label(row["parameters"]),
             f"{epochs:.0f}",
             f"{statistics.mean(row['seconds_per_epoch']):.0f} s",
             f"{statistics.mean(row['seconds']) / 60:.1f} min",
@@ -171,7 +171,8 @@ def _spread(values: list[float] | None, metric: str) -> str:
     return f"{mean} ± {statistics.stdev(values) * look.scale:.{look.digits}f}"
 
 
-def _count(number: int) -> str:
+def count_label(number: int) -> str:
+    """Returns a number of parameters in three digits, such as `2.23 M`."""
     return f"{number / 1e6:.2f} M" if number >= 1e5 else f"{number / 1e3:.0f} k"
 
 

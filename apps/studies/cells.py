@@ -17,9 +17,15 @@ from common.artifact import read_json, write_text
 from common.config import run_command
 from common.errors import UserError
 from common.plots import new_axes, save_figure
-from common.result_tables import table_line
+from common.result_tables import count_label, table_line
 
 CELLS = ("feedforward", "simple_rnn", "gru", "lstm")
+_LABELS = {
+    "feedforward": "no\nmemory",
+    "simple_rnn": "simple\nRNN",
+    "gru": "GRU\n",
+    "lstm": "LSTM\n",
+}
 _PLACE = re.compile(r"(<!-- cells -->\n).*?(<!-- /cells -->)", re.DOTALL)
 
 
@@ -130,26 +136,18 @@ def fill_cells(text: str, root: Path) -> str:
 
 
 def plot_cells(root: Path, path: Path) -> None:
-    """Draws quality against the price of an epoch, a panel a task and a point a cell."""
-    figure, axes = new_axes(len(STUDIED), "What each cell costs and gains")
+    """Draws quality over the cells, with their parameters: a panel a task and a point a seed."""
+    figure, axes = new_axes(len(STUDIED), "What each cell gains, with as many updates", width=3.4)
     colours = dict(zip(CELLS, ("#8a8f98", "#d1495b", "#0b6e99", "#3a8f5c"), strict=True))
     for axis, task in zip(axes, STUDIED, strict=True):
-        for cell, row in read_cells(task, root).items():
+        names = []
+        for place, (cell, row) in enumerate(read_cells(task, root).items()):
             values = [task.scale * value for value in row["metrics"]["test"][task.metric]]
-            seconds = fastest_epoch(row)
-            axis.plot([seconds] * len(values), values, "o", color=colours[cell], markersize=7)
-            axis.annotate(
-                cell,
-                (seconds, statistics.mean(values)),
-                xytext=(7, -3),
-                textcoords="offset points",
-                fontsize=9,
-                color=colours[cell],
-            )
+            axis.plot([place] * len(values), values, "o", color=colours[cell], markersize=7)
+            names.append(f"{_LABELS[cell]}\n{count_label(row['parameters'])}")
         axis.set_title(f"{task.name}: {task.title}", fontsize=10)
-        axis.set(xlabel="seconds of the fastest epoch")
-        axis.set_xlim(left=0)
-        axis.margins(x=0.35, y=0.2)
+        axis.set_xticks(range(len(names)), names, fontsize=8)
+        axis.margins(x=0.2, y=0.15)
         if task.lower_is_better:
             axis.invert_yaxis()
     save_figure(figure, path)
