@@ -137,11 +137,12 @@ def _optimizers(record: dict[str, Any]):
     figure, axes = new_axes(
         len(found["optimizers"]), f"An LSTM on the adding problem over {found['length']} steps"
     )
+    for axis in axes[1:]:
+        axis.sharey(axes[0])
     for axis, (name, rates) in zip(axes, found["optimizers"].items(), strict=True):
         for colour, (rate, curve) in zip(_COLOURS[1:], rates.items(), strict=False):
             _curve(axis, record, curve["loss"], color=colour, label=f"rate {rate}")
         _errors(axis, record)
         axis.set_title({"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam"}[name], fontsize=10)
         axis.legend(frameon=False, fontsize=8)
-        axis.sharey(axes[0])
     return figure
