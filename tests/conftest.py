@@ -1,5 +1,6 @@
 """Tiny data sets in the real formats, written once a session; nothing comes from the network."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,11 +71,22 @@ def captions_folder(tmp_path_factory) -> Path:
     return write_captions_folder(tmp_path_factory.mktemp("own_pictures"), pictures=40)
 
 
-@pytest.fixture(autouse=True)
-def own_folders(monkeypatch, tmp_path_factory, cache_dir) -> None:
-    """Keeps every test away from the user's own downloads and caches."""
-    monkeypatch.setenv("DATA_DIR", str(tmp_path_factory.getbasetemp() / "no-downloads"))
-    monkeypatch.setenv("CACHE_DIR", str(cache_dir))
+@pytest.fixture(scope="session", autouse=True)
+def own_folders(tmp_path_factory, cache_dir) -> Iterator[None]:
+    """Keeps every test and every fixture away from the user's own downloads and caches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATA_DIR", str(tmp_path_factory.getbasetemp() / "no-downloads"))
+        patch.setenv("CACHE_DIR", str(cache_dir))
+        yield
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty working directory, where commands leave what nobody gave them a place for."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
-import contextlib
 import csv
 import functools
-import io
 import json
 import os
 import shutil
@@ -20,14 +18,15 @@ from apps.captioning.attention_maps import tinted
 from apps.captioning.predict import Predictor, find_pictures
 from apps.studies import captioning_speed
 from common.artifact import read_json, write_json
-from common.callbacks import History, read_history
+from common.callbacks import read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
 from common.search import Search
 from data.captioning import load_captions
 from data.errors import DataError
+from tests.helpers import assert_same_training, call, files_of, photographed, printed
 
-pytestmark = pytest.mark.usefixtures("jax_compiles_once")
+pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
 
 ROOT = Path(__file__).parents[2]
 # Few shapes, since JAX compiles each for seconds.
@@ -48,40 +47,13 @@ FROZEN = [
 ]
 
 
-def call(main, *arguments):
-    """Calls a command as the shell does, but lets its errors through."""
-    parse_call(main, prog="command", description="", arguments=list(map(str, arguments)))()
-
-
-def printed(main, *arguments):
-    """Calls a command and returns what it printed."""
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        call(main, *arguments)
-    return output.getvalue()
-
-
-def files_of(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 @pytest.fixture(scope="module", autouse=True)
-def for_the_module(cache_dir):
-    """Keeps the cache away from the user's for fixtures too, and loads every run once."""
+def loaded_once():
+    """Loads every run once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CACHE_DIR", str(cache_dir))
         # A predictor keeps the loops that it has compiled.
         patch.setattr(Predictor, "load", functools.cache(Predictor.load))
         yield
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """An empty working directory, where commands leave what nobody gave them a place for."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +85,8 @@ def weights(tmp_path_factory):
 def whole(jax_compiles_once, captions_folder, weights, tmp_path_factory):
     """A run folder of a model that looks through a frozen backbone, trained without a stop."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    original = History.on_epoch_end
-
-    def photograph(self, epoch, logs=None):
-        if epoch == 1:
-            shutil.copytree(run, run.with_name("stopped"))
-        original(self, epoch, logs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(History, "on_epoch_end", photograph)
-        flags = ["--data", captions_folder, "--backbone-weights", weights, "--run", run]
+    flags = ["--data", captions_folder, "--backbone-weights", weights, "--run", run]
+    with photographed(run):
         call(train.main, *FROZEN, *flags)
     return run
 
@@ -164,10 +128,6 @@ def photographs(captioning_dir, tmp_path_factory):
 
 def texts_of(found):
     return [candidates[0].text for candidates in found]
-
-
-def weights_of(run, **options):
-    return Predictor.load(run, **options).model.get_weights()
 
 
 # ---- Training --------------------------------------------------------------------------------
@@ -222,18 +182,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(
     assert len(read_history(stopped / "history.csv")["loss"]) == 1
     flags = ["--data", captions_folder, "--backbone-weights", weights]
     call(train.main, *FROZEN, *flags, "--run", stopped, "--resume")
-    for one, other in zip(
-        weights_of(whole, backbone_weights=str(weights)),
-        weights_of(stopped, backbone_weights=str(weights)),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(one, other)
-    histories = [read_history(run / "history.csv") for run in (whole, stopped)]
-    for history in histories:
-        del history["seconds"]
-    assert histories[0] == histories[1]
-    metrics = [read_json(run / "metrics.json") for run in (whole, stopped)]
-    assert metrics[0]["metrics"] == metrics[1]["metrics"]
+    assert_same_training(whole, stopped)
 
 
 @pytest.mark.no_backend

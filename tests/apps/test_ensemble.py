@@ -20,11 +20,12 @@ from common.artifact import (
     write_json,
     write_text,
 )
-from common.config import fields_as_flags, parse_call
+from common.config import fields_as_flags
 from common.errors import UserError
 from common.results import gather_row
 from data.subwords import train_subword_tokenizer
 from models.translation import build_translator, model_name
+from tests.helpers import call, printed
 
 pytestmark = pytest.mark.no_backend
 
@@ -32,8 +33,7 @@ SHAPE = {"embed_dim": 8, "units": 4, "decoder_units": 6, "decoder_layers": 1, "b
 
 
 def join(*arguments):
-    """Calls the command as the shell does, but lets its errors through."""
-    parse_call(ensemble.main, prog="", description="", arguments=list(map(str, arguments)))()
+    call(ensemble.main, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +77,7 @@ def joined(members, tmp_path_factory):
 
 def test_an_ensemble_is_a_run_folder_like_any_other(joined, members, translation_dir, tmp_path):
     moved = Path(shutil.copytree(joined, tmp_path / "moved"))
-    flags = ["--run", str(moved), "--data-dir", str(translation_dir), "--no-baselines"]
-    parse_call(evaluate.main, prog="", description="", arguments=flags)()
+    call(evaluate.main, "--run", moved, "--data-dir", translation_dir, "--no-baselines")
     assert (moved / "outputs" / "test.beam2.txt").is_file()
     row = gather_row([moved], "joined")
     assert row["command"].startswith(f"python -m apps.ensemble --members {members[0]} {members[1]}")
@@ -89,10 +88,9 @@ def test_an_ensemble_is_a_run_folder_like_any_other(joined, members, translation
     assert row["parameters"] == sizes[2] == sizes[0] + sizes[1]
 
 
-def test_predict_translates_with_it(joined, capsys):
-    flags = ["--run", str(joined), "--text", "A dog.", "--json"]
-    parse_call(predict.main, prog="", description="", arguments=flags)()
-    (candidate,) = json.loads(capsys.readouterr().out)["translations"]
+def test_predict_translates_with_it(joined):
+    said = printed(predict.main, "--run", joined, "--text", "A dog.", "--json")
+    (candidate,) = json.loads(said)["translations"]
     assert len(candidate["attention"]) == len(candidate["words"])
 
 
@@ -127,14 +125,12 @@ def test_one_that_was_stopped_while_it_was_joined_is_joined_again(joined, member
 
 
 def test_training_does_not_go_on_from_an_ensemble(joined, tmp_path):
-    flags = ["--init-from", str(joined), "--run", str(tmp_path / "x")]
     with pytest.raises(UserError, match="is an ensemble: go on from one of its members"):
-        parse_call(train.main, prog="", description="", arguments=flags)()
+        call(train.main, "--init-from", joined, "--run", tmp_path / "x")
     with pytest.raises(UserError, match="name its folder with --run"):
-        parse_call(train.main, prog="", description="", arguments=flags[:2])()
+        call(train.main, "--init-from", joined)
     with pytest.raises(UserError, match="has a model but no state"):
-        flags = ["--resume", "--run", str(joined)]
-        parse_call(train.main, prog="", description="", arguments=flags)()
+        call(train.main, "--resume", "--run", joined)
 
 
 def change_json(path, **values):

@@ -19,13 +19,14 @@ from apps.forecasting.predict import Predictor
 from apps.forecasting.report import draw
 from common.artifact import read_json
 from common.callbacks import History, read_history
-from common.config import parse_call, run_command
+from common.config import run_command
 from common.publish import publish_run
 from data import yahoo
 from data.errors import DataError
 from data.price_samples import write_price_sample
+from tests.helpers import assert_same_training, call, files_of
 
-pytestmark = pytest.mark.usefixtures("jax_compiles_once")
+pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
 
 ROOT = Path(__file__).parents[2]
 PRICES = ["Open", "High", "Low", "Close", "Adj Close"]
@@ -37,11 +38,6 @@ TINY = (
     f" --lookback {LOOKBACK} --horizon {HORIZON} --stride 8 --warmup-days 4 --units 8"
     " --batch-size 11 --warmup-steps 2 --epochs 2"
 ).split()
-
-
-def call(main, *arguments):
-    """Calls a command as the shell does, but lets its errors through."""
-    parse_call(main, prog="command", description="", arguments=list(map(str, arguments)))()
 
 
 def run_train(*arguments):
@@ -58,23 +54,6 @@ def evaluated(run, *, data="", tickers=(), data_dir="", split="test", baselines=
         baselines=baselines,
         refit=refit,
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def derived_files(cache_dir):
-    """Fixtures of a module run before those of a test, which set this too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CACHE_DIR", str(cache_dir))
-        yield
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """An empty working directory, where commands leave what nobody gave them a place for."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +108,6 @@ def forecast(capsys, monkeypatch):
         return json.loads(output.out), output.err
 
     return forecast
-
-
-def files_of(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def table_of(folder, ticker):
@@ -229,18 +204,9 @@ def test_prices_after_the_validation_split_change_nothing_that_is_learnt(
     folder = tmp_path / "downloads" / "prices"
     prices_like(prices_dir, folder, SIMA=change, SIM=change)
     run_train("--data-dir", folder.parent, "--tickers", "SIMA,^SIM", "--run", tmp_path / "run")
-    assert_same_state(trained, tmp_path / "run")
+    assert_same_training(trained, tmp_path / "run")
     before, after = (read_json(run / "metrics.json") for run in (trained, tmp_path / "run"))
     assert before["data"] != after["data"]
-    assert before["metrics"] == after["metrics"]
-
-
-def assert_same_state(one, other):
-    one, other = (np.load(run / "state.npz", allow_pickle=False) for run in (one, other))
-    arrays = [name for name in one.files if one[name].dtype.kind == "f"]
-    assert len(arrays) > 10
-    for name in arrays:
-        np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(either, flags, tmp_path, monkeypatch):
@@ -260,9 +226,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(either, flags, tmp_p
         run_train(*arguments)
     assert len(read_history(tmp_path / "stopped" / "history.csv")["loss"]) == 1
     run_train(*arguments, "--resume")
-    assert_same_state(either, tmp_path / "stopped")
-    scores = [read_json(run / "metrics.json")["metrics"] for run in (either, tmp_path / "stopped")]
-    assert scores[0] == scores[1]
+    assert_same_training(either, tmp_path / "stopped")
 
 
 def test_a_failing_overwrite_leaves_the_old_run(copy):

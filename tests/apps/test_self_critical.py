@@ -9,7 +9,6 @@ from pycocoevalcap.cider.cider import Cider
 from apps.captioning import train
 from apps.captioning.cider import CiderD
 from apps.captioning.metrics import normalise
-from apps.captioning.predict import Predictor
 from apps.captioning.self_critical import (
     END_WORD,
     SelfCriticalBatches,
@@ -25,17 +24,13 @@ from common.errors import UserError
 from data.subwords import END_ID, START_ID, train_subword_tokenizer
 from models.attention_decoder import build_attention_decoder
 from models.captioning import build_captioner, build_picture_encoder
+from tests.helpers import assert_same_training, call, photographed, weights_of
 
 pytestmark = pytest.mark.usefixtures("jax_compiles_once")
 
 # Of each picture a caption that is right, and one that is wrong of all of them.
 RIGHT = ["a dog runs in the snow", "two boys kick a ball", "a woman paints", "cats sleep here"]
 WRONG = "some men eat"
-
-
-def call(main, *arguments):
-    """Calls a command as the shell does, but lets its errors through."""
-    parse_call(main, prog="command", description="", arguments=list(map(str, arguments)))()
 
 
 # ---- CIDEr -----------------------------------------------------------------------------------
@@ -268,14 +263,6 @@ SECOND = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def for_the_module(cache_dir):
-    """Keeps the cache away from the user's for fixtures too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CACHE_DIR", str(cache_dir))
-        yield
-
-
 @pytest.fixture(scope="module")
 def first(jax_compiles_once, captions_folder, tmp_path_factory):
     """A run folder of a first stage, by cross-entropy."""
@@ -288,21 +275,9 @@ def first(jax_compiles_once, captions_folder, tmp_path_factory):
 def whole(first, captions_folder, tmp_path_factory):
     """A run folder of a second stage, trained without a stop; beside it what it once was."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    original = History.on_epoch_end
-
-    def photograph(self, epoch, logs=None):
-        if epoch == 1:
-            shutil.copytree(run, run.with_name("stopped"))
-        original(self, epoch, logs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(History, "on_epoch_end", photograph)
+    with photographed(run):
         call(train.main, *SECOND, "--init-from", first, "--data", captions_folder, "--run", run)
     return run
-
-
-def weights_of(run):
-    return Predictor.load(run).model.get_weights()
 
 
 @pytest.mark.no_backend
@@ -332,12 +307,7 @@ def test_a_second_stage_that_was_stopped_goes_on_to_the_same_result(
     assert len(read_history(stopped / "history.csv")["loss"]) == 1
     flags = ["--init-from", first, "--data", captions_folder, "--run", stopped]
     call(train.main, *SECOND, *flags, "--resume")
-    for one, other in zip(weights_of(whole), weights_of(stopped), strict=True):
-        np.testing.assert_array_equal(one, other)
-    histories = [read_history(run / "history.csv") for run in (whole, stopped)]
-    for history in histories:
-        del history["seconds"]
-    assert histories[0] == histories[1]
+    assert_same_training(whole, stopped)
 
 
 @pytest.mark.no_backend

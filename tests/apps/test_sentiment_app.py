@@ -22,6 +22,7 @@ from common.publish import publish_run
 from common.results import record_scores
 from data.errors import DataError
 from data.sentiment import Reviews, load_reviews
+from tests.helpers import assert_same_training, call, files_of
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -31,7 +32,7 @@ TINY = (
 
 
 def run_train(*arguments):
-    parse_call(train.main, prog="train", description="", arguments=[*TINY, *map(str, arguments)])()
+    call(train.main, *TINY, *arguments)
 
 
 @pytest.fixture(scope="session")
@@ -121,10 +122,10 @@ def test_a_run_is_not_overwritten_unless_asked_for(copy, reviews_csv):
 
 
 def test_a_failing_overwrite_leaves_the_old_run(copy):
-    before = {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()}
+    before = files_of(copy)
     with pytest.raises(DataError, match="does not exist"):
         run_train("--data", "missing.csv", "--run", copy, "--overwrite")
-    assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
+    assert files_of(copy) == before
 
 
 def test_overwrite_refuses_a_folder_that_training_did_not_write(tmp_path, reviews_csv):
@@ -150,13 +151,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, reviews_cs
         run_train(*arguments, "--run", tmp_path / "stopped")
     assert len(read_history(tmp_path / "stopped" / "history.csv")["loss"]) == 1
     run_train(*arguments, "--run", tmp_path / "stopped", "--resume")
-    whole, stopped = (
-        np.load(tmp_path / name / "state.npz", allow_pickle=False) for name in ("whole", "stopped")
-    )
-    arrays = [name for name in whole.files if whole[name].dtype.kind == "f"]
-    assert len(arrays) > 10
-    for name in arrays:
-        np.testing.assert_array_equal(whole[name], stopped[name])
+    assert_same_training(tmp_path / "whole", tmp_path / "stopped")
 
 
 def test_resume_refuses_a_flag_that_contradicts_the_run(copy, reviews_csv):
@@ -257,11 +252,11 @@ def test_evaluating_on_data_with_other_labels_is_refused(trained, tmp_path):
 
 @pytest.mark.no_backend
 def test_a_loss_that_is_no_number_puts_the_old_run_back(copy, reviews_csv):
-    before = {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()}
+    before = files_of(copy)
     explode = ["--optimizer", "sgd", "--learning-rate", "1e30", "--clipping", "none"]
     with pytest.raises(UserError, match="--learning-rate"):
         run_train("--data", reviews_csv, "--run", copy, "--overwrite", *explode)
-    assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
+    assert files_of(copy) == before
 
 
 def test_resume_refuses_other_data(copy, tmp_path, reviews_csv):

@@ -1,4 +1,3 @@
-import contextlib
 import functools
 import io
 import json
@@ -16,7 +15,7 @@ from apps.translation import evaluate, predict, train
 from apps.translation.config import Config
 from apps.translation.predict import Predictor
 from common.artifact import read_json
-from common.callbacks import History, read_history
+from common.callbacks import read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
 from common.search import Search
@@ -26,8 +25,16 @@ from data.translation import load_pairs
 from data.translation_sample import write_pairs_tsv
 from models.hypotheses import Hypothesis
 from models.translation import OwnWords
+from tests.helpers import (
+    assert_same_training,
+    call,
+    files_of,
+    photographed,
+    printed,
+    weights_of,
+)
 
-pytestmark = pytest.mark.usefixtures("jax_compiles_once")
+pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
 
 ROOT = Path(__file__).parents[2]
 LANGUAGES = ["--source-language", "en", "--target-language", "fr"]
@@ -46,40 +53,13 @@ TINY = [
 ]
 
 
-def call(main, *arguments):
-    """Calls a command as the shell does, but lets its errors through."""
-    parse_call(main, prog="command", description="", arguments=list(map(str, arguments)))()
-
-
-def printed(main, *arguments):
-    """Calls a command and returns what it printed."""
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        call(main, *arguments)
-    return output.getvalue()
-
-
-def files_of(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 @pytest.fixture(scope="module", autouse=True)
-def for_the_module(cache_dir):
-    """Keeps the cache away from the user's for fixtures too, and loads every run once."""
+def loaded_once():
+    """Loads every run once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CACHE_DIR", str(cache_dir))
         # A predictor keeps the loops that it has compiled.
         patch.setattr(Predictor, "load", functools.cache(Predictor.load))
         yield
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """An empty working directory, where commands leave what nobody gave them a place for."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +79,8 @@ def predictor(trained):
 def whole(jax_compiles_once, pairs_tsv, tmp_path_factory):
     """A run folder of a tiny model, trained without a stop, with its own words among the right."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    original = History.on_epoch_end
-
-    def photograph(self, epoch, logs=None):
-        if epoch == 1:
-            shutil.copytree(run, run.with_name("stopped"))
-        original(self, epoch, logs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(History, "on_epoch_end", photograph)
-        sampling = ["--scheduled-sampling", "0.5"]
+    sampling = ["--scheduled-sampling", "0.5"]
+    with photographed(run):
         call(train.main, *TINY, *sampling, "--data", pairs_tsv, "--run", run)
     return run
 
@@ -188,27 +160,10 @@ def test_a_moved_run_folder_still_predicts(trained, predictor, held_out, tmp_pat
         assert one.candidates[0].score == pytest.approx(other.candidates[0].score, abs=1e-6)
 
 
-def weights_of(run):
-    return Predictor.load(run).model.get_weights()
-
-
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stopped, pairs_tsv):
     assert len(read_history(stopped / "history.csv")["loss"]) == 1
     call(train.main, *TINY, "--data", pairs_tsv, "--run", stopped, "--resume")
-    states = [np.load(run / "state.npz", allow_pickle=False) for run in (whole, stopped)]
-    arrays = [name for name in states[0].files if states[0][name].dtype.kind == "f"]
-    assert len(arrays) > 10
-    for name in arrays:
-        np.testing.assert_array_equal(states[0][name], states[1][name])
-    for one, other in zip(weights_of(whole), weights_of(stopped), strict=True):
-        np.testing.assert_array_equal(one, other)
-    histories = [read_history(run / "history.csv") for run in (whole, stopped)]
-    for history in histories:
-        del history["seconds"]
-    assert histories[0] == histories[1]
-    metrics = [read_json(run / "metrics.json") for run in (whole, stopped)]
-    assert metrics[0]["metrics"] == metrics[1]["metrics"]
-    assert metrics[0].keys() == metrics[1].keys()
+    assert_same_training(whole, stopped)
 
 
 def all_layers(model):

@@ -1,0 +1,74 @@
+"""What several test modules do in the same way.
+
+Keras is imported where it is needed: the tests of data do without.
+"""
+
+import contextlib
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.artifact import load_model, read_json
+from common.config import parse_call
+
+
+def call(main, *arguments) -> None:
+    """Calls a command as the shell does, but lets its errors through."""
+    parse_call(main, prog="command", description="", arguments=list(map(str, arguments)))()
+
+
+def printed(main, *arguments) -> str:
+    """Calls a command and returns what it printed."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        call(main, *arguments)
+    return output.getvalue()
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@contextlib.contextmanager
+def photographed(run: Path) -> Iterator[None]:
+    """Copies a run that trains, near the end of its second epoch, to `stopped` beside it."""
+    from common.callbacks import History
+
+    original = History.on_epoch_end
+
+    def photograph(self, epoch, logs=None):
+        if epoch == 1:
+            shutil.copytree(run, run.with_name("stopped"))
+        original(self, epoch, logs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(History, "on_epoch_end", photograph)
+        yield
+
+
+def weights_of(run: Path) -> list[np.ndarray]:
+    return load_model(run).get_weights()
+
+
+def assert_same_training(one: Path, other: Path) -> None:
+    """Two run folders hold the same weights, states, curves and scores, to the last bit."""
+    from common.callbacks import read_history
+
+    for ours, theirs in zip(weights_of(one), weights_of(other), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    states = [np.load(run / "state.npz", allow_pickle=False) for run in (one, other)]
+    arrays = [name for name in states[0].files if states[0][name].dtype.kind == "f"]
+    assert len(arrays) > 10
+    for name in arrays:
+        np.testing.assert_array_equal(states[0][name], states[1][name])
+    histories = [read_history(run / "history.csv") for run in (one, other)]
+    for history in histories:
+        del history["seconds"]
+    assert histories[0] == histories[1]
+    metrics = [read_json(run / "metrics.json") for run in (one, other)]
+    assert metrics[0]["metrics"] == metrics[1]["metrics"]
+    assert metrics[0].keys() == metrics[1].keys()
