@@ -14,6 +14,7 @@ import pytest
 
 from common.artifact import load_model, read_json
 from common.config import parse_call
+from data.errors import DataError
 
 
 def call(main, *arguments) -> None:
@@ -31,6 +32,22 @@ def printed(main, *arguments) -> str:
 
 def files_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def refused(function, *arguments, **options) -> str:
+    """Returns the one line of the `DataError` that a call ends with."""
+    with pytest.raises(DataError) as caught:
+        function(*arguments, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def refuses(load, data, *expected, **options) -> None:
+    """Checks that data are refused in one line that holds all that is expected."""
+    message = refused(load, data, **options)
+    for part in expected:
+        assert str(part) in message, message
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from data.captioning import CaptionSplit, load_captions
 from data.captioning_sample import scenes, write_captioning_sample, write_captions_folder
 from data.errors import DataError
 from data.pictures import read_picture
+from tests.helpers import refuses
 
 pytestmark = pytest.mark.no_backend
 
@@ -75,15 +76,6 @@ def write_table(folder, *lines, pictures=("a.jpg", "b.jpg", "c.jpg")):
     folder.mkdir(exist_ok=True)
     (folder / "captions.csv").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return folder
-
-
-def refuses(load, data, *expected, **options):
-    with pytest.raises(DataError) as caught:
-        load(data, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in expected:
-        assert str(part) in message, message
 
 
 def sha256(content):

@@ -10,6 +10,7 @@ import pytest
 from data import feature_store
 from data.errors import DataError
 from data.feature_store import FeatureStore
+from tests.helpers import refused
 
 pytestmark = pytest.mark.no_backend
 
@@ -160,10 +161,7 @@ def test_an_empty_store_of_a_large_data_set_takes_no_space(tmp_path):
 
 
 def refusal(folder, **options):
-    with pytest.raises(DataError) as caught:
-        open_store(folder, **options)
-    message = str(caught.value)
-    assert "\n" not in message
+    message = refused(open_store, folder, **options)
     assert message.startswith(f"{folder}/")
     assert "delete this folder" in message
     return message

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from data.errors import DataError
 from data.fetch import fetch
+from tests.helpers import refused
 
 BODY = b"one\ntwo\n" * 500
 BIG = bytes(1 << 20) * 33
@@ -47,13 +47,6 @@ def host(monkeypatch):
         server.released.set()
         server.shutdown()
         thread.join()
-
-
-def refusal(*arguments, **options):
-    with pytest.raises(DataError) as caught:
-        fetch(*arguments, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_file_arrives_whole_in_a_new_folder(host, tmp_path):
@@ -103,7 +96,7 @@ def test_what_may_pass_is_tried_again_after_growing_pauses(host, tmp_path, answe
 def test_what_stays_wrong_is_named_with_its_remedy(host, tmp_path):
     path = tmp_path / "file"
     host.answers = [503, "drop", "half"]
-    message = refusal(host.url + "/a", path, sleep=lambda seconds: None)
+    message = refused(fetch, host.url + "/a", path, sleep=lambda seconds: None)
     assert "broke off after 2000 of 4000 bytes" in message
     for part in (host.url + "/a", str(path), "DATA_DIR"):
         assert part in message
@@ -113,14 +106,14 @@ def test_what_stays_wrong_is_named_with_its_remedy(host, tmp_path):
 
 def test_a_missing_page_is_not_asked_for_twice(host, tmp_path):
     host.answers = [404]
-    assert "HTTP 404 Not Found" in refusal(host.url + "/a", tmp_path / "file")
+    assert "HTTP 404 Not Found" in refused(fetch, host.url + "/a", tmp_path / "file")
     assert len(host.requests) == 1
 
 
 def test_a_dead_host_leaves_no_folder(host, tmp_path):
     host.shutdown()
     host.server_close()
-    message = refusal(host.url + "/a", tmp_path / "new" / "file", sleep=lambda seconds: None)
+    message = refused(fetch, host.url + "/a", tmp_path / "new" / "file", sleep=lambda seconds: None)
     assert "refused" in message
     assert not list(tmp_path.iterdir())
 
@@ -129,7 +122,7 @@ def test_another_checksum_is_refused_and_the_old_file_stays(host, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     right, wrong = hashlib.sha256(BODY).hexdigest(), "0" * 64
-    message = refusal(host.url + "/a", path, sha256=wrong)
+    message = refused(fetch, host.url + "/a", path, sha256=wrong)
     assert right in message
     assert wrong in message
     assert path.read_bytes() == b"old"
@@ -140,6 +133,6 @@ def test_another_checksum_is_refused_and_the_old_file_stays(host, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_named(host, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    message = refusal(host.url + "/a", tmp_path / "file" / "below")
+    message = refused(fetch, host.url + "/a", tmp_path / "file" / "below")
     assert f"Cannot write {tmp_path / 'file' / 'below'}" in message
     assert "DATA_DIR" in message

@@ -15,6 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from data.errors import DataError
 from data.pictures import PictureFolder, PictureZip, folded_name, read_picture
+from tests.helpers import refused
 
 pytestmark = pytest.mark.no_backend
 
@@ -49,11 +50,7 @@ def picture(array, kind="PNG", **options):
 
 
 def refusal(source, **options):
-    with pytest.raises(DataError) as caught:
-        read_picture(source, size=8, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+    return refused(read_picture, source, size=8, **options)
 
 
 def png_header(width, height):

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.errors import DataError
 from data.prices import load_prices, read_prices
+from tests.helpers import refused
 
 HEADER = "Date,Open,High,Low,Close,Adj Close,Volume"
 ROWS = (
@@ -30,13 +30,6 @@ def write(tmp_path):
         return path
 
     return write
-
-
-def refused(call, *arguments, **options):
-    with pytest.raises(DataError) as caught:
-        call(*arguments, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def columns_of(history):

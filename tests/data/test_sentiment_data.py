@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.errors import DataError
 from data.samples import write_reviews_csv
 from data.sentiment import load_reviews
+from tests.helpers import refuses
 
 FOLDER = Path("tensorflow_datasets", "imdb_reviews", "plain_text", "1.0.0")
 
@@ -46,15 +46,6 @@ def flat(data):
         split: list(zip(reviews.texts, reviews.labels.tolist(), strict=True))
         for split, reviews in data.splits.items()
     }
-
-
-def refuses(load, path, *expected, **options):
-    with pytest.raises(DataError) as caught:
-        load(path, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in expected:
-        assert part in message, message
 
 
 # ---- IMDB ------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import unicodedata
 import numpy as np
 import pytest
 
-from data.errors import DataError
 from data.subwords import (
     END_ID,
     START_ID,
@@ -18,6 +17,7 @@ from data.subwords import (
 )
 from data.tokenization import PAD_ID, UNK_ID
 from data.translation_sample import pairs
+from tests.helpers import refused
 
 PAIRS = pairs(400, seed=1)
 TEXTS = [sentence for row in PAIRS for sentence in row]
@@ -30,13 +30,6 @@ def tokenizer():
 
 def round_trip(tokenizer, texts):
     return decode_texts(tokenizer, encode_texts(tokenizer, texts))
-
-
-def refusal(call, *arguments, **options):
-    with pytest.raises(DataError) as caught:
-        call(*arguments, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_the_marks_have_the_first_numbers(tokenizer):
@@ -160,12 +153,12 @@ def test_a_sampler_draws_both_sides_of_the_rows(tokenizer):
 
 
 def test_a_vocabulary_that_the_texts_cannot_fill_is_refused_with_the_largest_possible():
-    message = refusal(train_subword_tokenizer, TEXTS, vocab_size=50_000)
+    message = refused(train_subword_tokenizer, TEXTS, vocab_size=50_000)
     assert "--vocab-size 50000" in message
     largest = int(message.split("set it to ")[1].split()[0])
     assert train_subword_tokenizer(TEXTS, vocab_size=largest).get_vocab_size() == largest
-    refusal(train_subword_tokenizer, TEXTS, vocab_size=largest + 1)
-    assert "260" in refusal(train_subword_tokenizer, TEXTS, vocab_size=259)
+    refused(train_subword_tokenizer, TEXTS, vocab_size=largest + 1)
+    assert "260" in refused(train_subword_tokenizer, TEXTS, vocab_size=259)
 
 
 def test_another_tokenizer_is_refused(tokenizer, tmp_path):
@@ -175,5 +168,5 @@ def test_another_tokenizer_is_refused(tokenizer, tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     # Of a translation or of captions.
-    assert f"{path} is no tokenizer of subwords" in refusal(load_subword_tokenizer, path)
-    assert "--run" in refusal(load_subword_tokenizer, tmp_path / "missing.json")
+    assert f"{path} is no tokenizer of subwords" in refused(load_subword_tokenizer, path)
+    assert "--run" in refused(load_subword_tokenizer, tmp_path / "missing.json")

@@ -9,6 +9,7 @@ from data.errors import DataError
 from data.pair_splits import folded
 from data.translation import load_pairs
 from data.translation_sample import pairs, write_translation_sample
+from tests.helpers import refuses
 
 ROWS = pairs(300, seed=3)
 
@@ -60,15 +61,6 @@ def write_parallel(folder, **rows):
 
 def write_table(tmp_path, lines, name="own.tsv"):
     return write_lines(tmp_path / name, lines)
-
-
-def refuses(load, data, *expected, **options):
-    with pytest.raises(DataError) as caught:
-        load(data, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in expected:
-        assert str(part) in message, message
 
 
 def rows_of(split):

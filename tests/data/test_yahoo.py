@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.errors import DataError
 from data.prices import load_prices
 from data.yahoo import download_prices
+from tests.helpers import refused
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
@@ -78,13 +78,6 @@ def download(tmp_path):
 
 def no_sleep(seconds):
     raise AssertionError("there is nothing to wait for")
-
-
-def refused(call, *arguments, **options):
-    with pytest.raises(DataError) as caught:
-        call(*arguments, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def files_of(folder):
