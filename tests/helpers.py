@@ -89,3 +89,19 @@ def assert_same_training(one: Path, other: Path) -> None:
     metrics = [read_json(run / "metrics.json") for run in (one, other)]
     assert metrics[0]["metrics"] == metrics[1]["metrics"]
     assert metrics[0].keys() == metrics[1].keys()
+
+
+def linear_model(rate: float = 1.0, *, optimizer=None, **options):
+    """A compiled layer of three weights and a bias, trained by SGD unless told otherwise."""
+    import keras
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    model.compile(optimizer or keras.optimizers.SGD(rate), "mse", **options)
+    return model
+
+
+def linear_data(batch: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs `(batch, 3)` and targets `(batch, 1)` that the linear model can learn."""
+    inputs = np.random.default_rng(0).normal(size=(batch, 3)).astype("float32")
+    return inputs, inputs.sum(axis=1, keepdims=True) + 1

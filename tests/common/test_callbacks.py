@@ -18,18 +18,7 @@ from common.callbacks import (
 from common.clipping import GradientClipping
 from common.errors import UserError
 from common.learning_rate import LearningRateControl
-
-
-def linear_model(rate: float = 0.05) -> keras.Model:
-    inputs = keras.Input((3,))
-    model = keras.Model(inputs, layers.Dense(1)(inputs))
-    model.compile(keras.optimizers.SGD(rate), "mse")
-    return model
-
-
-def linear_data(batch: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    inputs = np.random.default_rng(0).normal(size=(batch, 3)).astype("float32")
-    return inputs, inputs.sum(axis=1, keepdims=True)
+from tests.helpers import linear_data, linear_model
 
 
 def run_epochs(callback, values: list[float], monitor: str = "val_loss", start: int = 0) -> int:
@@ -49,8 +38,8 @@ def run_epochs(callback, values: list[float], monitor: str = "val_loss", start: 
 def test_a_loss_that_is_not_finite_ends_training_with_advice(tmp_path):
     saved = []
     with pytest.raises(UserError) as raised:
-        linear_model(rate=1e20).fit(
-            *linear_data(),
+        linear_model(1e20).fit(
+            *linear_data(batch=16),
             batch_size=4,
             epochs=3,
             verbose=0,
@@ -67,7 +56,7 @@ def test_a_loss_that_is_not_finite_ends_training_with_advice(tmp_path):
 
 
 def test_a_finite_loss_goes_through():
-    log = linear_model().fit(*linear_data(), verbose=0, callbacks=[StopOnNaN()]).history
+    log = linear_model(0.05).fit(*linear_data(), verbose=0, callbacks=[StopOnNaN()]).history
     assert np.isfinite(log["loss"]).all()
 
 
@@ -109,7 +98,7 @@ def test_a_metric_that_is_not_logged_is_named_with_those_that_are():
 
 
 def test_the_model_is_saved_with_the_weights_of_its_epoch(tmp_path):
-    model, weights = linear_model(), []
+    model, weights = linear_model(0.05), []
     inputs, targets = linear_data()
     model.fit(
         inputs,
@@ -128,7 +117,7 @@ def test_the_model_is_saved_with_the_weights_of_its_epoch(tmp_path):
 def test_history_holds_what_keras_logs_and_what_callbacks_add(tmp_path):
     inputs, targets = linear_data()
     log = (
-        linear_model()
+        linear_model(0.05)
         .fit(
             inputs,
             targets,
@@ -204,7 +193,7 @@ def test_tensorboard_receives_what_the_callbacks_add(tmp_path):
     pytest.importorskip("tensorflow")
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     log = (
-        linear_model()
+        linear_model(0.05)
         .fit(
             *linear_data(),
             epochs=2,

@@ -5,21 +5,9 @@ from keras import layers, ops
 
 from common.clipping import GradientClipping
 from common.errors import UserError
+from tests.helpers import linear_data, linear_model
 
 MODES = ["norm", "global_norm", "value", "adaptive"]
-
-
-def linear_model(optimizer=None, **compile_options) -> keras.Model:
-    inputs = keras.Input((3,))
-    model = keras.Model(inputs, layers.Dense(1)(inputs))
-    model.compile(optimizer or keras.optimizers.SGD(1.0), "mse", **compile_options)
-    return model
-
-
-def linear_data(batch: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    inputs = generator.normal(size=(batch, 3)).astype("float32")
-    return inputs, (inputs.sum(axis=1, keepdims=True) + 1).astype("float32")
 
 
 def linear_gradient(model: keras.Model, inputs, targets) -> np.ndarray:
@@ -127,7 +115,7 @@ def test_a_clipped_step_points_where_the_gradient_points():
 
 
 def test_the_record_equals_the_gradient_in_closed_form():
-    model, rate = linear_model(keras.optimizers.SGD(0.05)), 0.05
+    model, rate = linear_model(0.05), 0.05
     inputs, targets = linear_data(batch=24)
     weights = model.get_weights()
     log = model.fit(
@@ -176,7 +164,7 @@ def test_the_gradient_of_a_repeated_token_counts_once(mode):
 
 @pytest.mark.parametrize("jit_compile", ["auto", True])
 def test_the_adaptive_threshold_is_the_percentile_of_the_window(jit_compile):
-    model = linear_model(keras.optimizers.SGD(0.3), jit_compile=jit_compile)
+    model = linear_model(0.3, jit_compile=jit_compile)
     inputs, targets = linear_data()
     log = model.fit(
         inputs,
@@ -285,7 +273,7 @@ def test_a_step_that_was_compiled_before_clips_as_well():
 
 
 def test_a_scaled_loss_is_recorded_in_its_own_unit():
-    model = linear_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1.0)))
+    model = linear_model(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1.0)))
     inputs, targets = linear_data()
     gradient, before = linear_gradient(model, inputs, targets), flat(model.get_weights())
     log = model.fit(inputs, targets, verbose=0, callbacks=[GradientClipping()]).history
@@ -296,7 +284,7 @@ def test_a_scaled_loss_is_recorded_in_its_own_unit():
 
 @pytest.mark.parametrize("setting", ["clipnorm", "global_clipnorm", "clipvalue"])
 def test_an_optimizer_that_clips_by_itself_is_refused(setting):
-    model = linear_model(keras.optimizers.SGD(1.0, **{setting: 1.0}))
+    model = linear_model(optimizer=keras.optimizers.SGD(1.0, **{setting: 1.0}))
     with pytest.raises(UserError, match=f"{setting} set .* leave {setting} out"):
         GradientClipping().install(model)
 
@@ -306,7 +294,7 @@ def test_an_optimizer_that_clips_by_itself_is_refused(setting):
 )
 def test_an_optimizer_that_changes_gradients_afterwards_is_refused(setting):
     with pytest.raises(UserError, match=f"{next(iter(setting))}: leave it out"):
-        GradientClipping().install(linear_model(keras.optimizers.SGD(1.0, **setting)))
+        GradientClipping().install(linear_model(optimizer=keras.optimizers.SGD(1.0, **setting)))
 
 
 def test_an_optimizer_has_one_clipping_and_a_clipping_one_optimizer():

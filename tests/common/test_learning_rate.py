@@ -3,25 +3,14 @@ import json
 import keras
 import numpy as np
 import pytest
-from keras import layers, ops
+from keras import ops
 
 from common.clipping import GradientClipping
 from common.errors import UserError
 from common.learning_rate import LearningRateControl, rate_at
+from tests.helpers import linear_data, linear_model
 
 SCHEDULES = ["constant", "cosine", "one_cycle", "plateau"]
-
-
-def linear_model(optimizer=None) -> keras.Model:
-    inputs = keras.Input((3,))
-    model = keras.Model(inputs, layers.Dense(1)(inputs))
-    model.compile(optimizer or keras.optimizers.SGD(0.5), "mse")
-    return model
-
-
-def linear_data(batch: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    inputs = np.random.default_rng(0).normal(size=(batch, 3)).astype("float32")
-    return inputs, inputs.sum(axis=1, keepdims=True)
 
 
 def end_epochs(control: LearningRateControl, values: list[float]) -> list[float]:
@@ -154,7 +143,7 @@ def test_an_optimizer_with_a_schedule_is_refused():
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
     with pytest.raises(UserError, match="build the optimizer with a number"):
         LearningRateControl(0.1, "constant", total_steps=1).install(
-            linear_model(keras.optimizers.SGD(schedule))
+            linear_model(optimizer=keras.optimizers.SGD(schedule))
         )
 
 
