@@ -1,8 +1,8 @@
 """Distributions of a real outcome, over any leading shape, that can be scored and asked.
 
 All have the same methods: `crps(outcome)` and `cdf(value)` take what broadcasts to the leading
-shape and return that shape, `quantile(levels)` adds an axis `levels` at the end, `median()` does
-not, and `select(index)` keeps a part of the leading axes.
+shape and return that shape, `quantile(levels)` adds an axis `levels` at the end, and
+`select(index)` keeps a part of the leading axes.
 """
 
 import dataclasses
@@ -80,10 +80,6 @@ class StudentT:
         unit = special.stdtrit(self.df[..., None], np.asarray(levels, np.float64))
         return self.location[..., None] + self.scale[..., None] * unit
 
-    def median(self) -> np.ndarray:
-        """Returns the locations, `(...)`."""
-        return self.location
-
     def select(self, index: object) -> "StudentT":
         """Returns the distributions at an index of the leading axes."""
         return StudentT(self.location[index], self.scale[index], self.df[index])
@@ -156,10 +152,6 @@ class GaussianMixture:
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return (low + high) / 2
 
-    def median(self) -> np.ndarray:
-        """Returns `(...)`."""
-        return self.quantile([0.5])[..., 0]
-
     def select(self, index: object) -> "GaussianMixture":
         """Returns the distributions at an index of the leading axes."""
         index = _leading(index)
@@ -215,10 +207,6 @@ class Samples:
         below = np.floor(position).astype(int)
         low, high = self.values[..., below], self.values[..., np.minimum(below + 1, last)]
         return low + (position - below) * (high - low).astype(np.float64)
-
-    def median(self) -> np.ndarray:
-        """Returns `(...)`."""
-        return self.quantile([0.5])[..., 0]
 
     def select(self, index: object) -> "Samples":
         """Returns the distributions at an index of the leading axes."""
@@ -286,10 +274,6 @@ class QuantileGrid:
         low, high = self.values[..., left], self.values[..., left + 1]
         return low + share * (high - low)
 
-    def median(self) -> np.ndarray:
-        """Returns `(...)`."""
-        return self.quantile([0.5])[..., 0]
-
     def select(self, index: object) -> "QuantileGrid":
         """Returns the distributions at an index of the leading axes."""
         return QuantileGrid(self.levels, self.values[_leading(index)])
@@ -327,10 +311,6 @@ class Joined:
     def quantile(self, levels: np.ndarray) -> np.ndarray:
         """Returns `(..., levels)`."""
         return np.concatenate([part.quantile(levels) for part in self.parts], axis=-2)
-
-    def median(self) -> np.ndarray:
-        """Returns `(...)`."""
-        return np.concatenate([part.median() for part in self.parts], axis=-1)
 
     def select(self, index: object) -> "Joined":
         """Returns the distributions at an index of the axes before the one that is joined."""

@@ -80,10 +80,10 @@ def test_the_last_value_has_the_most_likely_student_t(returns):
 
 def test_the_error_of_the_last_value_grows_as_the_root_of_time(returns):
     still, moving = forecast("last_value", returns), forecast("drift", returns)
-    np.testing.assert_array_equal(still.median(), 0)
+    np.testing.assert_array_equal(still.location, 0)
     np.testing.assert_allclose(still.scale[:, 3], 2 * still.scale[:, 0])
     mean = returns[1 : FIT_UNTIL + 1].mean()
-    np.testing.assert_allclose(moving.median()[7], mean * np.arange(1, HORIZON + 1))
+    np.testing.assert_allclose(moving.location[7], mean * np.arange(1, HORIZON + 1))
 
 
 def test_the_ewma_is_its_recursion(returns):
