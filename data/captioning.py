@@ -58,11 +58,6 @@ class Captions:
     hashes: dict[str, str]
     warnings: tuple[str, ...]
 
-    @property
-    def names(self) -> list[str]:
-        """The pictures of all splits, sorted, so the same whichever way they are split."""
-        return sorted(name for split in self.splits.values() for name in split.names)
-
     def read(self, name: str) -> bytes:
         """The bytes of a picture's file, as `read_picture` takes them; threads may call this.
 

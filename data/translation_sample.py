@@ -67,14 +67,6 @@ def write_translation_sample(
     return folder
 
 
-def write_pairs_tsv(path: Path, *, rows: int = 400, seed: int = 0) -> Path:
-    """Writes generated pairs as a file of one's own, with the columns `en` and `fr`."""
-    lines = ["en\tfr", *("\t".join(row) for row in pairs(rows, seed=seed))]
-    with atomic_file(path) as draft:
-        draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-    return path
-
-
 def main() -> None:
     """Writes the sample."""
     with sample_command("Writes generated pairs in Multi30k's format.") as parser:

@@ -102,17 +102,6 @@ def build_generator(
     return keras.Model({**inputs, "length_limit": length_limit}, outputs, name="generator")
 
 
-def score_sequences(logits, targets):
-    """Returns the log-probability of each sequence under teacher forcing, in nats: `(batch,)`.
-
-    Args:
-        logits: `(batch, time, vocab_size)` of the decoder.
-        targets: `<int32>(batch, time)`, the `target_out`; padding (0) adds nothing.
-    """
-    losses = ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
-    return -ops.sum(ops.where(ops.not_equal(targets, 0), losses, 0.0), axis=-1)
-
-
 def _alignment(decoder: keras.Model, memory: dict, sequences, *, start_id: int):
     """Returns what each token of finished sequences looked at, by teacher forcing."""
     attention = []

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import special
 
 from common.artifact import load_model, read_json
 from common.config import parse_call
 from data.errors import DataError
+from data.translation_sample import pairs
 
 
 def call(main, *arguments) -> None:
@@ -89,6 +91,24 @@ def assert_same_training(one: Path, other: Path) -> None:
     metrics = [read_json(run / "metrics.json") for run in (one, other)]
     assert metrics[0]["metrics"] == metrics[1]["metrics"]
     assert metrics[0].keys() == metrics[1].keys()
+
+
+def write_pairs_tsv(path: Path, *, rows: int, seed: int = 0) -> Path:
+    """Writes generated pairs as a file of one's own, with the columns `en` and `fr`."""
+    lines = ["en\tfr", *("\t".join(row) for row in pairs(rows, seed=seed))]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def sequence_scores(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Returns the log-probability of each sequence under teacher forcing, in nats: `(batch,)`.
+
+    Args:
+        logits: `(batch, time, vocab_size)` of the decoder.
+        targets: `<int32>(batch, time)`, the `target_out`; padding (0) adds nothing.
+    """
+    chosen = np.take_along_axis(special.log_softmax(logits, axis=-1), targets[..., None], axis=-1)
+    return np.where(targets != 0, chosen[..., 0], 0).sum(axis=-1)
 
 
 def linear_model(rate: float = 1.0, *, optimizer=None, **options):

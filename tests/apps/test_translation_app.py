@@ -22,7 +22,6 @@ from common.search import Search
 from data.errors import DataError
 from data.subwords import encode_texts
 from data.translation import load_pairs
-from data.translation_sample import write_pairs_tsv
 from models.hypotheses import Hypothesis
 from models.translation import OwnWords
 from tests.helpers import (
@@ -32,6 +31,7 @@ from tests.helpers import (
     photographed,
     printed,
     weights_of,
+    write_pairs_tsv,
 )
 
 pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")

@@ -12,7 +12,8 @@ from data import translation_grammar as grammar
 from data.errors import DataError
 from data.translation import load_pairs
 from data.translation_grammar import NounPhrase, description, elided, existence, statement
-from data.translation_sample import pairs, write_pairs_tsv, write_translation_sample
+from data.translation_sample import pairs, write_translation_sample
+from tests.helpers import write_pairs_tsv
 
 VOWELS = "aeiouyéèêœh"
 MASCULINE, FEMININE = "m", "f"

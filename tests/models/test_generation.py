@@ -7,8 +7,9 @@ from keras import ops
 
 from models import generation
 from models.attention_decoder import build_attention_decoder
-from models.generation import build_generator, score_sequences
+from models.generation import build_generator
 from models.translation import build_encoder
+from tests.helpers import sequence_scores
 
 PAD, UNKNOWN, START, END, VOCAB = 0, 1, 2, 3, 8
 MAX_LENGTH = 7
@@ -75,8 +76,7 @@ def forced(model, source, target_out):
 
 
 def log_probabilities(model, source, target_out):
-    logits = ops.convert_to_tensor(forced(model, source, target_out)["logits"])
-    return ops.convert_to_numpy(score_sequences(logits, ops.convert_to_tensor(target_out)))
+    return sequence_scores(forced(model, source, target_out)["logits"], target_out)
 
 
 def written_greedily(model, source, limits, *, no_repeat_ngram=0):
@@ -223,9 +223,7 @@ def test_samples_are_as_frequent_as_they_are_probable_and_repeat_with_their_seed
     deviations = np.sqrt(probabilities * (1 - probabilities) / len(samples))
     assert np.all(np.abs(shares - probabilities) <= 5 * deviations)
 
-    totals = ops.convert_to_numpy(
-        score_sequences(*map(ops.convert_to_tensor, (outputs["logits"], samples)))
-    )
+    totals = sequence_scores(outputs["logits"], samples)
     np.testing.assert_allclose(written["scores"][0], totals, rtol=1e-4, atol=1e-5)
     assert np.any(model.predict_on_batch(inputs)["sequences"][0] != samples)
     again = generator_of(parts, 3, **options).predict_on_batch(inputs)
