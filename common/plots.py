@@ -16,7 +16,9 @@ from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter  # noqa: E402
 
 TRAIN, VALIDATION, MARK = "#8a8f98", "#0b6e99", "#d1495b"
-_LONGEST_GAP, _SHOWN = 2000, 60
+# Of a text that is drawn: characters a line, the longest part without a score that is shown whole,
+# and what of a longer one.
+_COLUMNS, _LONGEST_GAP, _SHOWN = 92, 2000, 60
 SUPPORT, OPPOSE = np.array([27, 120, 55]), np.array([178, 24, 43])
 
 
@@ -147,24 +149,21 @@ def word_colour(score: float, greatest: float) -> tuple[int, int, int]:
     return tuple(int(round(255 + strength * (part - 255))) for part in full)
 
 
-def plot_words(
-    pieces: Sequence[tuple[str, float]], path: Path, *, title: str, columns: int = 92
-) -> None:
+def plot_words(pieces: Sequence[tuple[str, float]], path: Path, *, title: str) -> None:
     """Writes a text as a picture, each word on a colour that tells what it added to the verdict.
 
     Args:
         pieces: The text cut into `(characters, score)`, in order and without gaps.
         path: PNG file to write.
         title: Line above the text.
-        columns: Characters a line.
     """
-    lines = _wrap(pieces, columns)
+    lines = _wrap(pieces, _COLUMNS)
     greatest = max((abs(score) for _, score in pieces), default=0.0)
     # DejaVu Sans Mono, which Matplotlib brings, is .602 of its size wide.
     size, line = 10, 0.235
     character = 0.602 * size / 72
-    figure = plt.figure(figsize=(character * (columns + 2), line * (len(lines) + 2)))
-    axis = figure.add_axes((0, 0, 1, 1), xlim=(-1, columns + 1), ylim=(0, len(lines) + 2))
+    figure = plt.figure(figsize=(character * (_COLUMNS + 2), line * (len(lines) + 2)))
+    axis = figure.add_axes((0, 0, 1, 1), xlim=(-1, _COLUMNS + 1), ylim=(0, len(lines) + 2))
     axis.axis("off")
     # The text is the user's: a dollar sign is a dollar sign, not mathematics.
     style = {"va": "center", "parse_math": False}

@@ -33,7 +33,6 @@ class TrainingState(keras.callbacks.Callback):
     Args:
         path: The file; if it is missing, training starts from the beginning.
         parts: Callbacks with `get_state` and `set_state`, always in the same order.
-        every_epochs: Epochs between two writes; the last epoch is always written.
 
     Raises:
         UserError: When training begins, if the file is damaged or belongs to other settings; if
@@ -41,14 +40,11 @@ class TrainingState(keras.callbacks.Callback):
         OSError: If the file cannot be written; the old one stays.
     """
 
-    def __init__(self, path: Path, parts: Sequence[Any] = (), every_epochs: int = 1):
+    def __init__(self, path: Path, parts: Sequence[Any] = ()):
         """See the class."""
         super().__init__()
-        if every_epochs < 1:
-            raise UserError(f"A state every {every_epochs} epochs is none: use 1 or more.")
         self.path = Path(path)
         self.parts = list(parts)
-        self.every_epochs = every_epochs
         self._expected_epoch: int | None = None
 
     def on_train_begin(self, logs=None):
@@ -74,11 +70,8 @@ class TrainingState(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes the state if it is due, or if no further epoch follows."""
-        model = self.model
-        last = epoch + 1 == self.params.get("epochs") or model.stop_training
-        if last or (epoch + 1) % self.every_epochs == 0:
-            self._write(model, epoch + 1)
+        """Writes the state."""
+        self._write(self.model, epoch + 1)
 
     def restore(self, model: keras.Model) -> None:
         """Puts everything back as it was.

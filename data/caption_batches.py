@@ -25,7 +25,6 @@ def caption_batches(
     seed: int = 0,
     epoch: int = 0,
     lookup: Callable[[np.ndarray], np.ndarray] | None = None,
-    name: str = "picture",
 ) -> LengthBuckets:
     """Puts captions into batches `({"picture": ..., "target_in": ...}, target_out)`.
 
@@ -54,7 +53,6 @@ def caption_batches(
         epoch: Number of the first epoch.
         lookup: Replaces `(batch,)` numbers of views by what the model takes, pictures or features,
             `(batch, ...)`; where none is given, the numbers stay.
-        name: What the model calls that input.
 
     Returns:
         The batches; their row numbers are those of the captions.
@@ -78,7 +76,7 @@ def caption_batches(
         started = [np.append(start_id, captions[row]) for row in rows]
         ended = [np.append(captions[row], end_id) for row in rows]
         inputs = {
-            name: numbers if lookup is None else lookup(numbers),
+            "picture": numbers if lookup is None else lookup(numbers),
             "target_in": pad_tokens(started, order, boundary[1]),
         }
         return inputs, pad_tokens(ended, order, boundary[1])

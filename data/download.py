@@ -28,9 +28,9 @@ def data_directory(flag: str = "") -> Path:
     return _directory(flag, "DATA_DIR", "downloads")
 
 
-def cache_directory(flag: str = "") -> Path:
-    """The folder of derived files: the flag, else `CACHE_DIR`, else the user's cache folder."""
-    return _directory(flag, "CACHE_DIR", "derived")
+def cache_directory() -> Path:
+    """The folder of derived files: `CACHE_DIR`, else the user's cache folder."""
+    return _directory("", "CACHE_DIR", "derived")
 
 
 def _directory(flag: str, variable: str, name: str) -> Path:

@@ -29,9 +29,7 @@ _SPACE = "\u0120"
 PairSampler = Callable[[np.ndarray], tuple[list[np.ndarray], list[np.ndarray]]]
 
 
-def train_subword_tokenizer(
-    texts: Iterable[str], *, vocab_size: int, lowercase: bool = False
-) -> Tokenizer:
+def train_subword_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
     """Trains byte-level BPE (Sennrich et al., 2016); the same texts give the same tokenizer.
 
     Every text can be encoded, since a piece may be a single byte, and `decode_texts` gives back the
@@ -42,7 +40,6 @@ def train_subword_tokenizer(
     Args:
         texts: The training texts of both languages.
         vocab_size: The number of tokens: 4 marks, 256 bytes and what BPE joins.
-        lowercase: Whether case is given up.
 
     Raises:
         DataError: If the texts do not give that many tokens.
@@ -62,8 +59,6 @@ def train_subword_tokenizer(
         # The first word is the same token as within the sentence.
         normalizers.Prepend(" "),
     ]
-    if lowercase:
-        steps.insert(1, normalizers.Lowercase())
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence(steps)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -51,8 +51,6 @@ def nb_svm(
     labels: np.ndarray,
     test_texts: list[str],
     *,
-    smoothing: float = 1.0,
-    interpolation: float = 1.0,
     penalty: float = 0.01,
 ) -> np.ndarray:
     """Fits a linear SVM on bigram presence scaled by naive Bayes (Wang and Manning, 2012).
@@ -61,9 +59,6 @@ def nb_svm(
         texts: Training texts.
         labels: `<int>(batch,)`.
         test_texts: Texts to score.
-        smoothing: Added to each n-gram's count.
-        interpolation: How far to trust the SVM's weights over their mean size; 1 takes them as
-            they are.
         penalty: `C` of the SVM.
 
     Returns:
@@ -76,13 +71,11 @@ def nb_svm(
     scores = []
     for label in range(1 if classes == 2 else 0, classes):
         inside = labels == label
-        positive = smoothing + np.asarray(features[inside].sum(axis=0)).ravel()
-        negative = smoothing + np.asarray(features[~inside].sum(axis=0)).ravel()
+        positive = 1 + np.asarray(features[inside].sum(axis=0)).ravel()
+        negative = 1 + np.asarray(features[~inside].sum(axis=0)).ravel()
         ratio = np.log(positive / positive.sum()) - np.log(negative / negative.sum())
         machine = LinearSVC(C=penalty, random_state=0).fit(features @ sparse.diags(ratio), inside)
-        weights = machine.coef_[0]
-        weights = (1 - interpolation) * np.abs(weights).mean() + interpolation * weights
-        scores.append(test_features @ (ratio * weights) + machine.intercept_[0])
+        scores.append(test_features @ (ratio * machine.coef_[0]) + machine.intercept_[0])
     if classes == 2:
         scores.insert(0, -scores[0])
     return np.stack(scores, axis=1)

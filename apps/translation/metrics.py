@@ -15,7 +15,10 @@ from sacremoses.corpus import NonbreakingPrefixes
 
 References = Sequence[Sequence[str]]
 
-SEED = 12345  # sacreBLEU's own choice, so that its command line gives the same intervals.
+_SEED = "12345"  # sacreBLEU's own choice, so that its command line gives the same intervals.
+# Words that the second and later groups start with; of 1,000 captions of Multi30k each group has
+# 137 or more.
+_EDGES = (9, 12, 15)
 
 
 def translation_metrics(
@@ -24,7 +27,6 @@ def translation_metrics(
     *,
     target_language: str,
     bootstrap: int = 0,
-    seed: int = SEED,
 ) -> dict[str, float]:
     """Scores translations by sacreBLEU (Post, 2018), from 0 to 100.
 
@@ -34,7 +36,6 @@ def translation_metrics(
         target_language: Code of their language. It matters to `bleu_tok_lc` alone.
         bootstrap: Resamples of the sentences for confidence intervals (Koehn, 2004), 0 for none.
             A thousand resamples of 5,000 sentences take about 250 MB for a moment.
-        seed: Of the resampling.
 
     Returns:
         `bleu` (Papineni et al., 2002) and `chrf` (Popović, 2015) of the text as it is, by
@@ -49,7 +50,7 @@ def translation_metrics(
     tokenised = _tokenised_streams(streams, target_language)
     tokens = tokenised_lower_case(hypotheses, target_language)
     bleu, chrf, bleu_tok_lc = _scorers().values()
-    with _sacrebleu_seed(seed):
+    with _sacrebleu_seed():
         scores = {
             "bleu": bleu.corpus_score(hypotheses, streams, n_bootstrap=bootstrap),
             "chrf": chrf.corpus_score(hypotheses, streams),
@@ -68,7 +69,6 @@ def length_metrics(
     references: References,
     *,
     target_language: str,
-    edges: Sequence[int] = (9, 12, 15),
 ) -> dict[str, float]:
     """Scores short and long sentences apart.
 
@@ -77,13 +77,10 @@ def length_metrics(
         hypotheses: As in `translation_metrics`.
         references: As in `translation_metrics`.
         target_language: As in `translation_metrics`.
-        edges: Words of the source, as white space parts them, that the second and later groups
-            start with, rising. Those of Multi30k's captions leave 137 sentences or more of 1,000
-            in each group.
 
     Returns:
-        `bleu_tok_lc_words_1_8`, `..._9_11`, `..._12_14` and `..._15` (15 words or more), named by
-        the edges, as far as there are sentences.
+        `bleu_tok_lc_words_1_8`, `..._9_11`, `..._12_14` and `..._15` (15 words of the source or
+        more, as white space parts them), as far as there are sentences.
 
     Raises:
         ValueError: As in `translation_metrics`, and if the number of sources differs.
@@ -94,8 +91,8 @@ def length_metrics(
     groups = {}
     for sentence in zip(sources, tokens, *tokenised, strict=True):
         words = len(sentence[0].split())
-        groups.setdefault(sum(words >= edge for edge in edges), []).append(sentence[1:])
-    first_words = (1, *edges)
+        groups.setdefault(sum(words >= edge for edge in _EDGES), []).append(sentence[1:])
+    first_words = (1, *_EDGES)
     names = [f"{first}_{last - 1}" for first, last in pairwise(first_words)]
     names.append(str(first_words[-1]))
     metrics = {}
@@ -107,7 +104,7 @@ def length_metrics(
 
 
 def signatures(
-    references: References, *, target_language: str, bootstrap: int = 0, seed: int = SEED
+    references: References, *, target_language: str, bootstrap: int = 0
 ) -> dict[str, str]:
     """Returns how each score of `translation_metrics` is made, as sacreBLEU prints it.
 
@@ -118,7 +115,6 @@ def signatures(
         references: As in `translation_metrics`.
         target_language: As in `translation_metrics`.
         bootstrap: As in `translation_metrics`.
-        seed: As in `translation_metrics`.
     """
     # Only the numbers of references count, and texts are slow to read.
     counts = [["x"] * count for count in sorted({len(several) for several in references})]
@@ -126,7 +122,7 @@ def signatures(
     signed = {}
     for name, scorer in _scorers(streams).items():
         if bootstrap and name != "chrf":
-            scorer.n_bootstrap, scorer.seed = bootstrap, str(seed)
+            scorer.n_bootstrap, scorer.seed = bootstrap, _SEED
         signed[name] = scorer.get_signature()
     language = moses_language(target_language)
     signed["bleu_tok_lc"].update(
@@ -200,10 +196,10 @@ def _half_width(score: Score, scorer: Metric) -> float:
 
 
 @contextlib.contextmanager
-def _sacrebleu_seed(seed: int) -> Iterator[None]:
+def _sacrebleu_seed() -> Iterator[None]:
     """Sets the variable that sacreBLEU reads its seed from, for as long as it is needed."""
     before = os.environ.get("SACREBLEU_SEED")
-    os.environ["SACREBLEU_SEED"] = str(seed)
+    os.environ["SACREBLEU_SEED"] = _SEED
     try:
         yield
     finally:

@@ -213,17 +213,6 @@ def test_a_process_that_is_killed_can_be_resumed(tmp_path, whole):
     assert_same_result(train(tmp_path, seed=99), whole["plateau"])
 
 
-def test_states_can_be_written_seldom(tmp_path, whole):
-    state = TrainingState(tmp_path / "state.npz", every_epochs=3)
-    state.set_model(whole["plateau"].model)
-    state.set_params({"epochs": 8})
-    written = []
-    for epoch in range(8):
-        state.on_epoch_end(epoch, {})
-        written.append(saved_epoch(state.path))
-    assert written == [0, 0, 3, 3, 3, 6, 6, 8]
-
-
 def test_a_training_that_is_done_does_not_train_further(copied, whole):
     path = copied / "state.npz"
     content = path.read_bytes()

@@ -32,9 +32,9 @@ def batches_of(dataset):
     return [dataset[index] for index in range(len(dataset))]
 
 
-def pictures_by_row(dataset, name="picture"):
+def pictures_by_row(dataset):
     """What each caption's picture is in this epoch, in the order of the captions."""
-    found = np.concatenate([inputs[name] for inputs, _ in batches_of(dataset)])
+    found = np.concatenate([inputs["picture"] for inputs, _ in batches_of(dataset)])
     return found[np.argsort(np.concatenate(dataset.batches))]
 
 
@@ -134,20 +134,20 @@ def test_without_shuffling_the_picture_is_shown_as_it_is():
         dataset.on_epoch_end()
 
 
-def test_a_lookup_brings_features_under_the_name_of_the_model():
+def test_a_lookup_brings_features_in_place_of_numbers():
     captions, pictures = some_captions(6, 60)
     features = np.random.default_rng(0).random((12, 2, 5, 3)).astype(np.float16)
     flat = features.reshape(-1, 5, 3)
     options = {"views": 2, "seed": 1}
-    looked_up = make((captions, pictures), lookup=flat.__getitem__, name="features", **options)
+    looked_up = make((captions, pictures), lookup=flat.__getitem__, **options)
     numbers = make((captions, pictures), **options)
     for (inputs, out), (others, other_out) in zip(
         batches_of(looked_up), batches_of(numbers), strict=True
     ):
-        assert sorted(inputs) == ["features", "target_in"]
-        assert inputs["features"].dtype == np.float16
+        assert sorted(inputs) == ["picture", "target_in"]
+        assert inputs["picture"].dtype == np.float16
         picture, view = np.divmod(others["picture"], 2)
-        assert np.array_equal(inputs["features"], features[picture, view])
+        assert np.array_equal(inputs["picture"], features[picture, view])
         assert np.array_equal(out, other_out)
 
 
@@ -161,16 +161,14 @@ def test_captions_without_a_picture_each_are_refused(count, pictures):
 def test_keras_trains_on_features_and_captions_of_all_lengths():
     captions, pictures = some_captions(7, 60)
     features = np.random.default_rng(0).random((24, 5, 3)).astype(np.float16)
-    dataset = make(
-        (captions, pictures), views=2, lookup=features.__getitem__, name="features", tokens=60
-    )
+    dataset = make((captions, pictures), views=2, lookup=features.__getitem__, tokens=60)
     assert len({out.shape[1] for _, out in batches_of(dataset)}) > 2
-    memory = keras.Input((5, 3), dtype="float16", name="features")
+    memory = keras.Input((5, 3), dtype="float16", name="picture")
     target_in = keras.Input((None,), dtype="int32", name="target_in")
     summary = keras.layers.Reshape((1, 3))(keras.layers.GlobalAveragePooling1D()(memory))
     outputs = keras.layers.Add()([keras.layers.Embedding(70, 3)(target_in), summary])
     model = keras.Model(
-        {"features": memory, "target_in": target_in}, keras.layers.Dense(70)(outputs)
+        {"picture": memory, "target_in": target_in}, keras.layers.Dense(70)(outputs)
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)
     model.compile("adam", loss)
