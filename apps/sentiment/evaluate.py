@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from apps.sentiment.baselines import score_baselines
+from apps.sentiment.config import Config
 from apps.sentiment.metrics import classification_metrics
 from apps.sentiment.predict import PRETRAINED, Predictor
 from common.cache import cached_json
@@ -31,6 +32,17 @@ from data.sentiment import Reviews, SentimentData, load_reviews
 from data.tokenization import encode
 
 _SOURCES = ("baselines.py", "metrics.py")
+
+
+def load_split_reviews(config: Config, *, data: str, data_dir: str) -> SentimentData:
+    """Loads reviews as the run's settings cut them; `data` and `data_dir` as the flags."""
+    return load_reviews(
+        data,
+        data_dir=data_directory(data_dir),
+        cache_dir=cache_directory(),
+        validation_share=config.validation_share,
+        split_seed=config.split_seed,
+    )
 
 
 def predict_probabilities(predictor: Predictor, texts: list[str]) -> np.ndarray:
@@ -101,14 +113,7 @@ def evaluate_run(
     check_baselines(split, baselines=baselines)
     predictor = Predictor.load(run)
     config = predictor.config
-    cache_dir = cache_directory()
-    loaded = load_reviews(
-        data or config.data,
-        data_dir=data_directory(data_dir),
-        cache_dir=cache_dir,
-        validation_share=config.validation_share,
-        split_seed=config.split_seed,
-    )
+    loaded = load_split_reviews(config, data=data or config.data, data_dir=data_dir)
     if list(loaded.label_names) != list(predictor.labels):
         raise UserError(
             f"{data or config.data} has the labels {', '.join(loaded.label_names)}, but the model"
@@ -121,7 +126,7 @@ def evaluate_run(
     return ReviewScores(
         split=split,
         metrics=classification_metrics(probabilities, reviews.labels),
-        baselines=cached_baselines(loaded, reviews, cache_dir) if baselines else {},
+        baselines=cached_baselines(loaded, reviews, cache_directory()) if baselines else {},
         reviews_per_second=len(reviews.texts) / seconds,
         parameters=predictor.model.count_params(),
         hashes=loaded.hashes,

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from apps.sentiment.config import Config
-from apps.sentiment.evaluate import evaluate_run, metrics_table
+from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
 from apps.sentiment.predict import feature_counts
 from apps.sentiment.teachers import NB_SVM, targets_of
 from common.artifact import (
@@ -48,9 +48,8 @@ from common.training import (
 )
 from common.training_state import is_finished, saved_epoch
 from data.batching import text_batches
-from data.download import cache_directory, data_directory
+from data.download import cache_directory
 from data.errors import DataError
-from data.sentiment import load_reviews
 from data.tokenization import encode, load_tokenizer, train_tokenizer
 from data.word_vectors import train_word_vectors
 from models.sentiment import build_encoder, build_sentiment_classifier
@@ -104,13 +103,7 @@ def train(
     """
     console = Console(soft_wrap=True)
     console.print(f"[dim]{device_line()}[/dim]", highlight=False)
-    data = load_reviews(
-        config.data,
-        data_dir=data_directory(data_dir),
-        cache_dir=cache_directory(),
-        validation_share=config.validation_share,
-        split_seed=config.split_seed,
-    )
+    data = load_split_reviews(config, data=config.data, data_dir=data_dir)
     labels = list(data.label_names)
     train_split, validation_split = data.splits["train"], data.splits["validation"]
     unlabelled = data.splits.get("unlabelled")

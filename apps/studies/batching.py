@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from apps.sentiment.config import Config
+from apps.sentiment.evaluate import load_split_reviews
 from apps.sentiment.train import build
 from common.artifact import write_json
 from common.config import run_command
@@ -22,9 +23,7 @@ from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.provenance import provenance
 from data.batching import LengthBuckets, text_batches
-from data.download import cache_directory, data_directory
 from data.errors import DataError
-from data.sentiment import load_reviews
 from data.tokenization import encode, train_tokenizer
 
 
@@ -64,13 +63,7 @@ def main(
         raise UserError("--reviews and --rounds are at least 1.")
     print(device_line())
     config = Config(max_length=max_length)
-    data = load_reviews(
-        config.data,
-        data_dir=data_directory(data_dir),
-        cache_dir=cache_directory(),
-        validation_share=config.validation_share,
-        split_seed=config.split_seed,
-    )
+    data = load_split_reviews(config, data=config.data, data_dir=data_dir)
     texts = data.splits["train"].texts[:reviews]
     targets = np.eye(2, dtype="float32")[data.splits["train"].labels[:reviews]]
     tokenizer = train_tokenizer(texts, kind=config.tokenizer, vocab_size=config.vocab_size)

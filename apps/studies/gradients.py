@@ -22,6 +22,7 @@ import numpy as np
 from keras import layers
 
 from apps.sentiment.config import Config as SentimentConfig
+from apps.sentiment.evaluate import load_split_reviews
 from apps.studies.gradient_plots import PARTS, write_plots
 from apps.studies.long_memory import (
     ERROR_WITHOUT_MEMORY,
@@ -38,9 +39,7 @@ from common.device import device_line
 from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.provenance import provenance
-from data.download import cache_directory, data_directory
 from data.errors import DataError
-from data.sentiment import load_reviews
 from data.tokenization import encode, train_tokenizer
 from models.recurrent import recurrent_layer
 
@@ -154,13 +153,7 @@ def reach_on_imdb(*, data_dir: str, epochs: int, length: int) -> dict[str, Any]:
     Reviews of at least `length` tokens are cut to their last ones, so nothing is padded.
     """
     config = SentimentConfig()
-    data = load_reviews(
-        config.data,
-        data_dir=data_directory(data_dir),
-        cache_dir=cache_directory(),
-        validation_share=config.validation_share,
-        split_seed=config.split_seed,
-    )
+    data = load_split_reviews(config, data=config.data, data_dir=data_dir)
     tokenizer = train_tokenizer(data.splits["train"].texts, kind="word", vocab_size=10000)
     tokens, labels = {}, {}
     for split in ("train", "validation"):
