@@ -50,7 +50,7 @@ def plot_calibration(
         *histograms, last = axes
         for axis, days in zip(histograms, horizons, strict=True):
             _draw_pits(axis, {system: np.asarray(pits[system][days]) for system in pits})
-            axis.set_title(_ahead(days), fontsize=10, loc="left")
+            axis.set_title(ahead(days), fontsize=10, loc="left")
         # One height for all, with room for the legend.
         top = 1.25 * max(axis.dataLim.ymax for axis in histograms)
         for axis in histograms:
@@ -98,7 +98,7 @@ def _draw_coverage(
         Line2D([], [], color=look["color"], label=name, linewidth=3) for name, look in looks.items()
     ]
     handles += [
-        Line2D([], [], color=INK, marker=marker, markersize=5, linestyle="", label=_ahead(days))
+        Line2D([], [], color=INK, marker=marker, markersize=5, linestyle="", label=ahead(days))
         for days, marker in markers.items()
     ]
     axis.legend(
@@ -130,7 +130,7 @@ def plot_skill(path: Path, *, title: str, skill: Mapping[int, Mapping[str, float
             axis.barh(places, values, height=0.72, color=colours)
             axis.axvline(0, color=INK, linewidth=0.8)
             axis.set_title(
-                f"{_ahead(days)}: mean {values.mean():+.1%}, "
+                f"{ahead(days)}: mean {values.mean():+.1%}, "
                 f"better on {np.sum(values > 0)} of {len(values)}",
                 fontsize=10,
                 loc="left",
@@ -272,5 +272,6 @@ def tint(strength: float) -> tuple[float, ...]:
     return tuple(1 - strength * (1 - np.array(colors.to_rgb(VALIDATION))))
 
 
-def _ahead(days: int) -> str:
+def ahead(days: int) -> str:
+    """Returns how far a forecast reaches, in words."""
     return f"{days} day{'s' if days != 1 else ''} ahead"

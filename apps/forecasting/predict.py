@@ -22,7 +22,7 @@ from apps.forecasting.distributions import (
 from apps.forecasting.forecasts import Forecast, as_json, draw, forecast_table
 from apps.forecasting.inputs import load_inputs
 from apps.forecasting.metrics import LEVELS
-from common.artifact import load_model, read_config
+from common.artifact import CONFIG, load_model, read_config
 from common.config import check_png, config_from_flags, run_command
 from common.device import XLA
 from common.errors import UserError
@@ -57,7 +57,7 @@ class Predictor:
         """
         run = Path(run)
         stored = read_config(run, "forecasting")
-        config = config_from_flags(Config, stored, run / "config.json")
+        config = config_from_flags(Config, stored, run / CONFIG)
         return cls(load_model(run), config)
 
     def distribution(self, features: Features, origins: np.ndarray) -> Distribution:

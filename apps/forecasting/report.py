@@ -17,7 +17,7 @@ from apps.forecasting.metrics import (
     pit_histogram,
     skill_by_ticker,
 )
-from apps.forecasting.plots import plot_calibration, plot_horizons, plot_skill
+from apps.forecasting.plots import ahead, plot_calibration, plot_horizons, plot_skill
 from common.results import Scores
 from common.tables import new_table
 
@@ -57,7 +57,7 @@ def _table_at(scores: ForecastScores, title: str, days: int) -> Table:
     names = ["CRPS %", "rel MAE", "MASE", "in 80 %", "in 95 %", "direction"]
     if scores.baselines:
         names.append("DM p")
-    table = new_table(f"{title}, {_ahead(days)}", [""], names)
+    table = new_table(f"{title}, {ahead(days)}", [""], names)
     rows = {MODEL: scores.metrics, **scores.baselines}
     for system, metrics in sorted(rows.items(), key=lambda item: item[1][f"crps_{days}"]):
         cells = [f"{metrics[f'{name}_{days}']:.4f}" for name in ("crps", "rel_mae", "mase")]
@@ -68,10 +68,6 @@ def _table_at(scores: ForecastScores, title: str, days: int) -> Table:
             cells.append("" if p is None else f"{p:.4f}" if p >= 1e-4 else "< .0001")
         table.add_row(system, *cells, style="bold" if system == MODEL else "")
     return table
-
-
-def _ahead(days: int) -> str:
-    return "1 day ahead" if days == 1 else f"{days} days ahead"
 
 
 def verdicts(scores: ForecastScores) -> list[str]:
@@ -85,7 +81,7 @@ def verdicts(scores: ForecastScores) -> list[str]:
         _, p = diebold_mariano(scores.systems[MODEL], scores.systems[best], days)
         side = "below" if change < 0 else "above"
         lines.append(
-            f"{_ahead(days)}: CRPS {abs(change):.2%} {side} {best}"
+            f"{ahead(days)}: CRPS {abs(change):.2%} {side} {best}"
             f" (Diebold-Mariano p {'< .0001' if p < 1e-4 else f'= {p:.4f}'})"
         )
     return lines

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from apps.sentiment.config import Config
-from common.artifact import TOKENIZER, load_model, read_config, read_labels
+from common.artifact import CONFIG, TOKENIZER, load_model, read_config, read_labels
 from common.config import check_png, config_from_flags, run_command
 from common.errors import UserError
 from common.plots import plot_words, word_colour
@@ -68,7 +68,7 @@ class Predictor:
         run = Path(run)
         stored = read_config(run, "sentiment")
         labels = read_labels(stored, run)
-        config = config_from_flags(Config, stored, run / "config.json")
+        config = config_from_flags(Config, stored, run / CONFIG)
         tokenizer = load_tokenizer(run / TOKENIZER)
         model = load_model(run)
         return cls(model, tokenizer, config, labels)
