@@ -38,7 +38,9 @@ def keras_run(cell: str, mode: str, xla: bool) -> Callable[[np.ndarray, np.ndarr
     sequence = keras.Input((None, FEATURES))
     last = recurrent_layer(cell, UNITS, name="recurrent")(sequence)[:, -1]
     model = keras.Model(sequence, layers.Dense(1)(last))
-    model.compile(keras.optimizers.Adam(1e-4), "mse", jit_compile=xla)
+    # Without compiling, JAX would run step by step in Python.
+    compiled = xla or keras.backend.backend() == "jax"
+    model.compile(keras.optimizers.Adam(1e-4), "mse", jit_compile=compiled)
     if mode == "forward":
         return lambda sequences, targets: model.predict_on_batch(sequences)
     GradientClipping("global_norm").install(model)
