@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 from common.artifact import CONFIG, HISTORY, MODEL, TOKENIZER, atomic_path
-from common.errors import UserError
+from common.errors import UserError, in_one_line
 
 
 def shrink_model(source: Path, destination: Path) -> None:
@@ -86,8 +86,5 @@ if __name__ == "__main__":
     folders = [argument for argument in sys.argv[1:] if argument != "--exact"]
     if len(folders) != 2:
         sys.exit("usage: python -m common.publish RUN DESTINATION [--exact]")
-    try:
+    with in_one_line():
         publish_run(Path(folders[0]), Path(folders[1]), exact="--exact" in sys.argv)
-    except UserError as user_error:
-        print(user_error, file=sys.stderr)
-        sys.exit(2)

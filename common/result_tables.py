@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.artifact import read_json, write_text
-from common.errors import UserError
+from common.errors import UserError, in_one_line
 
 _TABLE = re.compile(
     r"(<!-- table: (?P<folder>\S+) split=(?P<split>\w+) metrics=(?P<metrics>[\w,]+)"
@@ -189,8 +189,5 @@ def _main(files: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line():
         _main(sys.argv[1:])
-    except UserError as user_error:
-        print(user_error, file=sys.stderr)
-        sys.exit(2)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.artifact import CONFIG, HISTORY, METRICS, read_json, write_json
-from common.errors import UserError
+from common.errors import UserError, in_one_line
 
 _SAME_IN_ALL_SEEDS = ("task", "command", "parameters", "backend", "device", "versions", "data")
 
@@ -170,8 +170,5 @@ def _main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line():
         _main(sys.argv[1:])
-    except UserError as user_error:
-        print(user_error, file=sys.stderr)
-        sys.exit(2)
