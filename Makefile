@@ -76,7 +76,7 @@ demo-forecasting: $(VENV)/.user
 
 demo-sentiment: $(VENV)/.user
 	@echo "— the sample: reviews whose verdict hangs on word order and negation"
-	$(PY) -m data.samples --data-dir $(DEMO)/data
+	$(PY) -m data.sentiment_sample --data-dir $(DEMO)/data
 	@echo "— train"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.sentiment.train --data-dir $(DEMO)/data --run $(DEMO)/sentiment --overwrite \
 	  --epochs 10 --units 32 --embed-dim 48 --bigram-buckets 0 --max-length 100 --region-length 0 --buckets 3 --tokens-per-batch 3000 --warmup-steps 20 --learning-rate 4e-3 --word-dropout 0 --dropout 0.2

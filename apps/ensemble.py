@@ -7,8 +7,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from common.artifact import (
     CONFIG,
     HISTORY,
@@ -25,6 +23,7 @@ from common.artifact import (
     write_text,
 )
 from common.config import run_command
+from common.console import open_console
 from common.errors import UserError
 from common.provenance import provenance
 from models import captioning as _saved_layers  # noqa: F401 - a reload needs what it registers
@@ -167,10 +166,9 @@ def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False)
     open_run(folder, task=task, resume=False, overwrite=(folder / CONFIG).is_file())
     with replace_run(folder):
         join_runs(list(members), folder)
-    Console(soft_wrap=True).print(
+    open_console().print(
         f"{len(members)} members joined. Score it on the test split: make evaluate-{task}"
-        f" RUN={folder}",
-        highlight=False,
+        f" RUN={folder}"
     )
 
 

@@ -16,8 +16,8 @@ import keras
 from keras import layers, ops
 
 from models.attention_decoder import initial_states, state_names
+from models.encoder_decoder import build_encoder_decoder
 from models.ensemble import build_ensemble
-from models.translation import OwnWords
 
 VARIANTS = ("attention", "initial_state", "merge")
 
@@ -97,52 +97,13 @@ def build_picture_encoder(
     return keras.Model(picture, outputs, name="encoder")
 
 
-def build_captioner(
-    encoder: keras.Model,
-    decoder: keras.Model,
-    *,
-    own_words: float = 0.0,
-    ramp_steps: int = 1,
-    name: str = "captioning",
-) -> keras.Model:
-    """Joins both parts for training: teacher forcing, all steps at once.
-
-    Args:
-        encoder: From `build_picture_encoder`.
-        decoder: From `build_attention_decoder`, of the same cell, with `units` and `num_layers` as
-            `decoder_units` and `decoder_layers`, and `memory_dim` as the encoder's memory has it:
-            `encoder.output["memory"].shape[-1]`.
-        own_words: Share of the words of `target_in` that are replaced by the decoder's own guesses
-            in training, see `OwnWords`; 0 is plain teacher forcing. Save a model without.
-        ramp_steps: Steps until the share is reached.
-        name: Name of the model.
-
-    Returns:
-        A model of a dict of `picture`, as the encoder takes it, and `target_in`
-        `<int32>(batch, target_length)` to logits `(batch, target_length, vocab_size)` of
-        `target_out`, the target one step later. `get_layer` finds `encoder` and `decoder` in it,
-        also after a reload.
-    """
-    picture = keras.Input(
-        batch_shape=encoder.input.shape, dtype=encoder.input.dtype, name="picture"
-    )
-    target_in = keras.Input((None,), dtype="int32", name="target_in")
-    memory = encoder(picture)
-    words = target_in
-    if own_words:
-        guesses = decoder({"target_in": target_in, **memory})["logits"]
-        words = OwnWords(own_words, ramp_steps, name="own_words")(target_in, guesses)
-    logits = decoder({"target_in": words, **memory})["logits"]
-    return keras.Model({"picture": picture, "target_in": target_in}, logits, name=name)
-
-
 def add_mirror_image(captioner: keras.Model) -> keras.Model:
     """Lets a captioner see each picture's mirror image too: two that write one caption together.
 
     Each next word has the mean of what is probable after either.
 
     Args:
-        captioner: From `build_captioner`, or an ensemble of such.
+        captioner: From `build_encoder_decoder`, or an ensemble of such.
 
     Returns:
         The same model of `picture` `(batch, 2, ...)`, the picture and its mirror image, as
@@ -159,5 +120,7 @@ def add_mirror_image(captioner: keras.Model) -> keras.Model:
     shape = (2, *encoder.input.shape[1:])
     pair = keras.Input(shape, dtype=encoder.input.dtype, name="picture")
     looks = [keras.Model(pair, encoder(pair[:, place]), name="encoder") for place in (0, 1)]
-    members = [build_captioner(*parts) for parts in zip(looks, (decoder, turned), strict=True)]
+    members = [
+        build_encoder_decoder(*parts) for parts in zip(looks, (decoder, turned), strict=True)
+    ]
     return build_ensemble(members, name=captioner.name)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from models.encoder_decoder import build_encoder_decoder
+
 
 def build_ensemble(members: Sequence[keras.Model], *, name: str) -> keras.Model:
     """Joins translators or captioners: each next word has the mean of their probabilities.
@@ -15,8 +17,8 @@ def build_ensemble(members: Sequence[keras.Model], *, name: str) -> keras.Model:
     the sum of theirs.
 
     Args:
-        members: At least two from `build_translator` or `build_captioner`, of one kind of input
-            and one vocabulary, that look into as many places; cell, sizes and layers may differ.
+        members: At least two from `build_encoder_decoder`, of one kind of input and one
+            vocabulary, that look into as many places; cell, sizes and layers may differ.
         name: Name of the model.
 
     Returns:
@@ -39,11 +41,7 @@ def build_ensemble(members: Sequence[keras.Model], *, name: str) -> keras.Model:
         if sizes[0] != sizes[1]:
             raise ValueError(f"Vocabularies of {sizes[0]} and {sizes[1]} words cannot be joined.")
 
-    encoder, decoder = _join_encoders(encoders), _join_decoders(decoders)
-    seen = keras.Input(batch_shape=first.shape, dtype=first.dtype, name=first.name)
-    target_in = keras.Input((None,), dtype="int32", name="target_in")
-    logits = decoder({"target_in": target_in, **encoder(seen)})["logits"]
-    return keras.Model({first.name: seen, "target_in": target_in}, logits, name=name)
+    return build_encoder_decoder(_join_encoders(encoders), _join_decoders(decoders), name=name)
 
 
 def is_ensemble(model: keras.Model) -> bool:

@@ -4,16 +4,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from models.recurrent import (
-    Chop,
-    Join,
-    attention_weights,
-    pool_last,
-    pool_max,
-    pool_mean,
-    recurrent_stack,
-    sequence_mask,
-)
+from models.pooling import attention_weights, pool_last, pool_max, pool_mean
+from models.recurrent import Chop, Join, recurrent_stack, sequence_mask
 
 
 def build_encoder(

@@ -7,7 +7,7 @@ import pytest
 
 from data.captioning_sample import write_captioning_sample, write_captions_folder
 from data.price_samples import write_price_sample
-from data.samples import write_imdb_sample, write_reviews_csv
+from data.sentiment_sample import write_imdb_sample, write_reviews_csv
 from data.translation_sample import write_translation_sample
 from tests.helpers import write_pairs_tsv
 

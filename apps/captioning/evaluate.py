@@ -24,12 +24,14 @@ from apps.captioning.predict import PRETRAINED, Predictor
 from common.artifact import OUTPUTS, write_text
 from common.cache import cached_json
 from common.config import run_command
+from common.console import aside, open_console, warn
 from common.device import device_line
 from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
-from data.captioning import Captions, CaptionSplit, load_captions
+from data.caption_splits import Captions, CaptionSplit
+from data.captioning import load_captions
 from data.download import cache_directory, data_directory
 from data.errors import DataError
 
@@ -114,7 +116,7 @@ def evaluate_run(
         )
     for line in (*captions.warnings, predictor.warning()):
         if line:
-            console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
+            warn(console, line)
     chosen, own = captions.split(split), config.beam_size
     inputs = predictor.inputs.stored(captions, chosen.names, views=predictor.views, console=console)
     hypotheses, seconds, metrics = {}, {}, {}
@@ -264,8 +266,8 @@ def main(
         json: Print one line of JSON instead of a table.
     """
     sizes = parse_beam_sizes(beam_sizes)
-    console = Console(stderr=json, soft_wrap=True)
-    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    console = open_console(stderr=json)
+    aside(console, device_line())
     scores = evaluate_run(
         run,
         data=data,
@@ -289,19 +291,16 @@ def main(
         print(json_format.dumps(record))
     else:
         console.print(metrics_table(split, table_rows(run, scores)))
-        console.print(f"[dim]{escape(signature())}[/dim]", highlight=False)
+        aside(console, signature())
         for beam_size, seconds in scores.seconds.items():
             values = [scores.metrics[f"{name}_beam_{beam_size}"] for name in _BRIEF]
             console.print(
                 f"beam {beam_size}: BLEU-4 {100 * values[0]:.1f}, CIDEr {values[1]:.3f},"
-                f" {len(scores.names) / seconds:.0f} pictures a second",
-                highlight=False,
+                f" {len(scores.names) / seconds:.0f} pictures a second"
             )
-        console.print(
-            f"[dim]captions: {', '.join(str(path) for path in paths)}[/dim]", highlight=False
-        )
+        aside(console, f"captions: {', '.join(str(path) for path in paths)}")
     if not recorded:
-        console.print("[dim]not recorded: the run was trained on other data[/dim]")
+        aside(console, "not recorded: the run was trained on other data")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from apps.captioning.config import SMALL_CNN, Config
 from common.device import xla_beside_products
 from common.errors import UserError
-from data.captioning import Captions
+from data.caption_splits import Captions
 from data.download import cache_directory
 from data.feature_store import FeatureStore, StoredFeatures
 from data.picture_views import picture_views

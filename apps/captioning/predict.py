@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 from tokenizers import Tokenizer
 
@@ -23,6 +22,7 @@ from apps.captioning.decoding import PictureDescriber
 from apps.captioning.features import PictureInputs, load_backbone, takes_pixels
 from common.artifact import CONFIG, MODEL, TOKENIZER, load_model, read_config
 from common.config import check_png, config_from_flags, run_command
+from common.console import aside, open_console, warn
 from common.errors import UserError
 from common.search import Search
 from data.errors import DataError
@@ -303,9 +303,9 @@ def main(
         top_k=top_k,
         seed=seed,
     )
-    console, errors = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+    console, errors = open_console(), open_console(stderr=True)
     if warning := predictor.warning():
-        errors.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
+        warn(errors, warning)
     attention = config.variant == "attention" and (json or picture is not None)
     unread, drawn = 0, False
     for path, pixels, captions in described(predictor, paths, search, attention=attention):
@@ -316,9 +316,9 @@ def main(
         if json:
             print(as_json(path, captions))
         elif n_best > 1:
-            console.print(f"[dim]{escape(str(path))}[/dim]", highlight=False)
+            aside(console, str(path))
             for one in captions:
-                console.print(f"[dim]{one.score:8.4f}[/dim]  {escape(one.text)}", highlight=False)
+                console.print(f"[dim]{one.score:8.4f}[/dim]  {escape(one.text)}")
         else:
             print(captions[0].text if len(paths) == 1 else f"{path}\t{captions[0].text}")
         if picture is not None and not drawn:

@@ -6,13 +6,13 @@ python -m apps.captioning.train --objective cider --init-from RUN --learning-rat
 """
 
 import contextlib
+import functools
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 
 from apps.captioning.config import SHAPE, SMALL_CNN, Config
 from apps.captioning.decoding import PictureDescriber, ValidationCaptions
@@ -42,6 +42,7 @@ from common.artifact import (
 )
 from common.callbacks import read_history
 from common.config import fields_as_flags, run_command
+from common.console import aside, open_console, warn
 from common.device import device_line, xla_beside_products
 from common.errors import UserError
 from common.optimizers import build_optimizer
@@ -57,7 +58,7 @@ from common.training import (
 )
 from common.training_state import is_finished, saved_epoch
 from data.caption_batches import caption_batches
-from data.captioning import CaptionSplit
+from data.caption_splits import CaptionSplit
 from data.errors import DataError
 from data.subwords import (
     END_ID,
@@ -68,9 +69,9 @@ from data.subwords import (
 )
 from models.attention_decoder import build_attention_decoder
 from models.backbones import build_small_cnn, fine_tune
-from models.captioning import build_captioner, build_picture_encoder
+from models.captioning import build_picture_encoder
+from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
 from models.ensemble import is_ensemble
-from models.translation import smoothed_cross_entropy
 
 
 def build(
@@ -143,11 +144,10 @@ def train(
         tensorboard: Write event files to `run/tensorboard`.
         find_rate: Draw the loss over a rising learning rate instead of training.
     """
-    console = Console(soft_wrap=True)
-    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    console = open_console()
+    aside(console, device_line())
 
-    def log(line: str) -> None:
-        console.print(f"[dim]{escape(line)}[/dim]", highlight=False)
+    log = functools.partial(aside, console)
 
     # Also for a run that was stopped before there was a state to go on from.
     begun = resume and (run / STATE).exists()
@@ -168,7 +168,7 @@ def train(
         config, data=config.data, data_dir=data_dir, strict=strict, log=log
     )
     for line in captions.warnings:
-        console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
+        warn(console, line)
     facts = first_facts(config, task="captioning", hashes=captions.hashes, run=run, resume=resume)
     keras.utils.set_random_seed(config.seed)
     train_split, validation_split = captions.split("train"), captions.split("validation")
@@ -228,7 +228,7 @@ def train(
 
     encoder, decoder = build(config, vocab_size=tokenizer.get_vocab_size(), backbone=backbone)
     # This one is saved; what trains may be fed its own words besides.
-    captioner = build_captioner(encoder, decoder)
+    captioner = build_encoder_decoder(encoder, decoder, name="captioning")
     if start:
         copy_weights(start.model, captioner)
     if config.objective == "cider":
@@ -260,11 +260,12 @@ def train(
         loss = smoothed_cross_entropy(config.label_smoothing)
     model = captioner
     if config.scheduled_sampling:
-        model = build_captioner(
+        model = build_encoder_decoder(
             encoder,
             decoder,
             own_words=config.scheduled_sampling,
             ramp_steps=config.epochs * len(batches),
+            name="captioning",
         )
     model.compile(
         optimizer=build_optimizer(
@@ -277,8 +278,7 @@ def train(
     )
     console.print(
         f"{len(train_split.names)} pictures to train on, {len(validation_split.names)} to validate"
-        f" · {captioner.count_params():,} parameters · {len(batches)} steps an epoch",
-        highlight=False,
+        f" · {captioner.count_params():,} parameters · {len(batches)} steps an epoch"
     )
     if find_rate:
         suggest_learning_rate(model, config, batches, run, console)
@@ -352,9 +352,7 @@ def train(
     )
     plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
     console.print(metrics_table("validation", {str(run): scores.metrics}))
-    console.print(
-        f"Score it on the test split: make evaluate-captioning RUN={run}", highlight=False
-    )
+    console.print(f"Score it on the test split: make evaluate-captioning RUN={run}")
 
 
 def main(

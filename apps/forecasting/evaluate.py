@@ -5,6 +5,7 @@ python -m apps.forecasting.evaluate --data my_prices --split 2019-01-01:2020-12-
 """
 
 import dataclasses
+import functools
 import json as json_format
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 
 from apps.forecasting.baselines import BASELINES, FEWEST_DAYS, score_baselines
@@ -32,6 +32,7 @@ from apps.forecasting.report import (
 from apps.forecasting.splits import SPLITS, blocks, split_span
 from common.artifact import OUTPUTS, PLOTS, write_text
 from common.config import run_command, split_list
+from common.console import aside, open_console, warn
 from common.device import device_line
 from common.errors import UserError
 from common.results import record_scores
@@ -243,8 +244,8 @@ def main(
         raise UserError("--refit cannot be negative; 0 never learns from the split.")
     if refit and split == "train":
         raise UserError("--refit is for days that the model has not learnt from: leave it out.")
-    console = Console(stderr=json, soft_wrap=True)
-    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    console = open_console(stderr=json)
+    aside(console, device_line())
     scores = evaluate_run(
         run,
         data=data,
@@ -253,10 +254,10 @@ def main(
         split=split,
         baselines=baselines,
         refit=refit,
-        log=lambda line: console.print(f"[dim]{escape(line)}[/dim]", highlight=False),
+        log=functools.partial(aside, console),
     )
     for line in scores.warnings:
-        console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
+        warn(console, line)
     if json:
         record = {"split": split, "metrics": scores.metrics, "baselines": scores.baselines}
         print(json_format.dumps(_without_nan(record), allow_nan=False))
@@ -264,7 +265,7 @@ def main(
         for table in metrics_tables(scores, split):
             console.print(table)
         for line in verdicts(scores):
-            console.print(line, highlight=False)
+            console.print(line)
     # Dates and tickers of one's own do not belong into the run, whose split they are not.
     foreign = bool(refit or data or tickers or split not in SPLITS)
     recorded = not foreign and record_scores(run, scores, task="forecasting")
@@ -274,10 +275,10 @@ def main(
     write_text(folder / OUTPUTS / f"{name}.csv", by_ticker(scores))
     if scores.baselines:
         draw(scores, folder / PLOTS)
-    console.print(f"[dim]scores by ticker, pictures: {escape(str(folder))}[/dim]", highlight=False)
+    aside(console, f"scores by ticker, pictures: {folder}")
     if not recorded:
         reason = "not its own split" if foreign else "it was trained on other data"
-        console.print(f"[dim]not recorded in the run: {reason}[/dim]")
+        aside(console, f"not recorded in the run: {reason}")
 
 
 def _without_nan(value):

@@ -6,10 +6,10 @@ python -m apps.forecasting.predict --ticker prices/AAPL.csv --as-of 2018-06-29
 
 import contextlib
 import datetime
+import functools
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 
 from apps.forecasting.config import Config, as_date
@@ -24,6 +24,7 @@ from apps.forecasting.inputs import load_inputs
 from apps.forecasting.metrics import LEVELS
 from common.artifact import CONFIG, load_model, read_config
 from common.config import check_png, config_from_flags, run_command
+from common.console import aside, open_console, warn
 from common.device import XLA
 from common.errors import UserError
 from data.errors import DataError
@@ -216,7 +217,7 @@ def main(
     predictor = Predictor.load(run)
     if not 0 <= days <= predictor.config.horizon:
         raise UserError(f"--days must lie between 1 and {predictor.config.horizon}, the horizon.")
-    console = Console(stderr=json, soft_wrap=True)
+    console = open_console(stderr=json)
     inputs = load_inputs(
         predictor.config,
         data=source,
@@ -224,10 +225,10 @@ def main(
         data_dir=data_dir,
         until=until,
         refresh=refresh,
-        log=lambda line: console.print(f"[dim]{escape(line)}[/dim]", highlight=False),
+        log=functools.partial(aside, console),
     )
     for line in inputs.warnings:
-        console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
+        warn(console, line)
     found = forecast(
         predictor,
         inputs.features[0],
@@ -236,10 +237,10 @@ def main(
     )
     age = (datetime.date.today() - found.origin.astype(object)).days
     if age > _STALE_DAYS and not as_of:
-        console.print(
-            f"[yellow]warning:[/yellow] the prices end on {found.origin}, {age} days ago: the"
-            " forecast is of the days after that; --refresh downloads newer prices",
-            highlight=False,
+        warn(
+            console,
+            f"the prices end on {found.origin}, {age} days ago: the forecast is of the days after"
+            " that; --refresh downloads newer prices",
         )
     if json:
         print(as_json(found))
@@ -256,8 +257,8 @@ def main(
                 max_gap_days=predictor.config.max_gap_days,
             )
     draw(found, history, path)
-    console.print(f"fan chart: {escape(str(path))}", highlight=False)
-    console.print("[dim]A model's probabilities, learnt from the past. No investment advice.[/dim]")
+    console.print(f"fan chart: {escape(str(path))}")
+    aside(console, "A model's probabilities, learnt from the past. No investment advice.")
 
 
 if __name__ == "__main__":

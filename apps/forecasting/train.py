@@ -6,14 +6,13 @@ python -m apps.forecasting.train --data my_prices --market none --run runs/forec
 """
 
 import contextlib
+import functools
 import math
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
 
 from apps.forecasting.config import Config
 from apps.forecasting.evaluate import evaluate_run
@@ -33,6 +32,7 @@ from common.artifact import (
 )
 from common.callbacks import ResetStates, read_history
 from common.config import fields_as_flags, run_command, split_list
+from common.console import aside, open_console, warn
 from common.device import XLA, device_line
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
@@ -85,18 +85,17 @@ def train(
         tensorboard: Write event files to `run/tensorboard`.
         find_rate: Draw the loss over a rising learning rate instead of training.
     """
-    console = Console(soft_wrap=True)
-    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    console = open_console()
+    aside(console, device_line())
 
-    def log(line: str) -> None:
-        console.print(f"[dim]{escape(line)}[/dim]", highlight=False)
+    log = functools.partial(aside, console)
 
     inputs = load_inputs(
         config, data=config.data, tickers=split_list(config.tickers), data_dir=data_dir, log=log
     )
     check_market(config, inputs)
     for line in inputs.warnings:
-        console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
+        warn(console, line)
     features, train_spans, validation_spans = training_days(config, inputs.features)
     left_out = len(inputs.features) - len(features)
     if left_out:
@@ -154,8 +153,7 @@ def train(
     console.print(
         f"{len(features)} tickers, {sum(map(len, train_spans))} days to train on and"
         f" {sum(map(len, validation_spans))} to validate · {parameters:,} parameters ·"
-        f" {len(batches)} steps an epoch",
-        highlight=False,
+        f" {len(batches)} steps an epoch"
     )
 
     if find_rate:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -21,6 +20,7 @@ from apps.sentiment.metrics import classification_metrics
 from apps.sentiment.predict import PRETRAINED, Predictor
 from common.cache import cached_json
 from common.config import run_command
+from common.console import aside, open_console
 from common.device import XLA, device_line
 from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores
@@ -163,8 +163,8 @@ def main(
     """
     if split not in ("train", "validation", "test"):
         raise UserError(f"--split {split} is unknown: choose train, validation or test.")
-    console = Console(stderr=json, soft_wrap=True)
-    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    console = open_console(stderr=json)
+    aside(console, device_line())
     scores = evaluate_run(run, data=data, data_dir=data_dir, split=split, baselines=baselines)
     if json:
         record = {"split": split, "metrics": scores.metrics, "baselines": scores.baselines}
@@ -172,11 +172,9 @@ def main(
     else:
         rows = {str(run): scores.metrics, **scores.baselines}
         console.print(metrics_table(rows, f"sentiment, {split} split"))
-        console.print(
-            f"[dim]{scores.reviews_per_second:.0f} reviews a second[/dim]", highlight=False
-        )
+        aside(console, f"{scores.reviews_per_second:.0f} reviews a second")
     if not record_scores(run, scores, task="sentiment"):
-        console.print("[dim]not recorded: the run was trained on other data[/dim]")
+        aside(console, "not recorded: the run was trained on other data")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from rich.text import Text
 from apps.sentiment.config import Config
 from common.artifact import CONFIG, TOKENIZER, load_model, read_config, read_labels
 from common.config import check_png, config_from_flags, run_command
+from common.console import open_console
 from common.errors import UserError
 from common.plots import plot_words, word_colour
 from data.batching import pad_tokens
@@ -185,7 +186,6 @@ def show(prediction: Prediction, console: Console) -> None:
     """Prints a verdict and its text, coloured by what each word added, in a terminal."""
     console.print(
         f"[bold]{escape(prediction.label)}[/bold] {prediction.probability:.1%}",
-        highlight=False,
         end="  ",
     )
     line = Text()
@@ -198,7 +198,7 @@ def show(prediction: Prediction, console: Console) -> None:
             line.append(characters)
     console.print(line)
     words = " ".join(f"{word} {score:+.2f}" for word, score in prediction.top_words())
-    console.print(f"  [dim]moved by[/dim] {escape(words)}", highlight=False)
+    console.print(f"  [dim]moved by[/dim] {escape(words)}")
     if prediction.tokens_read < prediction.tokens:
         console.print(
             f"  [dim]read {prediction.tokens_read} of {prediction.tokens} tokens: the first quarter"
@@ -245,7 +245,7 @@ def main(
     check_png(picture)
     predictor = Predictor.load(run)
     predictions = predictor.predict([text] if text is not None else _read_lines())
-    console = Console(soft_wrap=True)
+    console = open_console()
     for prediction in predictions:
         if json:
             print(as_json(prediction))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from rich.console import Console
 
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
@@ -35,6 +34,7 @@ from common.artifact import (
 )
 from common.callbacks import read_history
 from common.config import fields_as_flags, run_command, split_list
+from common.console import aside, open_console
 from common.device import XLA, device_line
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
@@ -101,8 +101,8 @@ def train(
         tensorboard: Write event files to `run/tensorboard`.
         find_rate: Draw the loss over a rising learning rate instead of training.
     """
-    console = Console(soft_wrap=True)
-    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    console = open_console()
+    aside(console, device_line())
     data = load_split_reviews(config, data=config.data, data_dir=data_dir)
     labels = list(data.label_names)
     train_split, validation_split = data.splits["train"], data.splits["validation"]
@@ -165,8 +165,7 @@ def train(
     )
     console.print(
         f"{len(texts)} reviews to train on, {len(validation_split.texts)} to validate ·"
-        f" {model.count_params():,} parameters · {len(batches)} steps an epoch",
-        highlight=False,
+        f" {model.count_params():,} parameters · {len(batches)} steps an epoch"
     )
 
     if find_rate:
@@ -218,7 +217,7 @@ def train(
     )
     plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
     console.print(metrics_table({str(run): scored.metrics}, "sentiment, validation split"))
-    console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}", highlight=False)
+    console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}")
 
 
 def _seconds_of(teacher: Path) -> float:

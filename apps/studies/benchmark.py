@@ -26,6 +26,7 @@ from apps.studies.rows import ROWS, Row
 from apps.studies.steps import Step, plan_steps, published_row, published_rows
 from common.artifact import write_json
 from common.config import run_command
+from common.console import aside, open_console
 from common.errors import UserError
 from common.results import gather_row
 
@@ -89,7 +90,7 @@ def run_steps(
         )
         start = time.monotonic()
         command = step.command()
-        console.print(f"[dim]python -m {escape(shlex.join(command))}[/dim]", highlight=False)
+        aside(console, f"python -m {shlex.join(command)}")
         if execute(command):
             failed.append(step)
             continue
@@ -140,7 +141,7 @@ def main(
     """
     if quick and check:
         raise UserError("--quick and --check exclude each other: a moment reproduces no figure.")
-    console = Console(soft_wrap=True)
+    console = open_console()
     # From nothing: what other code made is not taken for this code's.
     own = ("quick",) if quick else ("check", code_version()) if check else ()
     folder = runs or Path("runs", *own)
@@ -170,7 +171,7 @@ def main(
             try:
                 again = gather_row(made, row.name)
             except UserError as error:
-                console.print(f"[red]not gathered:[/red] {escape(str(error))}", highlight=False)
+                console.print(f"[red]not gathered:[/red] {escape(str(error))}")
                 ungathered.append(row)
                 continue
             if check:
@@ -185,8 +186,7 @@ def main(
     for step in failed:
         console.print(
             f"[red]failed:[/red] {step.row.task} {step.run.name}, {step.verb} {step.split}: its"
-            " message stands above; the same command tries it again",
-            highlight=False,
+            " message stands above; the same command tries it again"
         )
     if failed or moved or ungathered:
         sys.exit(1)

@@ -12,215 +12,30 @@
 No batch of the adding problem comes twice, so every loss is one on data never seen.
 """
 
-import math
-import time
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
 
-from apps.sentiment.config import Config as SentimentConfig
-from apps.sentiment.evaluate import load_split_reviews
+from apps.studies.adder_training import BATCH, RECORDED, SEED, UNITS, rounded, said, train_adder
 from apps.studies.gradient_plots import PARTS, write_plots
-from apps.studies.long_memory import (
-    ERROR_WITHOUT_MEMORY,
-    KINDS,
-    adding_batches,
-    adding_problem,
-    build_adder,
-    state_gradients,
-)
+from apps.studies.gradient_reach import reach_on_adding, reach_on_imdb
+from apps.studies.long_memory import ERROR_WITHOUT_MEMORY, adding_problem, build_adder
 from common.artifact import read_json, write_json
-from common.clipping import GradientClipping
 from common.config import run_command, split_list
 from common.device import device_line
 from common.errors import UserError
-from common.optimizers import build_optimizer
 from common.provenance import provenance
 from data.errors import DataError
-from data.tokenization import encode, train_tokenizer
-from models.recurrent import recurrent_layer
 
-UNITS, BATCH, SEED = 64, 64, 1
-# Steps between two points of a curve.
-RECORDED = 25
 # Steps of a sequence and learning rate that nothing but clipping survives.
 EXPLODING = 40, 0.03
-# Rows that a gradient is averaged over.
-PROBED = 256
 RATES = {
     "sgd": (0.003, 0.01, 0.03),
     "rmsprop": (3e-4, 1e-3, 3e-3),
     "adam": (3e-4, 1e-3, 3e-3),
 }
-
-
-def train_adder(
-    model: keras.Model,
-    *,
-    optimizer: str,
-    learning_rate: float,
-    clipping: str = "global_norm",
-    clip_threshold: float = 1.0,
-    steps: int,
-    length: int,
-) -> dict[str, Any]:
-    """Trains on the adding problem with fresh batches.
-
-    Args:
-        model: From `build_adder`.
-        optimizer: As the flag of every app.
-        learning_rate: The same from first to last.
-        clipping: As the flag of every app; adaptive takes the 10th percentile.
-        clip_threshold: As the flag of every app.
-        steps: Updates.
-        length: Steps of a sequence.
-
-    Returns:
-        One value for each 25 updates in `loss` and `gradient_norm_max`; what is no number is None,
-        and there the training ended. `seconds` of all.
-    """
-    model.compile(build_optimizer(optimizer, learning_rate=learning_rate), "mse", jit_compile=False)
-    begin = time.perf_counter()
-    history = model.fit(
-        adding_batches(length, rows=BATCH, seed=SEED),
-        steps_per_epoch=RECORDED,
-        shuffle=False,
-        epochs=steps // RECORDED,
-        verbose=0,
-        callbacks=[
-            GradientClipping(clipping, threshold=clip_threshold),
-            keras.callbacks.TerminateOnNaN(),
-        ],
-    ).history
-    return {
-        "loss": [_rounded(value) for value in history["loss"]],
-        "gradient_norm_max": [_rounded(value) for value in history["gradient_norm_max"]],
-        "seconds": round(time.perf_counter() - begin, 1),
-    }
-
-
-def _rounded(value: float) -> float | None:
-    """Returns a number of five digits; JSON knows neither infinity nor NaN."""
-    return float(f"{value:.5g}") if math.isfinite(value) else None
-
-
-def _mean_by_distance(norms: np.ndarray) -> list[float | None]:
-    """Returns the mean over the rows, the last step first."""
-    return [_rounded(value) for value in norms.mean(axis=0)[::-1]]
-
-
-def reach_on_adding(*, steps: int, length: int) -> dict[str, Any]:
-    """Measures all kinds on the adding problem, before and after training."""
-    sequences, targets = adding_problem(PROBED, length, seed=SEED)
-    found = {}
-    for kind in KINDS:
-        keras.utils.set_random_seed(SEED)
-        model = build_adder(kind, UNITS, length=length)
-
-        def measure(model=model, kind=kind):
-            return _mean_by_distance(
-                state_gradients(
-                    sequences,
-                    targets,
-                    kind=kind,
-                    recurrent=model.get_layer("recurrent").get_weights(),
-                    answer=model.get_layer("answer").get_weights(),
-                    loss="mse",
-                )
-            )
-
-        start = measure()
-        trained = train_adder(
-            model, optimizer="rmsprop", learning_rate=1e-3, steps=steps, length=length
-        )
-        found[kind] = {"start": start, "trained": measure(), **trained}
-        print(f"adding problem, {kind}: {_said(trained)}", flush=True)
-    return {"length": length, "steps": steps, "kinds": found}
-
-
-def _said(trained: dict[str, Any]) -> str:
-    last = trained["loss"][-1]
-    ending = "no number any more" if last is None else f"error {last:.4f}"
-    return f"{ending} after {RECORDED * len(trained['loss'])} updates, {trained['seconds']:.0f} s"
-
-
-def reach_on_imdb(*, data_dir: str, epochs: int, length: int) -> dict[str, Any]:
-    """Measures all kinds on film reviews: one direction, the last state decides.
-
-    Reviews of at least `length` tokens are cut to their last ones, so nothing is padded.
-    """
-    config = SentimentConfig()
-    data = load_split_reviews(config, data=config.data, data_dir=data_dir)
-    tokenizer = train_tokenizer(data.splits["train"].texts, kind="word", vocab_size=10000)
-    tokens, labels = {}, {}
-    for split in ("train", "validation"):
-        sequences = encode(tokenizer, data.splits[split].texts, max_length=10**6)
-        long = [row for row, sequence in enumerate(sequences) if len(sequence) >= length]
-        if len(long) < 2:
-            raise UserError(f"Fewer than two {split} reviews have {length} words: lower --reach.")
-        tokens[split] = np.stack([sequences[row][-length:] for row in long]).astype("int32")
-        labels[split] = data.splits[split].labels[long].astype("float32")[:, None]
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    probed = slice(0, PROBED)
-    found = {}
-    for kind, (cell, activation) in KINDS.items():
-        keras.utils.set_random_seed(SEED)
-        words = keras.Input((length,), dtype="int32")
-        embedding = layers.Embedding(tokenizer.get_vocab_size(), UNITS)
-        recurrent = recurrent_layer(cell, UNITS, activation=activation, name="recurrent")
-        answer = layers.Dense(1)
-        model = keras.Model(words, answer(recurrent(embedding(words))[:, -1]))
-        vectors = keras.Model(words, embedding.output)
-
-        def measure(kind=kind, vectors=vectors, recurrent=recurrent, answer=answer):
-            return _mean_by_distance(
-                state_gradients(
-                    vectors.predict_on_batch(tokens["validation"][probed]),
-                    labels["validation"][probed],
-                    kind=kind,
-                    recurrent=recurrent.get_weights(),
-                    answer=answer.get_weights(),
-                    loss=loss,
-                )
-            )
-
-        start = measure()
-        model.compile(
-            build_optimizer("rmsprop", learning_rate=1e-3),
-            loss,
-            metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],
-            jit_compile=False,
-        )
-        begin = time.perf_counter()
-        history = model.fit(
-            tokens["train"],
-            labels["train"],
-            batch_size=BATCH,
-            epochs=epochs,
-            validation_data=(tokens["validation"], labels["validation"]),
-            verbose=0,
-            callbacks=[GradientClipping("global_norm"), keras.callbacks.TerminateOnNaN()],
-        ).history
-        seconds = round(time.perf_counter() - begin, 1)
-        accuracy = [_rounded(value) for value in history["val_accuracy"]]
-        found[kind] = {
-            "start": start,
-            "trained": measure(),
-            "validation_accuracy": accuracy,
-            "seconds": seconds,
-        }
-        print(f"IMDB, {kind}: validation accuracy {accuracy[-1]}, {seconds:.0f} s", flush=True)
-    rows = len(tokens["train"])
-    return {
-        "length": length,
-        "epochs": epochs,
-        "reviews": rows,
-        "data": data.hashes,
-        "kinds": found,
-    }
 
 
 def clipping(*, steps: int) -> dict[str, Any]:
@@ -245,7 +60,7 @@ def clipping(*, steps: int) -> dict[str, Any]:
             steps=steps,
             length=length,
         )
-        print(f"clipping {mode}: {_said(found[mode])}", flush=True)
+        print(f"clipping {mode}: {said(found[mode])}", flush=True)
     return {"length": length, "steps": steps, "learning_rate": rate, "modes": found}
 
 
@@ -269,10 +84,10 @@ def truncation(*, steps: int, length: int) -> dict[str, Any]:
         ]
         found[str(piece)] = {
             **trained,
-            "error": _rounded(float(errors.mean())),
-            "error_by_distance": [_rounded(float(errors[rows].mean())) for rows in inside],
+            "error": rounded(float(errors.mean())),
+            "error_by_distance": [rounded(float(errors[rows].mean())) for rows in inside],
         }
-        print(f"truncated after {piece}: {_said(trained)}", flush=True)
+        print(f"truncated after {piece}: {said(trained)}", flush=True)
     return {"length": length, "steps": steps, "distances": edges.tolist(), "pieces": found}
 
 
@@ -287,7 +102,7 @@ def optimizers(*, steps: int, length: int) -> dict[str, Any]:
                 model, optimizer=name, learning_rate=rate, steps=steps, length=length
             )
             found.setdefault(name, {})[f"{rate:g}"] = trained
-            print(f"{name} at {rate:g}: {_said(trained)}", flush=True)
+            print(f"{name} at {rate:g}: {said(trained)}", flush=True)
     return {"length": length, "steps": steps, "optimizers": found}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from common.artifact import METRICS, read_json
 from common.errors import UserError
 from data.captioning_sample import write_captions_folder
-from data.samples import write_reviews_csv
+from data.sentiment_sample import write_reviews_csv
 
 # How memory is measured.
 _ON_REVIEWS = "--epochs 1 --cell gru".split()

@@ -10,7 +10,7 @@ from data.captioning_sample import write_captioning_sample
 from data.download import atomic_folder
 from data.errors import DataError
 from data.price_samples import write_price_sample
-from data.samples import write_imdb_sample
+from data.sentiment_sample import write_imdb_sample
 from data.translation_sample import write_translation_sample
 
 _SAMPLES = {

@@ -26,6 +26,7 @@ from apps.studies.memory import measure_memory, run_quietly
 from apps.studies.speed_worker import BATCH, FEATURES, UNITS
 from common.artifact import read_json, write_json
 from common.config import run_command, split_list
+from common.console import aside, open_console
 from common.device import device_line
 from common.errors import UserError
 from common.provenance import provenance
@@ -210,8 +211,8 @@ def main(
         raise UserError("--reviews and --pictures are at least 60.")
     if "steps" in chosen and not _has("torch"):
         raise UserError("The peer is PyTorch: run `make study-speed`, which installs it.")
-    console = Console(soft_wrap=True)
-    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    console = open_console()
+    aside(console, device_line())
     record = read_json(output) if output.is_file() else {}
     command = f"python -m apps.studies.speed --rounds {rounds} --steps {steps} --length {length}"
     packages = tuple(name for name in ("jax", "torch") if _has(name))
@@ -226,12 +227,10 @@ def main(
             record |= sizes | {"steps": found}
         elif part == "start":
             record["start_seconds"] = measure_start(rounds=3)
-            console.print(
-                f"seconds until predict answers: {record['start_seconds']}", highlight=False
-            )
+            console.print(f"seconds until predict answers: {record['start_seconds']}")
         else:
             record["memory"] = measure_memory(reviews, pictures)
-            console.print(f"peak memory: {record['memory']}", highlight=False)
+            console.print(f"peak memory: {record['memory']}")
         # Part by part, so that a stop loses one at most.
         write_json(output, record)
 

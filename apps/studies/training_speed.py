@@ -29,14 +29,14 @@ from common.training import training_callbacks
 from data.errors import DataError
 from data.pair_batches import pair_batches
 from data.subwords import END_ID, START_ID, encode_pairs
-from models.translation import build_translator, smoothed_cross_entropy
+from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
 
 
 def keras_step(config: Config, vocab_size: int, steps: int) -> tuple[Callable, int]:
     """Returns a function that trains on one batch, and the number of parameters."""
     keras.utils.set_random_seed(config.seed)
     encoder, decoder = build(config, vocab_size=vocab_size)
-    model = build_translator(encoder, decoder)
+    model = build_encoder_decoder(encoder, decoder)
     model.compile(
         optimizer=build_optimizer(config.optimizer, learning_rate=config.learning_rate),
         loss=smoothed_cross_entropy(config.label_smoothing),

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -22,6 +21,7 @@ from apps.translation.predict import PRETRAINED, Predictor
 from common.artifact import OUTPUTS, write_json, write_text
 from common.cache import cached_json
 from common.config import run_command
+from common.console import aside, open_console
 from common.device import device_line
 from common.results import Scores, check_baselines, record_scores
 from common.search import Search, parse_beam_sizes
@@ -221,8 +221,8 @@ def main(
         json: Print one line of JSON instead of tables.
     """
     sizes = parse_beam_sizes(beam_sizes)
-    console = Console(stderr=json, soft_wrap=True)
-    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    console = open_console(stderr=json)
+    aside(console, device_line())
     scores = evaluate_run(
         run,
         data=data,
@@ -245,19 +245,16 @@ def main(
     else:
         console.print(metrics_table(scores, table_rows(run, scores)))
         for name, signature in scores.signatures.items():
-            console.print(f"[dim]{name}: {escape(signature)}[/dim]", highlight=False)
+            aside(console, f"{name}: {signature}")
         for beam_size, seconds in scores.seconds.items():
             value = scores.metrics[f"bleu_tok_lc_beam_{beam_size}"]
             console.print(
                 f"beam {beam_size}: {value:.2f} tokenised lower case,"
-                f" {len(scores.hypotheses[beam_size]) / seconds:.0f} sentences a second",
-                highlight=False,
+                f" {len(scores.hypotheses[beam_size]) / seconds:.0f} sentences a second"
             )
-        console.print(
-            f"[dim]translations: {', '.join(str(path) for path in paths)}[/dim]", highlight=False
-        )
+        aside(console, f"translations: {', '.join(str(path) for path in paths)}")
     if not recorded:
-        console.print("[dim]not recorded: the run was trained on other data[/dim]")
+        aside(console, "not recorded: the run was trained on other data")
 
 
 if __name__ == "__main__":

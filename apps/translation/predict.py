@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 
 from apps.translation.alignment import merge_words, plot_alignment
@@ -19,6 +18,7 @@ from apps.translation.config import Config
 from apps.translation.decoding import SequenceTranslator
 from common.artifact import CONFIG, MODEL, TOKENIZER, load_model, read_config
 from common.config import check_png, config_from_flags, run_command
+from common.console import open_console
 from common.errors import UserError
 from common.search import Search
 from data.errors import DataError
@@ -298,7 +298,7 @@ def main(
     )
     texts = [text] if text is not None else _read_lines()
     translations = predictor.predict(texts, search, attention=json or picture is not None)
-    console = Console(soft_wrap=True)
+    console = open_console()
     for translation in translations:
         if json:
             print(as_json(translation))
@@ -306,9 +306,7 @@ def main(
             print(translation.text)
         else:
             for candidate in translation.candidates:
-                console.print(
-                    f"[dim]{candidate.score:8.4f}[/dim]  {escape(candidate.text)}", highlight=False
-                )
+                console.print(f"[dim]{candidate.score:8.4f}[/dim]  {escape(candidate.text)}")
             if translation is not translations[-1]:
                 print()
     if picture is not None:

@@ -6,12 +6,11 @@ python -m apps.translation.train --data pairs.tsv --source-language en --target-
 """
 
 import contextlib
+import functools
 import sys
 from pathlib import Path
 
 import keras
-from rich.console import Console
-from rich.markup import escape
 from tokenizers import Tokenizer
 
 from apps.translation.config import SHAPE, Config
@@ -34,6 +33,7 @@ from common.artifact import (
 )
 from common.callbacks import read_history
 from common.config import fields_as_flags, run_command, split_list
+from common.console import aside, open_console, warn
 from common.device import device_line, xla_beside_products
 from common.errors import UserError
 from common.optimizers import build_optimizer
@@ -61,13 +61,9 @@ from data.subwords import (
 )
 from data.translation import Pairs
 from models.attention_decoder import build_attention_decoder
+from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
 from models.ensemble import is_ensemble
-from models.translation import (
-    build_encoder,
-    build_translator,
-    model_name,
-    smoothed_cross_entropy,
-)
+from models.translation import build_encoder, model_name
 
 
 def build(config: Config, *, vocab_size: int) -> tuple[keras.Model, keras.Model]:
@@ -145,11 +141,10 @@ def train(
         tensorboard: Write event files to `run/tensorboard`.
         find_rate: Draw the loss over a rising learning rate instead of training.
     """
-    console = Console(soft_wrap=True)
-    console.print(f"[dim]{device_line()}[/dim]", highlight=False)
+    console = open_console()
+    aside(console, device_line())
 
-    def log(line: str) -> None:
-        console.print(f"[dim]{escape(line)}[/dim]", highlight=False)
+    log = functools.partial(aside, console)
 
     # Also for a run that was stopped before there was a state to go on from.
     begun = resume and (run / STATE).exists()
@@ -163,7 +158,7 @@ def train(
         config = with_shape_of(config, start.config, SHAPE)
     pairs = load_split_pairs(config, data=config.data, data_dir=data_dir, log=log)
     for line in pairs.warnings:
-        console.print(f"[yellow]warning:[/yellow] {escape(line)}", highlight=False)
+        warn(console, line)
     facts = first_facts(config, task="translation", hashes=pairs.hashes, run=run, resume=resume)
     keras.utils.set_random_seed(config.seed)
 
@@ -209,12 +204,12 @@ def train(
     encoder, decoder = build(config, vocab_size=tokenizer.get_vocab_size())
     name = model_name(config.source_language, config.target_language)
     # This one is saved; what trains may be fed its own words besides.
-    translator = build_translator(encoder, decoder, name=name)
+    translator = build_encoder_decoder(encoder, decoder, name=name)
     if start:
         translator.set_weights(start.model.get_weights())
     model = translator
     if config.scheduled_sampling:
-        model = build_translator(
+        model = build_encoder_decoder(
             encoder,
             decoder,
             own_words=config.scheduled_sampling,
@@ -232,8 +227,7 @@ def train(
     )
     console.print(
         f"{rows} pairs to train on, {validation_rows} to validate ·"
-        f" {translator.count_params():,} parameters · {len(batches)} steps an epoch",
-        highlight=False,
+        f" {translator.count_params():,} parameters · {len(batches)} steps an epoch"
     )
     if find_rate:
         suggest_learning_rate(model, config, batches, run, console)
@@ -290,9 +284,7 @@ def train(
     )
     plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
     console.print(metrics_table(scores, {str(run): scores.metrics}))
-    console.print(
-        f"Score it on the test split: make evaluate-translation RUN={run}", highlight=False
-    )
+    console.print(f"Score it on the test split: make evaluate-translation RUN={run}")
 
 
 def main(

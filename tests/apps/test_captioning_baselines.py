@@ -12,7 +12,7 @@ from apps.captioning.baselines import (
     score_baselines,
 )
 from apps.captioning.metrics import caption_metrics, caption_statistics
-from data.captioning import CaptionSplit
+from data.caption_splits import CaptionSplit
 
 pytestmark = pytest.mark.no_backend
 

@@ -24,7 +24,8 @@ from common.config import fields_as_flags
 from common.errors import UserError
 from common.results import gather_row
 from data.subwords import train_subword_tokenizer
-from models.translation import build_translator, model_name
+from models.encoder_decoder import build_encoder_decoder
+from models.translation import model_name
 from tests.helpers import call, printed
 
 pytestmark = pytest.mark.no_backend
@@ -48,7 +49,7 @@ def write_run(run, pairs, *, seed, vocab_size=300, **settings):
     tokenizer = train_subword_tokenizer(pairs.splits["train"].source, vocab_size=vocab_size)
     encoder, decoder = train.build(config, vocab_size=tokenizer.get_vocab_size())
     languages = config.source_language, config.target_language
-    model = build_translator(encoder, decoder, name=model_name(*languages))
+    model = build_encoder_decoder(encoder, decoder, name=model_name(*languages))
     write_text(run / TOKENIZER, tokenizer.to_str())
     write_text(run / HISTORY, f"epoch,seconds\n1,{seed}.0\n2,{seed}.0\n")
     price = {"seconds": 2.0 * seed, "epochs": 2, "peak_memory_mb": 100 + seed}

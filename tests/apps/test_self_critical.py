@@ -23,7 +23,8 @@ from common.config import parse_call
 from common.errors import UserError
 from data.subwords import END_ID, START_ID, train_subword_tokenizer
 from models.attention_decoder import build_attention_decoder
-from models.captioning import build_captioner, build_picture_encoder
+from models.captioning import build_picture_encoder
+from models.encoder_decoder import build_encoder_decoder
 from tests.helpers import assert_same_training, call, photographed, weights_of
 
 pytestmark = pytest.mark.usefixtures("jax_compiles_once")
@@ -217,7 +218,7 @@ def test_the_mean_reward_of_samples_rises(tokenizer, pictures, tmp_path):
     keras.utils.set_random_seed(0)
     parts = parts_of(tokenizer.get_vocab_size())
     batches = batches_of(parts, tokenizer, pictures)
-    model = build_captioner(*parts)
+    model = build_encoder_decoder(*parts)
     model.compile(optimizer=keras.optimizers.Adam(1e-2), loss=sequence_loss(), jit_compile="auto")
     clipping = GradientClipping("global_norm", threshold=5.0)
     clipping.install(model)

@@ -23,7 +23,8 @@ from common.config import fields_as_flags
 from common.errors import UserError
 from data.subwords import train_subword_tokenizer
 from data.translation import load_pairs
-from models.translation import build_translator, model_name
+from models.encoder_decoder import build_encoder_decoder
+from models.translation import model_name
 
 
 @pytest.mark.no_backend
@@ -49,7 +50,7 @@ def write_run_of_chance(run, data):
     for part in parts:
         for weight in part.trainable_weights:
             weight.assign(generator.normal(0.0, 1.0, weight.shape))
-    save_model(build_translator(*parts, name=model_name("en", "fr")), run / "model.keras")
+    save_model(build_encoder_decoder(*parts, name=model_name("en", "fr")), run / "model.keras")
     write_text(run / "tokenizer.json", tokenizer.to_str())
     write_json(run / "config.json", {"task": "translation", **fields_as_flags(config)})
 

@@ -22,8 +22,8 @@ from common.search import Search
 from data.errors import DataError
 from data.subwords import encode_texts
 from data.translation import load_pairs
+from models.encoder_decoder import OwnWords
 from models.hypotheses import Hypothesis
-from models.translation import OwnWords
 from tests.helpers import (
     assert_same_training,
     call,

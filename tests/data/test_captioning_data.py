@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from data import captioning
-from data.captioning import CaptionSplit, load_captions
-from data.captioning_sample import scenes, write_captioning_sample, write_captions_folder
+from data import flickr8k
+from data.caption_scenes import scenes
+from data.caption_splits import CaptionSplit
+from data.captioning import load_captions
+from data.captioning_sample import write_captioning_sample, write_captions_folder
 from data.errors import DataError
 from data.pictures import read_picture
 from tests.helpers import refuses
@@ -38,7 +40,7 @@ def downloads(monkeypatch):
         asked.append((url, path))
         raise DataError(f"{url} cannot be downloaded")
 
-    monkeypatch.setattr(captioning, "fetch", fetch)
+    monkeypatch.setattr(flickr8k, "fetch", fetch)
     return asked
 
 

@@ -10,18 +10,9 @@ import numpy as np
 import pytest
 from nltk.translate.bleu_score import corpus_bleu
 
+from data.caption_scenes import BACKGROUNDS, COLOURS, KINDS, SIDE, Scene, Shape, scenes
 from data.captioning import load_captions
-from data.captioning_sample import (
-    BACKGROUNDS,
-    COLOURS,
-    KINDS,
-    SIDE,
-    Scene,
-    Shape,
-    scenes,
-    write_captioning_sample,
-    write_captions_folder,
-)
+from data.captioning_sample import write_captioning_sample, write_captions_folder
 from data.errors import DataError
 from data.pictures import read_picture
 

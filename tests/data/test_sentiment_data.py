@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.samples import write_reviews_csv
 from data.sentiment import load_reviews
+from data.sentiment_sample import write_reviews_csv
 from tests.helpers import refuses
 
 FOLDER = Path("tensorflow_datasets", "imdb_reviews", "plain_text", "1.0.0")
@@ -125,7 +125,7 @@ def test_without_a_network_imdb_leaves_nothing_behind(load, tmp_path, monkeypatc
 
 
 def test_importing_the_pipelines_imports_no_tensorflow():
-    modules = "data.batching, data.samples, data.sentiment, data.tokenization"
+    modules = "data.batching, data.sentiment_sample, data.sentiment, data.tokenization"
     code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
     environment = {**os.environ, "KERAS_BACKEND": "numpy"}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
@@ -278,7 +278,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("data.samples.reviews", full_disk)
+    monkeypatch.setattr("data.sentiment_sample.reviews", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write_reviews_csv(path, rows=20)
     assert path.read_bytes() == before

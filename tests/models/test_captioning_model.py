@@ -6,18 +6,13 @@ import pytest
 from keras import ops
 from PIL import Image
 
-from data.captioning_sample import scenes
+from data.caption_scenes import scenes
 from models.attention_decoder import build_attention_decoder
 from models.backbones import BACKBONES, build_backbone, build_small_cnn, weights_sha256
-from models.captioning import (
-    VARIANTS,
-    add_mirror_image,
-    build_captioner,
-    build_picture_encoder,
-)
+from models.captioning import VARIANTS, add_mirror_image, build_picture_encoder
+from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
 from models.ensemble import build_ensemble
 from models.generation import build_generator
-from models.translation import smoothed_cross_entropy
 
 VOCAB, START, END, REGIONS, CHANNELS = 14, 2, 3, 6, 7
 
@@ -41,7 +36,7 @@ def build(variant="attention", *, cell="gru", num_layers=1, units=8, vocab_size=
         num_layers=num_layers,
         memory_dim=encoder.output["memory"].shape[-1],
     )
-    return build_captioner(encoder, decoder)
+    return build_encoder_decoder(encoder, decoder)
 
 
 def random_features(batch=3):

@@ -5,10 +5,11 @@ from keras import ops
 
 from common.artifact import save_model
 from models.attention_decoder import build_attention_decoder
-from models.captioning import build_captioner, build_picture_encoder
+from models.captioning import build_picture_encoder
+from models.encoder_decoder import build_encoder_decoder
 from models.ensemble import build_ensemble
 from models.generation import build_generator
-from models.translation import build_encoder, build_translator
+from models.translation import build_encoder
 from tests.helpers import sequence_scores
 
 PAD, START, END, VOCAB = 0, 2, 3, 9
@@ -39,7 +40,7 @@ def translator(seed, cell="gru", units=4, share=True, vocab_size=VOCAB):
         memory_dim=2 * units,
         share_embedding=share,
     )
-    return with_large_weights(build_translator(encoder, decoder), seed)
+    return with_large_weights(build_encoder_decoder(encoder, decoder), seed)
 
 
 def captioner(seed, cell="lstm"):
@@ -49,7 +50,7 @@ def captioner(seed, cell="lstm"):
     decoder = build_attention_decoder(
         vocab_size=VOCAB, embed_dim=5, cell=cell, units=6, memory_dim=5
     )
-    return with_large_weights(build_captioner(encoder, decoder), seed)
+    return with_large_weights(build_encoder_decoder(encoder, decoder), seed)
 
 
 def words_of(rows):

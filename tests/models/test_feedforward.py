@@ -5,10 +5,11 @@ from keras import ops
 
 from common.artifact import save_model
 from models.attention_decoder import build_attention_decoder
-from models.captioning import build_captioner, build_picture_encoder
+from models.captioning import build_picture_encoder
+from models.encoder_decoder import build_encoder_decoder
 from models.generation import build_generator
 from models.recurrent import recurrent_layer, recurrent_stack, sequence_mask
-from models.translation import build_encoder, build_translator
+from models.translation import build_encoder
 
 VOCAB, START, END = 9, 2, 3
 
@@ -69,7 +70,7 @@ def translator():
         memory_dim=8,
         share_embedding=True,
     )
-    return with_large_weights(build_translator(encoder, decoder))
+    return with_large_weights(build_encoder_decoder(encoder, decoder))
 
 
 def captioner():
@@ -79,7 +80,7 @@ def captioner():
     decoder = build_attention_decoder(
         vocab_size=VOCAB, embed_dim=5, cell="feedforward", units=6, memory_dim=5
     )
-    return with_large_weights(build_captioner(encoder, decoder))
+    return with_large_weights(build_encoder_decoder(encoder, decoder))
 
 
 @pytest.mark.parametrize("build", [translator, captioner])

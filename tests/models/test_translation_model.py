@@ -4,14 +4,9 @@ import pytest
 from keras import ops
 
 from models.attention_decoder import build_attention_decoder
+from models.encoder_decoder import OwnWords, build_encoder_decoder, smoothed_cross_entropy
 from models.generation import build_generator
-from models.translation import (
-    OwnWords,
-    build_encoder,
-    build_translator,
-    model_name,
-    smoothed_cross_entropy,
-)
+from models.translation import build_encoder, model_name
 
 VOCAB, EMBED_DIM, START, END = 14, 6, 2, 3
 
@@ -39,7 +34,7 @@ def build(cell="gru", *, bidirectional=True, share=False, num_layers=1, units=4,
         memory_dim=units * (1 + bidirectional),
         share_embedding=share,
     )
-    return build_translator(encoder, decoder)
+    return build_encoder_decoder(encoder, decoder)
 
 
 def random_tokens(lengths, time):
@@ -294,7 +289,7 @@ def test_own_words_are_the_guesses_of_the_step_before_and_rise_to_their_share():
 def test_nothing_but_training_has_own_words():
     plain = build(share=True)
     encoder, decoder = (plain.get_layer(name) for name in ("encoder", "decoder"))
-    model = build_translator(encoder, decoder, own_words=0.9, ramp_steps=1)
+    model = build_encoder_decoder(encoder, decoder, own_words=0.9, ramp_steps=1)
     source, target_in = random_tokens([6, 2], 6), random_tokens([4, 3], 4)
     inputs = {"source": source, "target_in": target_in}
     steps = []
@@ -310,7 +305,7 @@ def test_nothing_but_training_has_own_words():
 def test_training_with_own_words_trains_the_plain_translator():
     plain = build(share=True)
     encoder, decoder = (plain.get_layer(name) for name in ("encoder", "decoder"))
-    model = build_translator(encoder, decoder, own_words=0.5, ramp_steps=2, name="own")
+    model = build_encoder_decoder(encoder, decoder, own_words=0.5, ramp_steps=2, name="own")
     model.compile(optimizer=keras.optimizers.SGD(0.1), loss=smoothed_cross_entropy(0.0))
     source, target = reversed_sentences(8, seed=0)
     target_in = np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=START)

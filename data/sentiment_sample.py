@@ -1,8 +1,9 @@
 """Writes generated film reviews in the on-disk format of IMDB, to try everything offline.
 
-`python -m data.samples --data-dir DIR` takes about ten seconds. The opinion of such a review hangs
-on negation and word order ("not dull", "good, not bad", "I expected a dull film, but it was a warm
-one"), so that counting words does not suffice and a small recurrent network learns it in a minute.
+`python -m data.sentiment_sample --data-dir DIR` takes about ten seconds. The opinion of such a
+review hangs on negation and word order ("not dull", "good, not bad", "I expected a dull film, but
+it was a warm one"), so that counting words does not suffice and a small recurrent network learns it
+in a minute.
 """
 
 import contextlib

@@ -6,9 +6,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from data import captioning_sample, price_samples, samples, translation_sample
+from data import captioning_sample, price_samples, sentiment_sample, translation_sample
 from data.errors import DataError
-from data.samples import BAD, GOOD, review, reviews, write_imdb_sample
+from data.sentiment_sample import BAD, GOOD, review, reviews, write_imdb_sample
 
 OPINIONS = {word: 1 for word in GOOD} | {word: -1 for word in BAD}
 # What turns an opinion around: a negation before it in its clause, or "rather than".
@@ -87,7 +87,9 @@ def said(monkeypatch, capsys, main, *flags):
 
 
 @pytest.mark.no_backend
-@pytest.mark.parametrize("module", [samples, price_samples, translation_sample, captioning_sample])
+@pytest.mark.parametrize(
+    "module", [sentiment_sample, price_samples, translation_sample, captioning_sample]
+)
 def test_a_folder_that_cannot_be_written_is_named_in_one_line(
     module, tmp_path, monkeypatch, capsys
 ):
@@ -101,6 +103,6 @@ def test_the_command_names_a_package_that_is_missing_in_one_line(tmp_path, monke
     def missing():
         raise DataError("install tensorflow-datasets")
 
-    monkeypatch.setattr(samples, "import_tfds", missing)
-    line = said(monkeypatch, capsys, samples.main, "--data-dir", tmp_path)
+    monkeypatch.setattr(sentiment_sample, "import_tfds", missing)
+    line = said(monkeypatch, capsys, sentiment_sample.main, "--data-dir", tmp_path)
     assert line == "install tensorflow-datasets"
