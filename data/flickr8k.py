@@ -40,7 +40,7 @@ def load_flickr8k(data_dir: Path, strict: bool, log: Callable[[str], None] | Non
                     "or run `python -m data.captioning_sample`."
                 )
             fetch(_URL + path.name, path, log=log)
-    captions = _token_captions(text)
+    captions = token_captions(text)
     pictures = PictureFolder(place) if place.is_dir() else PictureZip(place)
     there = set(pictures.names)
     splits, missing = {}, []
@@ -77,8 +77,27 @@ def is_generated(path: Path) -> bool:
         return False
 
 
-def _token_captions(text: Path) -> dict[str, list[str]]:
-    """The captions of each picture, from lines `<picture>#<number><TAB><caption>`."""
+def fetch_captions(data_dir: Path, log: Callable[[str], None] | None = None) -> Path:
+    """Returns the archive of the captions, downloaded if it is not there; pictures are not needed.
+
+    Raises:
+        DataError: If it cannot be had.
+    """
+    text = data_dir / TEXT_ZIP
+    if not text.exists():
+        fetch(_URL + TEXT_ZIP, text, log=log)
+    return text
+
+
+def token_captions(text: Path) -> dict[str, list[str]]:
+    """Returns the captions of each picture, from lines `<picture>#<number><TAB><caption>`.
+
+    Args:
+        text: The archive of the captions.
+
+    Raises:
+        DataError: If it is damaged.
+    """
     captions = {}
     for number, line in enumerate(read_lines(text, member=TOKENS_FILE), start=1):
         key, _, caption = line.partition("\t")

@@ -6,6 +6,7 @@ python -m apps.forecasting.evaluate --data my_prices --split 2019-01-01:2020-12-
 
 import dataclasses
 import functools
+import hashlib
 import json as json_format
 import time
 from collections.abc import Callable, Sequence
@@ -270,8 +271,10 @@ def main(
     foreign = bool(refit or data or tickers or split not in SPLITS)
     recorded = not foreign and record_scores(run, scores, task="forecasting")
     name = split.replace(":", "_")
-    apart = f"{name}-{Path(data).resolve().name}" if data else name
-    folder = run if recorded else EVALUATIONS / run.resolve().name / apart
+    folder = run
+    if not recorded:
+        what = _what_is_scored(name, data, split_list(tickers), refit)
+        folder = EVALUATIONS / run.resolve().name / what
     write_text(folder / OUTPUTS / f"{name}.csv", by_ticker(scores))
     if scores.baselines:
         draw(scores, folder / PLOTS)
@@ -279,6 +282,21 @@ def main(
     if not recorded:
         reason = "not its own split" if foreign else "it was trained on other data"
         aside(console, f"not recorded in the run: {reason}")
+
+
+def _what_is_scored(split: str, data: str, tickers: tuple[str, ...], refit: int) -> str:
+    """Returns the name of a folder that no other way of scoring the same run has."""
+    parts = [split]
+    if data:
+        parts.append(Path(data).resolve().name)
+    if len(tickers) > 3:
+        digest = hashlib.sha256(",".join(tickers).encode()).hexdigest()[:6]
+        parts.append(f"{len(tickers)}_tickers_{digest}")
+    elif tickers:
+        parts.append("_".join(tickers))
+    if refit:
+        parts.append(f"refit_{refit}")
+    return "-".join(parts)
 
 
 def _without_nan(value):

@@ -13,12 +13,17 @@ from data.price_samples import write_price_sample
 from data.sentiment_sample import write_imdb_sample
 from data.translation_sample import write_translation_sample
 
+
+def _write_pairs_and_captions(folder: Path) -> None:
+    """Writes sentence pairs, and captions that a teacher may translate."""
+    write_translation_sample(folder, train=200, validation=20, test=20)
+    write_captioning_sample(folder, train=20, validation=5, test=5)
+
+
 _SAMPLES = {
     "forecasting": lambda folder: write_price_sample(folder, tickers=3),
     "sentiment": lambda folder: write_imdb_sample(folder, train=120, test=40, unlabelled=40),
-    "translation": lambda folder: write_translation_sample(
-        folder, train=200, validation=20, test=20
-    ),
+    "translation": _write_pairs_and_captions,
     "captioning": lambda folder: write_captioning_sample(folder, train=60, validation=20, test=20),
 }
 # They stand behind a row's own flags, so they win.

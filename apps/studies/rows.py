@@ -89,6 +89,13 @@ ROWS = (
         f"--init-from {RUNS}/translation/tatoeba_gru-s1",
         **_MULTI30K,
     ),
+    Row(
+        "translation",
+        "gru_self_trained",
+        f"--teacher {RUNS}/translation/gru_ensemble-s1 --untranslated flickr8k --epochs 12"
+        " --dropout 0.2",
+        **_MULTI30K,
+    ),
     Row("captioning", "lstm", seeds=(1, 2, 3), **_PICTURES),
     Row("captioning", "gru", "--cell gru", **_PICTURES),
     Row("captioning", "simple_rnn", "--cell simple_rnn", **_PICTURES),

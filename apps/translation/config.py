@@ -62,6 +62,13 @@ class Config(TrainingSettings):
     init_from: str = ""
     """Run folder to go on from, with other data or settings: its weights, subwords and shape."""
 
+    teacher: str = ""
+    """Run folder, perhaps of an ensemble, whose translations of --untranslated are learnt from too;
+    it brings its subwords, so that both can be joined."""
+    untranslated: str = ""
+    """What the teacher translates: `flickr8k` for its English captions, or a text file with a
+    sentence a line."""
+
     embed_dim: int = 256
     """Size of a subword's vector."""
     share_embedding: bool = True
@@ -144,6 +151,16 @@ class Config(TrainingSettings):
         check_at_least(4, self, "max_length")
         if self.source_language == self.target_language:
             raise UserError("--source-language and --target-language are the same: set two.")
+        if bool(self.teacher) != bool(self.untranslated):
+            raise UserError("--teacher and --untranslated need each other: set both, or neither.")
+        if self.teacher and self.init_from:
+            raise UserError("--teacher and --init-from both bring subwords: leave one out.")
+        if self.teacher and self.vocabulary_data:
+            raise UserError("--teacher brings its subwords: leave --vocabulary-data out.")
+        if self.untranslated == "flickr8k" and self.source_language != "en":
+            raise UserError(
+                "--untranslated flickr8k is English: take it for --source-language en alone."
+            )
         check_cell(self)
         memory_dim = self.units * (2 if self.bidirectional else 1)
         if self.attention == "dot" and self.decoder_units != memory_dim:

@@ -17,6 +17,7 @@ from apps.translation.config import SHAPE, Config
 from apps.translation.decoding import SequenceTranslator, ValidationBleu
 from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
 from apps.translation.predict import Predictor
+from apps.translation.teacher import load_teacher, taught_pairs, with_taught
 from common.artifact import (
     CONFIG,
     HISTORY,
@@ -156,19 +157,31 @@ def train(
                 f"--init-from {config.init_from} is an ensemble: go on from one of its members."
             )
         config = with_shape_of(config, start.config, SHAPE)
+    teacher = load_teacher(config) if config.teacher else None
+    if teacher:
+        config = with_shape_of(config, teacher.config, ["vocab_size"], of="teacher")
     pairs = load_split_pairs(config, data=config.data, data_dir=data_dir, log=log)
     for line in pairs.warnings:
         warn(console, line)
     facts = first_facts(config, task="translation", hashes=pairs.hashes, run=run, resume=resume)
+    train_split, validation_split = pairs.splits["train"], pairs.splits["validation"]
+    if teacher:
+        taught = taught_pairs(config, teacher, pairs, data_dir=data_dir, log=log, console=console)
+        if resume and read_json(run / METRICS).get("teacher") != taught.facts:
+            raise UserError(
+                f"{run} was begun with other sentences or another teacher: restore them, or train"
+                " anew with --overwrite."
+            )
+        facts["teacher"] = taught.facts
+        train_split = with_taught(train_split, taught.pairs)
     keras.utils.set_random_seed(config.seed)
 
     if resume:
         tokenizer = load_subword_tokenizer(run / TOKENIZER)
-    elif start:
-        tokenizer = start.tokenizer
+    elif start or teacher:
+        tokenizer = (start or teacher).tokenizer
     else:
         tokenizer = learn_subwords(config, pairs, data_dir=data_dir, log=log)
-    train_split, validation_split = pairs.splits["train"], pairs.splits["validation"]
     batching = {
         "start_id": START_ID,
         "end_id": END_ID,
@@ -270,10 +283,12 @@ def train(
         facts |= {
             key: value for key, value in read_json(run / METRICS).items() if key == "init_from"
         }
+    # What came before is part of the price.
+    before = [facts.get(name) or {} for name in ("init_from", "teacher")]
     facts |= last_facts(
         history,
         parameters=translator.count_params(),
-        more_seconds=(facts.get("init_from") or {}).get("seconds") or 0,
+        more_seconds=sum(one.get("seconds") or 0 for one in before),
     )
     write_json(run / METRICS, facts)
     # From disk, so that the score is the saved model's.

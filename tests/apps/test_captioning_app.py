@@ -133,7 +133,6 @@ def texts_of(found):
 # ---- Training --------------------------------------------------------------------------------
 
 
-@pytest.mark.no_backend
 def test_a_run_folder_holds_what_the_house_promises(trained):
     for name in ("config.json", "model.keras", "tokenizer.json", "history.csv", "metrics.json"):
         assert (trained / name).is_file(), name
@@ -176,6 +175,7 @@ def test_a_moved_run_folder_still_predicts(trained, predictor, held_out, tmp_pat
     )
 
 
+@pytest.mark.no_backend
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(
     whole, stopped, captions_folder, weights
 ):

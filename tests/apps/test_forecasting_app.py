@@ -522,6 +522,7 @@ def test_dates_and_tickers_of_one_s_own_are_not_recorded(copy, prices_dir, here,
     choices = [
         ["--split", "2015-02-01:2015-06-30"],
         ["--tickers", "SIMB"],
+        ["--tickers", "SIMA"],
         ["--data", here / "other" / "prices"],
     ]
     found = []
@@ -529,12 +530,13 @@ def test_dates_and_tickers_of_one_s_own_are_not_recorded(copy, prices_dir, here,
         capsys.readouterr()
         call(evaluate.main, *arguments, *choice)
         found.append(json.loads(capsys.readouterr().out)["metrics"]["crps_1"])
-    assert len(set(found)) == 3
+    assert len(set(found)) == 4
     assert files_of(copy) == before
     tables = sorted((here / evaluate.EVALUATIONS).rglob("*.csv"))
     assert [str(path.parents[1].relative_to(here / evaluate.EVALUATIONS)) for path in tables] == [
         "copy/2015-02-01_2015-06-30",
-        "copy/test",
+        "copy/test-SIMA",
+        "copy/test-SIMB",
         "copy/test-prices",
     ]
     dates = evaluated(copy, data_dir=prices_dir, split="2015-02-01:2015-06-30").systems["model"][0]

@@ -214,6 +214,7 @@ def test_the_loss_is_the_weighted_sum_of_cross_entropies_whatever_the_padding():
         assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.no_backend
 def test_the_mean_reward_of_samples_rises(tokenizer, pictures, tmp_path):
     keras.utils.set_random_seed(0)
     parts = parts_of(tokenizer.get_vocab_size())

@@ -135,6 +135,7 @@ def test_overwrite_refuses_a_folder_that_training_did_not_write(tmp_path, review
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
+@pytest.mark.no_backend
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, reviews_csv, monkeypatch):
     arguments = ["--data", reviews_csv, "--epochs", "3", "--clipping", "adaptive"]
     run_train(*arguments, "--run", tmp_path / "whole")

@@ -2,6 +2,7 @@ import functools
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
+from apps import ensemble
 from apps.translation import evaluate, predict, train
 from apps.translation.config import Config
-from apps.translation.predict import Predictor
+from apps.translation.predict import Candidate, Predictor, Translation
+from apps.translation.teacher import taught_pairs
 from common.artifact import read_json
 from common.callbacks import read_history
 from common.config import parse_call, run_command
@@ -160,6 +164,7 @@ def test_a_moved_run_folder_still_predicts(trained, predictor, held_out, tmp_pat
         assert one.candidates[0].score == pytest.approx(other.candidates[0].score, abs=1e-6)
 
 
+@pytest.mark.no_backend
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stopped, pairs_tsv):
     assert len(read_history(stopped / "history.csv")["loss"]) == 1
     call(train.main, *TINY, "--data", pairs_tsv, "--run", stopped, "--resume")
@@ -172,6 +177,7 @@ def all_layers(model):
         yield from all_layers(layer) if isinstance(layer, keras.Model) else ()
 
 
+@pytest.mark.no_backend
 def test_what_is_saved_under_scheduled_sampling_is_a_plain_translator(whole):
     assert read_json(whole / "config.json")["scheduled_sampling"] == 0.5
     model = Predictor.load(whole).model
@@ -213,6 +219,7 @@ def test_a_run_goes_on_from_another_one_with_its_weights_subwords_and_shape(
     assert after["data"] != before["data"]
 
 
+@pytest.mark.no_backend
 def test_a_run_stopped_in_its_first_epoch_still_goes_on_from_the_other_one(
     whole, more_tsv, tmp_path, monkeypatch
 ):
@@ -402,6 +409,7 @@ def test_no_part_of_a_long_word_is_dropped(text, predictor):
     assert "".join(pieces).replace(" ", "") == text.replace(" ", "")
 
 
+@pytest.mark.no_backend
 def test_the_best_translations_are_sorted_and_distinct(predictor, held_out):
     search = Search.of(predictor.config, beam_size=3, n_best=3)
     for translation in predictor.predict(held_out.source, search):
@@ -501,6 +509,7 @@ def test_each_line_of_the_output_is_the_translation_of_its_line(trained, predict
     assert lines == [whole, "", car, whole, ""]
 
 
+@pytest.mark.no_backend
 def test_json_holds_what_each_word_looked_at(trained, typed, held_out):
     typed("\n".join([*held_out.source[:3], "", "Say 电影 \\ \"a\", 'b'."]).encode())
     lines = printed(predict.main, "--run", trained, "--json", "--n-best", "2").splitlines()
@@ -554,6 +563,92 @@ def test_a_fresh_process_translates_the_same_on_another_backend(trained, predict
     assert np.mean([one == two for one, two in zip(there, here, strict=True)]) > 0.9
 
 
+# ---- Self-training ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lines_txt(tmp_path):
+    """Sentences that no pair has, but for the first."""
+    generated = write_pairs_tsv(tmp_path / "others.tsv", rows=60, seed=2).read_text().splitlines()
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(line.split("\t")[0] for line in generated[1:]))
+    return path
+
+
+@pytest.mark.no_backend
+def test_a_student_learns_what_its_teacher_translates_and_can_be_joined_with_it(
+    whole, pairs_tsv, lines_txt, tmp_path
+):
+    run = tmp_path / "student"
+    flags = [*TINY, "--data", pairs_tsv, "--epochs", "1", "--teacher", whole]
+    said = printed(train.main, *flags, "--untranslated", lines_txt, "--run", run)
+    alone = printed(
+        train.main, *TINY, "--data", pairs_tsv, "--epochs", "1", "--run", tmp_path / "a"
+    )
+    counts = [int(re.search(r"(\d+) pairs to train on", text)[1]) for text in (said, alone)]
+    taught = int(re.search(r"(\d+) translations of \S+ to learn from", said)[1])
+    too_long = sum(map(int, re.findall(r"(\d+) pairs have a side of more", said)))
+    assert counts[0] == counts[1] + taught - too_long > counts[1]
+    assert (run / "tokenizer.json").read_bytes() == (whole / "tokenizer.json").read_bytes()
+    before, after = (read_json(folder / "metrics.json") for folder in (whole, run))
+    assert after["seconds"] > before["seconds"]
+    assert list(after["teacher"]["untranslated"]) == ["lines.txt"]
+    call(ensemble.main, "--members", whole, run, "--run", tmp_path / "joined")
+    assert Predictor.load(tmp_path / "joined").predict(["A dog."])[0].candidates
+    lines_txt.write_text(lines_txt.read_text() + "\nA new line.")
+    with pytest.raises(UserError, match="begun with other sentences"):
+        call(train.main, *flags, "--untranslated", lines_txt, "--run", run, "--resume")
+
+
+class Stub:
+    """A teacher that says what it is told to, and counts how often it is asked."""
+
+    asked = 0
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def predict(self, sentences):
+        self.asked += 1
+        return [
+            Translation(one, [Candidate(self.answers[one], 0.0, [], [], None)], parts=1)
+            for one in sentences
+        ]
+
+
+@pytest.mark.no_backend
+def test_translations_are_kept_but_for_those_that_ran_away(whole, pairs_tsv, tmp_path, here):
+    answers = {"one two three four": "un deux", "five six": "5 " * 5, "seven": "sept", "eight": ""}
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(answers))
+    config = Config(data=str(pairs_tsv), teacher=str(whole), untranslated=str(path))
+    pairs = load_pairs(str(pairs_tsv), data_dir=tmp_path)
+    teacher, lines = Stub(answers), []
+    for _ in range(2):
+        taught = taught_pairs(
+            config, teacher, pairs, data_dir=str(tmp_path), log=lines.append, console=Console()
+        )
+        assert taught.pairs.source == ["one two three four", "seven"]
+        assert taught.pairs.references == [["un deux"], ["sept"]]
+    assert teacher.asked == 1
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--split-seed 1", "split_seed 0, not 1, and may know the validation sentences"),
+        ("--source-language fr --target-language en", "has source_language en, not fr"),
+        ("--vocab-size 500", "--vocab-size 500 differs from the 480 of --teacher"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused(flags, message, whole, pairs_tsv, lines_txt, here):
+    teacher = ["--teacher", whole, "--untranslated", lines_txt]
+    with pytest.raises(UserError, match=message):
+        call(train.main, *DATA, "--data", pairs_tsv, *teacher, *flags.split(), "--run", "run")
+    assert not (here / "run").exists()
+
+
 # ---- Mistakes --------------------------------------------------------------------------------
 
 
@@ -583,6 +678,14 @@ def test_a_fresh_process_translates_the_same_on_another_backend(trained, predict
         ("--attention dot --units 8", "--attention dot needs --decoder-units 16"),
         ("--attention dot --no-bidirectional --decoder-units 9", "needs --decoder-units 256"),
         ("--attention bahdanau", "dot"),
+        ("--teacher runs/a", "--teacher and --untranslated need each other"),
+        ("--untranslated a.txt", "--teacher and --untranslated need each other"),
+        ("--teacher a --untranslated b --init-from c", "both bring subwords"),
+        ("--teacher a --untranslated b --vocabulary-data tatoeba", "leave --vocabulary-data out"),
+        (
+            "--teacher a --untranslated flickr8k --source-language fr --target-language en",
+            "flickr8k is English",
+        ),
         ("--uints 3", "--units"),
     ],
 )

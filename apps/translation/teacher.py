@@ -1,0 +1,137 @@
+"""Self-training: a trained run translates sentences that nobody did, and another learns from both.
+
+With an ensemble for a teacher, one model learns what several know (Kim and Rush, 2016), and from
+more sentences of the same kind than there are pairs (Zhang and Zong, 2016).
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from apps.translation.config import Config
+from apps.translation.predict import Predictor
+from common.artifact import CONFIG, METRICS, MODEL, TOKENIZER, read_json
+from common.cache import cached_json
+from common.errors import UserError
+from data.download import cache_directory, data_directory, sha256_of
+from data.pair_splits import PairSplit
+from data.translation import Pairs
+from data.untranslated import load_untranslated
+
+# Sentences between two steps of the progress bar.
+_PIECE = 1000
+# Fewest and most words of a translation, as shares of its source's: outside, it has run away.
+_LENGTHS = 0.5, 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Taught:
+    """What a teacher has translated."""
+
+    pairs: PairSplit
+    facts: dict
+    """The seconds that teacher and translations took, and the SHA-256 of the sentences' file."""
+
+
+def load_teacher(config: Config) -> Predictor:
+    """Loads the run that `--teacher` names.
+
+    Raises:
+        UserError: If it translates other languages, or may know what is held out.
+    """
+    teacher = Predictor.load(config.teacher)
+    for name in ("source_language", "target_language"):
+        ours, theirs = getattr(config, name), getattr(teacher.config, name)
+        if ours != theirs:
+            raise UserError(f"--teacher {config.teacher} has {name} {theirs}, not {ours}.")
+    for name in ("data", "validation_size", "test_size", "split_seed"):
+        ours, theirs = getattr(config, name), getattr(teacher.config, name)
+        if ours != theirs:
+            raise UserError(
+                f"--teacher {config.teacher} was trained with {name} {theirs}, not {ours}, and may"
+                " know the validation sentences: train it on the same cut."
+            )
+    return teacher
+
+
+def taught_pairs(
+    config: Config,
+    teacher: Predictor,
+    pairs: Pairs,
+    *,
+    data_dir: str,
+    log: Callable[[str], None],
+    console: Console,
+) -> Taught:
+    """Returns the sentences of `--untranslated` with the teacher's translations, kept in the cache.
+
+    Args:
+        config: Settings of the student.
+        teacher: From `load_teacher`.
+        pairs: What the student learns from besides, and is scored on.
+        data_dir: As the flag.
+        log: What takes a line.
+        console: Where to show how far it is.
+
+    Raises:
+        DataError: If the sentences cannot be had.
+    """
+    sentences, path = load_untranslated(
+        config.untranslated,
+        data_dir=data_directory(data_dir),
+        held_out=[
+            source
+            for name, split in pairs.splits.items()
+            if name != "train"
+            for source in split.source
+        ],
+        known=pairs.splits["train"].source,
+        log=log,
+    )
+    run = Path(config.teacher)
+
+    def translate() -> dict:
+        begin, texts = time.perf_counter(), []
+        starts = range(0, len(sentences), _PIECE)
+        hidden = not console.is_terminal
+        for start in track(starts, "translating", console=console, transient=True, disable=hidden):
+            piece = teacher.predict(sentences[start : start + _PIECE])
+            texts += [translation.text for translation in piece]
+        return {"texts": texts, "seconds": round(time.perf_counter() - begin, 1)}
+
+    found = cached_json(
+        cache_directory() / "taught",
+        [
+            *((run / name).read_bytes() for name in (CONFIG, TOKENIZER, MODEL)),
+            *(sentence.encode("utf-8", "surrogatepass") for sentence in sentences),
+        ],
+        translate,
+    )
+    kept = [
+        (source, text)
+        for source, text in zip(sentences, found["texts"], strict=True)
+        if _LENGTHS[0] <= len(text.split()) / len(source.split()) <= _LENGTHS[1]
+    ]
+    log(f"{len(kept):,} translations of {config.teacher} to learn from besides")
+    before = read_json(run / METRICS) if (run / METRICS).is_file() else {}
+    sources, targets = [source for source, _ in kept], [text for _, text in kept]
+    return Taught(
+        PairSplit(sources, targets, [[text] for text in targets]),
+        {
+            "untranslated": {path.name: sha256_of(path)},
+            "seconds": before.get("seconds", 0) + found["seconds"],
+        },
+    )
+
+
+def with_taught(train: PairSplit, taught: PairSplit) -> PairSplit:
+    """Returns both, the right translations first."""
+    return PairSplit(
+        train.source + taught.source,
+        train.target + taught.target,
+        train.references + taught.references,
+    )
