@@ -1,4 +1,4 @@
-"""Joins trained translators or captioners to one run folder, used like any other.
+"""Joins trained translators, captioners or classifiers to one run folder, used like any other.
 
 python -m apps.ensemble --members runs/translation/gru-s1 runs/translation/gru-s2
 """
@@ -6,6 +6,8 @@ python -m apps.ensemble --members runs/translation/gru-s1 runs/translation/gru-s
 import shlex
 from pathlib import Path
 from typing import Any
+
+import keras
 
 from common.artifact import (
     CONFIG,
@@ -28,8 +30,9 @@ from common.errors import UserError
 from common.provenance import provenance
 from models import captioning as _saved_layers  # noqa: F401 - a reload needs what it registers
 from models.ensemble import build_ensemble
+from models.sentiment_ensemble import join_sentiment_classifiers
 
-TASKS = ("translation", "captioning")
+TASKS = ("sentiment", "translation", "captioning")
 # What decides what a model reads and writes; in all else members may differ.
 _SAME = (
     "source_language",
@@ -40,6 +43,17 @@ _SAME = (
     "picture_size",
     "fit",
     "variant",
+    "labels",
+    "pooling",
+    "region_length",
+    "bidirectional",
+    "skip_connection",
+    # Another cut of the data would have shown a member what others are scored on.
+    "split_seed",
+    "validation_size",
+    "validation_share",
+    "test_size",
+    "test_share",
 )
 
 
@@ -70,14 +84,44 @@ def join_runs(members: list[Path], run: Path) -> None:
     facts = _facts(task, members, run)
     models = [load_model(member) for member in members]
     try:
-        model = build_ensemble(models, name=models[0].name)
+        if task == "sentiment":
+            model, config = _join_classifiers(models, configs)
+        else:
+            model, config = build_ensemble(models, name=models[0].name), configs[0]
     except ValueError as error:
         raise UserError(f"{', '.join(map(str, members))} cannot be joined: {error}") from error
     write_text(run / TOKENIZER, _read_tokenizer(members[0]))
     _write_history(members, run)
     write_json(run / METRICS, {**facts, "parameters": model.count_params()})
-    write_json(run / CONFIG, {"task": task, **configs[0]})
+    write_json(run / CONFIG, {"task": task, **config})
     save_model(model, run / MODEL)
+
+
+def _join_classifiers(
+    models: list[keras.Model], configs: list[dict[str, Any]]
+) -> tuple[keras.Model, dict[str, Any]]:
+    """Returns one wide classifier, and the settings that describe it: the sums of the sizes."""
+    for config in configs:
+        if not config["bigram_buckets"]:
+            config["bigram_dim"] = 0
+    first = configs[0]
+    model = join_sentiment_classifiers(
+        models,
+        pooling=first["pooling"],
+        vector_features=[
+            config["embed_dim"] + config["bigram_dim"] if first["skip_connection"] else 0
+            for config in configs
+        ],
+        backward_units=[config["units"] if first["bidirectional"] else 0 for config in configs],
+        region_length=first["region_length"],
+    )
+    wide = {
+        # Without pairs, a size says nothing, but it is one.
+        name: max(1, sum(config[name] for config in configs))
+        for name in ("embed_dim", "bigram_dim", "units")
+    }
+    buckets = max(config["bigram_buckets"] for config in configs)
+    return model, {**first, **wide, "bigram_buckets": buckets}
 
 
 def read_task(run: Path) -> str:
@@ -142,7 +186,7 @@ def _facts(task: str, members: list[Path], run: Path) -> dict[str, Any]:
 
 
 def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False) -> None:
-    """Joins runs of one task: each word has the mean of their probabilities.
+    """Joins runs of one task: words have the mean of their probabilities, verdicts of their logits.
 
     Args:
         members: Run folders, two or more, whose models read and write the same.
@@ -176,5 +220,5 @@ if __name__ == "__main__":
     run_command(
         main,
         prog="python -m apps.ensemble",
-        description="Joins trained translators or captioners to one.",
+        description="Joins trained translators, captioners or classifiers to one.",
     )

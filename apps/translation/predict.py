@@ -27,6 +27,8 @@ from models.translation import model_name
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
+# Lines that are translated before the first of them are printed: enough to sort them by length.
+_PIECE = 1000
 _SENTENCE_END = re.compile(r"(?<=[.!?…;:])\s+")
 
 
@@ -297,20 +299,24 @@ def main(
         seed=seed,
     )
     texts = [text] if text is not None else _read_lines()
-    translations = predictor.predict(texts, search, attention=json or picture is not None)
-    console = open_console()
-    for translation in translations:
-        if json:
-            print(as_json(translation))
-        elif n_best == 1:
-            print(translation.text)
-        else:
-            for candidate in translation.candidates:
-                console.print(f"[dim]{candidate.score:8.4f}[/dim]  {escape(candidate.text)}")
-            if translation is not translations[-1]:
-                print()
+    console, first = open_console(), None
+    for start in range(0, len(texts), _PIECE):
+        piece = texts[start : start + _PIECE]
+        translations = predictor.predict(piece, search, attention=json or picture is not None)
+        for number, translation in enumerate(translations, start=start + 1):
+            if json:
+                print(as_json(translation))
+            elif n_best == 1:
+                print(translation.text)
+            else:
+                for candidate in translation.candidates:
+                    console.print(f"[dim]{candidate.score:8.4f}[/dim]  {escape(candidate.text)}")
+                if number < len(texts):
+                    print()
+        # Whoever reads on need not wait for the end of a long file.
+        sys.stdout.flush()
+        first = first or next((one for one in translations if one.parts), None)
     if picture is not None:
-        first = next((one for one in translations if one.parts), None)
         if first is None:
             raise UserError("There is no text to draw a --picture of: give at least one word.")
         plot_alignment(first.candidates[0], picture)

@@ -1,11 +1,15 @@
 import json
+import math
 import shutil
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 from apps import ensemble
+from apps.sentiment import predict as sentiment_predict
+from apps.sentiment import train as sentiment_train
 from apps.translation import evaluate, predict, train
 from apps.translation.config import Config
 from apps.translation.predict import Predictor
@@ -156,6 +160,7 @@ def test_what_cannot_be_joined_is_named(members, pairs, tmp_path):
         join("--members", first, other, "--run", tmp_path / "x")
     for name, path, values, message in (
         ("german", CONFIG, {"target_language": "de"}, "has the target_language de and"),
+        ("recut", CONFIG, {"split_seed": 5}, "has the split_seed 5 and"),
         (
             "stopped",
             METRICS,
@@ -174,3 +179,54 @@ def test_what_cannot_be_joined_is_named(members, pairs, tmp_path):
         with pytest.raises(UserError, match=message):
             join("--members", first, changed, "--run", tmp_path / "x")
     assert not (tmp_path / "x" / CONFIG).exists()
+
+
+# ---- Classifiers -----------------------------------------------------------------------------
+
+READERS = (
+    "--epochs 1 --embed-dim 6 --max-length 40 --region-length 10 --buckets 2 --tokens-per-batch 800"
+    " --warmup-steps 2 --vocab-size 300 --bigram-buckets 50 --bigram-dim 3 --embedding random"
+).split()
+
+
+@pytest.fixture(scope="module")
+def readers(reviews_csv, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("readers")
+    runs = []
+    for cell, units in (("lstm", 4), ("simple_rnn", 5)):
+        run = folder / cell
+        flags = ["--cell", cell, "--units", units, "--data", reviews_csv, "--run", run]
+        call(sentiment_train.main, *READERS, *flags)
+        runs.append(run)
+    return runs
+
+
+def test_classifiers_are_joined_to_one_that_explains_its_verdict_too(readers, tmp_path):
+    join("--members", *readers, "--run", tmp_path / "joined")
+    texts = ["A fine film, not dull at all.", "Dull."]
+    alone = [sentiment_predict.Predictor.load(run).predict(texts) for run in readers]
+    together = sentiment_predict.Predictor.load(tmp_path / "joined").predict(texts)
+    for ours, *theirs in zip(together, *alone, strict=True):
+        # The mean of the logits, so of what each word added, too.
+        odds = [
+            math.log(one.probabilities[ours.label] / (1 - one.probabilities[ours.label]))
+            for one in theirs
+        ]
+        own = math.log(ours.probability / (1 - ours.probability))
+        assert own == pytest.approx(np.mean(odds), abs=1e-4)
+        sign = [1 if one.label == ours.label else -1 for one in theirs]
+        shares = [
+            [s * score for _, score in one.pieces] for s, one in zip(sign, theirs, strict=True)
+        ]
+        np.testing.assert_allclose(
+            [score for _, score in ours.pieces], np.mean(shares, axis=0), atol=1e-5
+        )
+    assert read_json(tmp_path / "joined" / CONFIG)["units"] == 9
+    assert read_json(tmp_path / "joined" / METRICS)["epochs"] == 2
+
+
+def test_classifiers_that_pool_differently_are_not_joined(readers, tmp_path):
+    other = Path(shutil.copytree(readers[1], tmp_path / "other"))
+    change_json(other / CONFIG, pooling="mean")
+    with pytest.raises(UserError, match="has the pooling mean and"):
+        join("--members", readers[0], other, "--run", tmp_path / "x")

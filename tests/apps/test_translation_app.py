@@ -510,6 +510,20 @@ def test_each_line_of_the_output_is_the_translation_of_its_line(trained, predict
 
 
 @pytest.mark.no_backend
+def test_a_long_file_is_translated_piece_by_piece_to_the_same_lines(trained, typed, monkeypatch):
+    content = b"The dog sees the house.\nThe car.\n\nThe cats sleep.\nThe house."
+    said = []
+    for piece in (1000, 2):
+        monkeypatch.setattr(predict, "_PIECE", piece)
+        typed(content)
+        said.append(printed(predict.main, "--run", trained, "--n-best", "2"))
+    pieces = [[line.split() for line in text.split("\n")] for text in said]
+    # Scores may differ in their last digit with the neighbours.
+    assert [line[1:] for line in pieces[0]] == [line[1:] for line in pieces[1]]
+    assert said[0].count("\n\n") >= 4
+
+
+@pytest.mark.no_backend
 def test_json_holds_what_each_word_looked_at(trained, typed, held_out):
     typed("\n".join([*held_out.source[:3], "", "Say 电影 \\ \"a\", 'b'."]).encode())
     lines = printed(predict.main, "--run", trained, "--json", "--n-best", "2").splitlines()
