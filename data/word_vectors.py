@@ -10,7 +10,7 @@ import numpy as np
 from data.download import atomic_file
 from data.errors import DataError
 
-_EPOCHS, _WINDOW, _NEGATIVES, _FREQUENT = 3, 8, 5, 1e-4
+_EPOCHS, _WINDOW, _NEGATIVES, _FREQUENT, _THREADS = 3, 8, 5, 1e-4, 1
 
 
 def train_word_vectors(
@@ -18,8 +18,8 @@ def train_word_vectors(
 ) -> tuple[np.ndarray, float]:
     """Trains skip-gram vectors with negative sampling (Mikolov et al., 2013), once for all runs.
 
-    Two threads share the work, so no two trainings give the same vectors, only equally good ones;
-    the cache keeps the first.
+    One thread does the work, so that two trainings give the same vectors; several would update
+    them in an order of their own each time.
 
     Args:
         sequences: Token ids of each text, `(time,)` int32.
@@ -35,7 +35,8 @@ def train_word_vectors(
         DataError: If the cached file is damaged.
         OSError: If it cannot be written.
     """
-    digest = hashlib.sha256(repr((vocab_size, embed_dim, _EPOCHS, _WINDOW, _NEGATIVES)).encode())
+    settings = (vocab_size, embed_dim, _EPOCHS, _WINDOW, _NEGATIVES, _FREQUENT, _THREADS)
+    digest = hashlib.sha256(repr(settings).encode())
     for sequence in sequences:
         digest.update(sequence.tobytes() + b"|")
     path = cache_dir / "word_vectors" / f"{digest.hexdigest()[:16]}.npz"
@@ -60,7 +61,7 @@ def train_word_vectors(
         epochs=_EPOCHS,
         min_count=1,
         sg=1,
-        workers=2,
+        workers=_THREADS,
         seed=1,
     )
     vectors = np.zeros((vocab_size, embed_dim), dtype=np.float32)

@@ -36,6 +36,17 @@ def test_a_second_run_takes_the_first_one_s_vectors(tmp_path):
     assert seconds == same_seconds
 
 
+def test_two_trainings_give_the_same_vectors(tmp_path):
+    # Enough words for many pieces of work, which several threads would share in any order.
+    generator = np.random.default_rng(0)
+    sequences = [generator.integers(2, 200, 500).astype("int32") for _ in range(200)]
+    one, other = (
+        train_word_vectors(sequences, vocab_size=200, embed_dim=8, cache_dir=tmp_path / name)[0]
+        for name in ("one", "other")
+    )
+    np.testing.assert_array_equal(one, other)
+
+
 def test_a_damaged_cache_is_named(tmp_path):
     train(tmp_path)
     (path,) = (tmp_path / "word_vectors").iterdir()
