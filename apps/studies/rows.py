@@ -64,6 +64,11 @@ ROWS = (
     Row("sentiment", "feedforward", "--cell feedforward"),
     Row(
         "sentiment",
+        "lstm_gru_ensemble",
+        members=("lstm-s1", "lstm-s2", "lstm-s3", "gru-s1", "gru-s2", "gru-s3"),
+    ),
+    Row(
+        "sentiment",
         "self_trained",
         f"--teachers nb_svm,{RUNS}/sentiment/lstm-s1,{RUNS}/sentiment/gru-s1 --epochs 2",
     ),
