@@ -26,6 +26,8 @@ _LABELS = {
     "gru": "GRU\n",
     "lstm": "LSTM\n",
 }
+# Least height of a panel, as a share of what it shows.
+_LEAST_SPAN = 0.03
 _PLACE = re.compile(r"(<!-- cells -->\n).*?(<!-- /cells -->)", re.DOTALL)
 
 
@@ -137,7 +139,9 @@ def fill_cells(text: str, root: Path) -> str:
 
 def plot_cells(root: Path, path: Path) -> None:
     """Draws quality over the cells, with their parameters: a panel a task and a point a seed."""
-    figure, axes = new_axes(len(STUDIED), "What each cell gains, with as many updates", width=3.4)
+    figure, axes = new_axes(
+        len(STUDIED), "What each cell gains, with as many updates (up is better)", width=3.4
+    )
     colours = dict(zip(CELLS, ("#8a8f98", "#d1495b", "#0b6e99", "#3a8f5c"), strict=True))
     for axis, task in zip(axes, STUDIED, strict=True):
         names = []
@@ -148,8 +152,11 @@ def plot_cells(root: Path, path: Path) -> None:
         axis.set_title(f"{task.name}: {task.title}", fontsize=10)
         axis.set_xticks(range(len(names)), names, fontsize=8)
         axis.margins(x=0.2, y=0.15)
-        if task.lower_is_better:
-            axis.invert_yaxis()
+        low, high = sorted(axis.get_ylim())
+        # Cells that are level look level.
+        lacking = max(0.0, _LEAST_SPAN * (low + high) / 2 - (high - low)) / 2
+        bottom, top = low - lacking, high + lacking
+        axis.set_ylim(*((top, bottom) if task.lower_is_better else (bottom, top)))
     save_figure(figure, path)
 
 
