@@ -101,6 +101,12 @@ ROWS = (
         " --dropout 0.2",
         **_MULTI30K,
     ),
+    Row(
+        "translation",
+        "self_trained_ensemble",
+        members=("gru_self_trained-s1", "gru-s1", "gru-s2", "gru-s3"),
+        **_MULTI30K,
+    ),
     Row("captioning", "lstm", seeds=(1, 2, 3), **_PICTURES),
     Row("captioning", "gru", "--cell gru", **_PICTURES),
     Row("captioning", "simple_rnn", "--cell simple_rnn", **_PICTURES),
