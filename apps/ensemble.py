@@ -28,7 +28,7 @@ from common.config import run_command
 from common.console import open_console
 from common.errors import UserError
 from common.provenance import provenance
-from models import captioning as _saved_layers  # noqa: F401 - a reload needs what it registers
+from models import captioning, translation  # noqa: F401 - a reload needs what they register
 from models.ensemble import build_ensemble
 from models.sentiment_ensemble import join_sentiment_classifiers
 

@@ -1,6 +1,8 @@
 import json
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -30,7 +32,9 @@ from common.results import gather_row
 from data.subwords import train_subword_tokenizer
 from models.encoder_decoder import build_encoder_decoder
 from models.translation import model_name
-from tests.helpers import call, printed
+from tests.helpers import call, printed, weights_of
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.no_backend
 
@@ -91,6 +95,17 @@ def test_an_ensemble_is_a_run_folder_like_any_other(joined, members, translation
     assert row["seconds_per_epoch"] == [1.5]
     sizes = [Predictor.load(run).model.count_params() for run in (*members, moved)]
     assert row["parameters"] == sizes[2] == sizes[0] + sizes[1]
+
+
+def test_a_fresh_process_joins_them_alike(joined, members, tmp_path):
+    command = [sys.executable, "-m", "apps.ensemble", "--run", str(tmp_path / "again")]
+    done = subprocess.run(
+        [*command, "--members", *map(str, members)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    weights = [weights_of(run) for run in (joined, tmp_path / "again")]
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_predict_translates_with_it(joined):
