@@ -138,6 +138,32 @@ def device_line() -> str:
     )
 
 
+def fused_kernel_line(cell: str, recurrent_dropout: float) -> str:
+    """Returns, on a GPU, whether its fused recurrent kernels run, and else what would let them.
+
+    Args:
+        cell: As the flag of every app.
+        recurrent_dropout: As the flag of every app.
+
+    Returns:
+        A line, or nothing where there is no GPU or no recurrence.
+    """
+    import keras
+
+    if device_name().startswith("CPU") or cell == "feedforward":
+        return ""
+    backend = keras.backend.backend()
+    if cell == "simple_rnn":
+        reason = "simple_rnn has none: take --cell lstm or gru"
+    elif cell == "gru" and backend == "jax":
+        reason = "JAX has none for gru: take --cell lstm, or KERAS_BACKEND=tensorflow"
+    elif recurrent_dropout:
+        reason = "they know no --recurrent-dropout: set it to 0"
+    else:
+        return f"fused GPU kernels (cuDNN): used for {cell}"
+    return f"fused GPU kernels (cuDNN): not used, since {reason}"
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Returns the versions that a result depends on, also of `packages`."""
     import keras

@@ -43,7 +43,7 @@ from common.artifact import (
 from common.callbacks import read_history
 from common.config import fields_as_flags, run_command
 from common.console import aside, open_console, warn
-from common.device import device_line, xla_beside_products
+from common.device import device_line, fused_kernel_line, xla_beside_products
 from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
@@ -280,6 +280,8 @@ def train(
         f"{len(train_split.names)} pictures to train on, {len(validation_split.names)} to validate"
         f" · {captioner.count_params():,} parameters · {len(batches)} steps an epoch"
     )
+    if line := fused_kernel_line(config.cell, config.recurrent_dropout):
+        aside(console, line)
     if find_rate:
         suggest_learning_rate(model, config, batches, run, console)
         return

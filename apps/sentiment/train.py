@@ -35,7 +35,7 @@ from common.artifact import (
 from common.callbacks import read_history
 from common.config import fields_as_flags, run_command, split_list
 from common.console import aside, open_console
-from common.device import XLA, device_line
+from common.device import XLA, device_line, fused_kernel_line
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
 from common.results import record_scores
@@ -168,6 +168,8 @@ def train(
         f" {model.count_params():,} parameters · {len(batches)} steps an epoch"
     )
 
+    if line := fused_kernel_line(config.cell, config.recurrent_dropout):
+        aside(console, line)
     if find_rate:
         suggest_learning_rate(model, config, batches, run, console)
         return

@@ -35,7 +35,7 @@ from common.artifact import (
 from common.callbacks import read_history
 from common.config import fields_as_flags, run_command, split_list
 from common.console import aside, open_console, warn
-from common.device import device_line, xla_beside_products
+from common.device import device_line, fused_kernel_line, xla_beside_products
 from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
@@ -242,6 +242,8 @@ def train(
         f"{rows} pairs to train on, {validation_rows} to validate ·"
         f" {translator.count_params():,} parameters · {len(batches)} steps an epoch"
     )
+    if line := fused_kernel_line(config.cell, config.recurrent_dropout):
+        aside(console, line)
     if find_rate:
         suggest_learning_rate(model, config, batches, run, console)
         return
