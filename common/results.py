@@ -15,6 +15,8 @@ from common.artifact import CONFIG, HISTORY, METRICS, read_json, write_json
 from common.errors import UserError, in_one_line
 
 _SAME_IN_ALL_SEEDS = ("task", "command", "parameters", "backend", "device", "versions", "data")
+# What a run that did not begin from nothing says of where it began.
+_ORIGINS = ("init_from", "teacher", "members")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,7 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
     return {
         "name": name,
         **{key: first[key] for key in _SAME_IN_ALL_SEEDS},
+        **{key: first[key] for key in _ORIGINS if key in first},
         "config": configs[0],
         "seeds": seeds,
         "metrics": {
