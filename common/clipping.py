@@ -51,7 +51,7 @@ class GradientClipping(keras.callbacks.Callback):
         self,
         mode: Literal["none", "norm", "global_norm", "value", "adaptive"] = "global_norm",
         threshold: float = 1.0,
-        percentile: float = 10.0,
+        percentile: float = 50.0,
         window: int = 1000,
     ):
         """See the class."""

@@ -49,7 +49,7 @@ def train_adder(
         epochs=steps // RECORDED,
         verbose=0,
         callbacks=[
-            GradientClipping(clipping, threshold=clip_threshold),
+            GradientClipping(clipping, threshold=clip_threshold, percentile=10.0),
             keras.callbacks.TerminateOnNaN(),
         ],
     ).history

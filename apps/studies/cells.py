@@ -142,7 +142,8 @@ def plot_cells(root: Path, path: Path) -> None:
     figure, axes = new_axes(
         len(STUDIED), "What each cell gains, with as many updates (up is better)", width=3.4
     )
-    colours = dict(zip(CELLS, ("#8a8f98", "#d1495b", "#0b6e99", "#3a8f5c"), strict=True))
+    # As in the pictures of the gradient study.
+    colours = dict(zip(CELLS, ("#8a8f98", "#d1495b", "#3a8f5c", "#0b6e99"), strict=True))
     for axis, task in zip(axes, STUDIED, strict=True):
         names = []
         for place, (cell, row) in enumerate(read_cells(task, root).items()):
