@@ -10,7 +10,7 @@ def open_console(*, stderr: bool = False) -> Console:
     Args:
         stderr: Write to standard error, where standard output is for a program to read.
     """
-    return Console(stderr=stderr, soft_wrap=True, highlight=False)
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False)
 
 
 def aside(console: Console, line: str) -> None:

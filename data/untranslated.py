@@ -21,8 +21,9 @@ def load_untranslated(
 ) -> tuple[list[str], Path]:
     """Loads sentences and leaves out what would leak, what is known, and what comes twice.
 
-    Case, marks and spaces make no difference. Multi30k's pictures are of the same collection as
-    Flickr8k's, so of a picture with one caption that is held out no other caption stays either.
+    Case, marks and spaces make no difference, but spelling does. Multi30k's pictures are of the
+    same collection as Flickr8k's, so of a picture with one caption that is held out no other
+    caption stays either.
 
     Args:
         name: `"flickr8k"` for its English captions, put from tokens into plain writing, or a text
@@ -47,6 +48,8 @@ def load_untranslated(
         ]
     else:
         path = Path(name).expanduser()
+        if not path.is_file():
+            raise DataError(f'--untranslated {name} is neither "flickr8k" nor a file: check it.')
         groups = [[clean(line)] for line in read_lines(path)]
     held_out = {folded(sentence) for sentence in held_out}
     seen, found, leaks = {folded(sentence) for sentence in known}, [], 0
@@ -60,7 +63,10 @@ def load_untranslated(
                 seen.add(key)
                 found.append(sentence)
     if not found:
-        raise DataError(f"{path} has no sentence that the training does not know: name another.")
+        raise DataError(
+            f"{path} has no sentence that the training does not know and no split holds out: name"
+            " another with --untranslated."
+        )
     if log:
         log(
             f"{path}: {len(found):,} sentences to translate; {leaks:,} left out, which are held out"

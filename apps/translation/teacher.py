@@ -5,6 +5,7 @@ more sentences of the same kind than there are pairs (Zhang and Zong, 2016).
 """
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,8 @@ class Taught:
 
     pairs: PairSplit
     facts: dict
-    """The seconds that teacher and translations took, and the SHA-256 of the sentences' file."""
+    """The SHA-256 of the sentences' file and of what is learned of it, and the seconds that teacher
+    and translations took."""
 
 
 def load_teacher(config: Config) -> Predictor:
@@ -43,12 +45,16 @@ def load_teacher(config: Config) -> Predictor:
     Raises:
         UserError: If it translates other languages, or may know what is held out.
     """
+    if not (Path(config.teacher) / CONFIG).is_file():
+        raise UserError(f"--teacher {config.teacher} is no run folder: name another.")
     teacher = Predictor.load(config.teacher)
     for name in ("source_language", "target_language"):
         ours, theirs = getattr(config, name), getattr(teacher.config, name)
         if ours != theirs:
-            raise UserError(f"--teacher {config.teacher} has {name} {theirs}, not {ours}.")
-    for name in ("data", "validation_size", "test_size", "split_seed"):
+            raise UserError(
+                f"--teacher {config.teacher} has {name} {theirs}, not {ours}: name another run."
+            )
+    for name in ("validation_size", "test_size", "split_seed"):
         ours, theirs = getattr(config, name), getattr(teacher.config, name)
         if ours != theirs:
             raise UserError(
@@ -79,7 +85,15 @@ def taught_pairs(
 
     Raises:
         DataError: If the sentences cannot be had.
+        UserError: If the teacher was trained on other files, or no translation of its is usable.
     """
+    run = Path(config.teacher)
+    before = read_json(run / METRICS) if (run / METRICS).is_file() else {}
+    if before.get("data", pairs.hashes) != pairs.hashes:
+        raise UserError(
+            f"--teacher {config.teacher} was trained on other files than --data {config.data}, and"
+            " may know the validation sentences: train it on the same."
+        )
     sentences, path = load_untranslated(
         config.untranslated,
         data_dir=data_directory(data_dir),
@@ -92,7 +106,6 @@ def taught_pairs(
         known=pairs.splits["train"].source,
         log=log,
     )
-    run = Path(config.teacher)
 
     def translate() -> dict:
         begin, texts = time.perf_counter(), []
@@ -116,14 +129,19 @@ def taught_pairs(
         for source, text in zip(sentences, found["texts"], strict=True)
         if _LENGTHS[0] <= len(text.split()) / len(source.split()) <= _LENGTHS[1]
     ]
+    if not kept:
+        raise UserError(
+            f"--teacher {config.teacher} gave no usable translation of --untranslated"
+            f" {config.untranslated}: all are far shorter or longer than their sources."
+        )
     log(f"{len(kept):,} translations of {config.teacher} to learn from besides")
-    before = read_json(run / METRICS) if (run / METRICS).is_file() else {}
     sources, targets = [source for source, _ in kept], [text for _, text in kept]
     return Taught(
         PairSplit(sources, targets, [[text] for text in targets]),
         {
             "untranslated": {path.name: sha256_of(path)},
-            "seconds": before.get("seconds", 0) + found["seconds"],
+            "pairs": hashlib.sha256("\n".join(map("\t".join, kept)).encode()).hexdigest(),
+            "seconds": round(before.get("seconds", 0) + found["seconds"], 1),
         },
     )
 

@@ -167,12 +167,15 @@ def train(
     train_split, validation_split = pairs.splits["train"], pairs.splits["validation"]
     if teacher:
         taught = taught_pairs(config, teacher, pairs, data_dir=data_dir, log=log, console=console)
-        if resume and read_json(run / METRICS).get("teacher") != taught.facts:
-            raise UserError(
-                f"{run} was begun with other sentences or another teacher: restore them, or train"
-                " anew with --overwrite."
-            )
         facts["teacher"] = taught.facts
+        if resume:
+            # The seconds are those of the first time.
+            facts["teacher"] = read_json(run / METRICS)["teacher"]
+            if facts["teacher"].get("pairs") != taught.facts["pairs"]:
+                raise UserError(
+                    f"{run} was begun with other sentences or another teacher: restore them, or"
+                    " train anew with --overwrite."
+                )
         train_split = with_taught(train_split, taught.pairs)
     keras.utils.set_random_seed(config.seed)
 
@@ -324,11 +327,14 @@ def main(
         tensorboard: Write event files for TensorBoard.
         find_learning_rate: Draw the loss over a rising learning rate instead of training.
     """
-    if config.init_from and not run:
-        raise UserError("--init-from makes another model: name its folder with --run.")
+    others = {"--init-from": config.init_from, "--teacher": config.teacher}
+    for name, other in others.items():
+        if other and not run:
+            raise UserError(f"{name} makes another model: name its folder with --run.")
     folder = Path(run or f"runs/translation/{config.cell}-s{config.seed}")
-    if config.init_from and Path(config.init_from).resolve() == folder.resolve():
-        raise UserError(f"--init-from {config.init_from} is the run itself: name another --run.")
+    for name, other in others.items():
+        if other and Path(other).resolve() == folder.resolve():
+            raise UserError(f"{name} {other} is the run itself: name another --run.")
     config = open_training(
         config,
         folder,

@@ -652,13 +652,15 @@ def test_translations_are_kept_but_for_those_that_ran_away(whole, pairs_tsv, tmp
     ("flags", "message"),
     [
         ("--split-seed 1", "split_seed 0, not 1, and may know the validation sentences"),
+        ("--teacher nowhere", "--teacher nowhere is no run folder"),
+        ("--untranslated nothing.txt", "--untranslated nothing.txt is neither"),
         ("--source-language fr --target-language en", "has source_language en, not fr"),
         ("--vocab-size 500", "--vocab-size 500 differs from the 480 of --teacher"),
     ],
 )
 def test_a_teacher_that_does_not_fit_is_refused(flags, message, whole, pairs_tsv, lines_txt, here):
     teacher = ["--teacher", whole, "--untranslated", lines_txt]
-    with pytest.raises(UserError, match=message):
+    with pytest.raises((UserError, DataError), match=message):
         call(train.main, *DATA, "--data", pairs_tsv, *teacher, *flags.split(), "--run", "run")
     assert not (here / "run").exists()
 
