@@ -492,6 +492,7 @@ def test_teachers_without_unlabelled_reviews_are_refused(trained, tmp_path, revi
 
 
 @pytest.mark.no_backend
+@pytest.mark.slow
 def test_the_rate_finder_draws_its_curve_and_leaves_a_run_alone(copy, reviews_csv):
     before = (copy / "model.keras").read_bytes()
     run_train("--data", reviews_csv, "--run", copy, "--find-learning-rate")
