@@ -139,7 +139,7 @@ def device_line() -> str:
 
 
 def fused_kernel_line(cell: str, recurrent_dropout: float) -> str:
-    """Returns, on a GPU, whether its fused recurrent kernels run, and else what would let them.
+    """Returns, on a GPU, whether the settings allow its fused kernels, and else what would.
 
     Args:
         cell: As the flag of every app.
@@ -160,7 +160,7 @@ def fused_kernel_line(cell: str, recurrent_dropout: float) -> str:
     elif recurrent_dropout:
         reason = "they know no --recurrent-dropout: set it to 0"
     else:
-        return f"fused GPU kernels (cuDNN): used for {cell}"
+        return f"fused GPU kernels (cuDNN): allowed by these settings for {cell}"
     return f"fused GPU kernels (cuDNN): not used, since {reason}"
 
 

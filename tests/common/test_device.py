@@ -9,15 +9,17 @@ pytestmark = pytest.mark.no_backend
 @pytest.mark.parametrize(
     ("backend", "cell", "dropout", "said"),
     [
-        ("tensorflow", "lstm", 0.0, "used for lstm"),
-        ("tensorflow", "gru", 0.0, "used for gru"),
+        ("tensorflow", "lstm", 0.0, "allowed by these settings for lstm"),
+        ("tensorflow", "gru", 0.0, "allowed by these settings for gru"),
         ("tensorflow", "gru", 0.1, "not used, since they know no --recurrent-dropout: set it to 0"),
-        ("jax", "lstm", 0.0, "used for lstm"),
+        ("jax", "lstm", 0.0, "allowed by these settings for lstm"),
         ("jax", "gru", 0.0, "not used, since JAX has none for gru: take --cell lstm"),
         ("torch", "simple_rnn", 0.0, "not used, since simple_rnn has none"),
     ],
 )
-def test_on_a_gpu_it_is_said_whether_fused_kernels_run(backend, cell, dropout, said, monkeypatch):
+def test_on_a_gpu_it_is_said_whether_the_settings_allow_fused_kernels(
+    backend, cell, dropout, said, monkeypatch
+):
     monkeypatch.setattr(device, "device_name", lambda: "1 x GPU")
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     line = device.fused_kernel_line(cell, dropout)
