@@ -3,12 +3,19 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
+from rapidfuzz import fuzz, process
 from sacremoses import MosesDetokenizer
 
 from data.errors import DataError
 from data.flickr8k import fetch_captions, token_captions
 from data.pair_files import clean, read_lines
 from data.pair_splits import folded
+
+# In percent, how alike two sentences are that count as one: with another spelling, a word mended.
+_ALIKE = 90
+# Sentences that are compared at once.
+_PIECE = 10_000
 
 
 def load_untranslated(
@@ -21,9 +28,9 @@ def load_untranslated(
 ) -> tuple[list[str], Path]:
     """Loads sentences and leaves out what would leak, what is known, and what comes twice.
 
-    Case, marks and spaces make no difference, but spelling does. Multi30k's pictures are of the
-    same collection as Flickr8k's, so of a picture with one caption that is held out no other
-    caption stays either.
+    Case, marks and spaces make no difference. What is nearly held out counts as held out: Multi30k
+    has mended the spelling of some captions. Its pictures are of the same collection as Flickr8k's,
+    so of a picture with one caption that is held out no other caption stays either.
 
     Args:
         name: `"flickr8k"` for its English captions, put from tokens into plain writing, or a text
@@ -51,14 +58,11 @@ def load_untranslated(
         if not path.is_file():
             raise DataError(f'--untranslated {name} is neither "flickr8k" nor a file: check it.')
         groups = [[clean(line)] for line in read_lines(path)]
-    held_out = {folded(sentence) for sentence in held_out}
-    seen, found, leaks = {folded(sentence) for sentence in known}, [], 0
-    for group in groups:
-        group = [sentence for sentence in group if sentence]
-        if any(folded(sentence) in held_out for sentence in group):
-            leaks += len(group)
-            continue
-        for sentence in group:
+    groups = [[sentence for sentence in group if sentence] for group in groups]
+    leaks = _leaks(groups, held_out)
+    seen, found = {folded(sentence) for sentence in known}, []
+    for group, leak in zip(groups, leaks, strict=True):
+        for sentence in [] if leak else group:
             if (key := folded(sentence)) not in seen:
                 seen.add(key)
                 found.append(sentence)
@@ -68,11 +72,31 @@ def load_untranslated(
             " another with --untranslated."
         )
     if log:
+        left_out = sum(len(group) for group, leak in zip(groups, leaks, strict=True) if leak)
         log(
-            f"{path}: {len(found):,} sentences to translate; {leaks:,} left out, which are held out"
-            " or describe a picture of one that is"
+            f"{path}: {len(found):,} sentences to translate; {left_out:,} left out, which are held"
+            " out, nearly so, or describe a picture of one that is"
         )
     return found, path
+
+
+def _leaks(groups: list[list[str]], held_out: Iterable[str]) -> list[bool]:
+    """Whether a group has a sentence that is held out, or nearly."""
+    keys = list({folded(sentence) for sentence in held_out})
+    owners = [number for number, group in enumerate(groups) for _ in group]
+    sentences = [folded(sentence) for group in groups for sentence in group]
+    leaks = [False] * len(groups)
+    for start in range(0, len(sentences) if keys else 0, _PIECE):
+        alike = process.cdist(
+            sentences[start : start + _PIECE],
+            keys,
+            scorer=fuzz.ratio,
+            score_cutoff=_ALIKE,
+            dtype=np.uint8,
+        )
+        for row in np.flatnonzero(alike.any(axis=1)):
+            leaks[owners[start + row]] = True
+    return leaks
 
 
 def _written(plain: MosesDetokenizer, caption: str) -> str:

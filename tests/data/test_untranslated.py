@@ -54,6 +54,21 @@ def test_no_caption_stays_of_a_picture_of_which_one_is_held_out(downloads):
 
 
 @pytest.mark.parametrize(
+    ("sentence", "stays"),
+    [
+        ("A man in a gray shirt is doing a trick", False),
+        ("A man in a grey shirt is doing tricks.", False),
+        ("A man in a red shirt reads a book.", True),
+    ],
+)
+def test_what_is_nearly_held_out_does_not_stay(sentence, stays, tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text(f"Two dogs run.\n{sentence}\n", encoding="utf-8")
+    found, _ = loaded(path, tmp_path, held_out=["A man in a grey shirt is doing a trick."])
+    assert found == ["Two dogs run.", *[sentence] * stays]
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("A dog runs.\n", "no sentence that the training does not know"),
