@@ -201,13 +201,16 @@ def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False)
     folder = Path(run or f"runs/{task}/ensemble")
     if folder.resolve() in {member.resolve() for member in members}:
         raise UserError(f"--run {folder} is one of the members: name another folder.")
-    if (folder / CONFIG).is_file() and (folder / MODEL).is_file() and not overwrite:
+    # One that was stopped while it was joined holds no model, and is nobody's loss; a training in
+    # its first epoch holds none either.
+    stopped = not (folder / MODEL).exists() and (folder / METRICS).is_file()
+    stopped = stopped and "members" in read_json(folder / METRICS)
+    if (folder / CONFIG).is_file() and not (overwrite or stopped):
         raise UserError(
             f"{folder} holds a run already: replace it with --overwrite, or name another folder"
             " with --run."
         )
-    # One that was stopped while it was joined holds no model, and is nobody's loss.
-    open_run(folder, task=task, resume=False, overwrite=(folder / CONFIG).is_file())
+    open_run(folder, task=task, resume=False, overwrite=overwrite or stopped)
     with replace_run(folder):
         join_runs(list(members), folder)
     open_console().print(

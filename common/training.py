@@ -160,29 +160,6 @@ def open_training(
     return resumed_config(config, config_from_flags(type(config), stored, run / CONFIG), run)
 
 
-def with_shape_of(config: Any, held: Any, names: Iterable[str], *, of: str = "init_from") -> Any:
-    """Returns the settings with the shape of the model that `--init-from` names.
-
-    Args:
-        config: The settings from the command line; those left at their default say nothing.
-        held: Those that the model was trained with.
-        names: The settings that make the shape.
-        of: Another setting that names the model's run folder.
-
-    Raises:
-        UserError: If a flag asks for another shape.
-    """
-    default = type(config)()
-    for name in names:
-        given, stored = getattr(config, name), getattr(held, name)
-        if given not in (stored, getattr(default, name)):
-            raise UserError(
-                f"{flag(name)} {given} differs from the {stored} of {flag(of)}"
-                f" {getattr(config, of)}: leave the flag out."
-            )
-    return dataclasses.replace(config, **{name: getattr(held, name) for name in names})
-
-
 def first_facts(
     config: Any, *, task: str, hashes: dict[str, str], run: Path, resume: bool
 ) -> dict[str, Any]:

@@ -44,6 +44,13 @@ from common.callbacks import read_history
 from common.config import fields_as_flags, run_command
 from common.console import aside, open_console, warn
 from common.device import device_line, fused_kernel_line, xla_beside_products
+from common.earlier_runs import (
+    earlier_seconds,
+    price_of,
+    resumed_facts,
+    run_folder,
+    with_shape_of,
+)
 from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
@@ -54,7 +61,6 @@ from common.training import (
     open_training,
     suggest_learning_rate,
     training_callbacks,
-    with_shape_of,
 )
 from common.training_state import is_finished, saved_epoch
 from data.caption_batches import caption_batches
@@ -170,6 +176,10 @@ def train(
     for line in captions.warnings:
         warn(console, line)
     facts = first_facts(config, task="captioning", hashes=captions.hashes, run=run, resume=resume)
+    if resume:
+        facts |= resumed_facts(run)
+    elif start:
+        facts["init_from"] = price_of(config.init_from)
     keras.utils.set_random_seed(config.seed)
     train_split, validation_split = captions.split("train"), captions.split("validation")
 
@@ -303,10 +313,6 @@ def train(
     )
     with contextlib.nullcontext() if resume else replace_run(run):
         if not resume:
-            if start:
-                # What the first training took and saw is part of the price.
-                before = read_json(Path(config.init_from) / METRICS)
-                facts["init_from"] = {key: before.get(key) for key in ("data", "seconds")}
             write_text(run / TOKENIZER, tokenizer.to_str(pretty=False))
             write_json(run / METRICS, facts)
             settings = {"task": "captioning", "backbone_sha256": inputs.sha256}
@@ -324,14 +330,8 @@ def train(
                 model.fit(batches, validation_data=validation_batches, shuffle=False, **options)
 
     history = read_history(run / HISTORY)
-    if resume:
-        facts |= {
-            key: value for key, value in read_json(run / METRICS).items() if key == "init_from"
-        }
     facts |= last_facts(
-        history,
-        parameters=captioner.count_params(),
-        more_seconds=(facts.get("init_from") or {}).get("seconds") or 0,
+        history, parameters=captioner.count_params(), more_seconds=earlier_seconds(facts)
     )
     write_json(run / METRICS, facts)
     # From disk, so that the score is the saved model's.
@@ -381,11 +381,11 @@ def main(
         tensorboard: Write event files for TensorBoard.
         find_learning_rate: Draw the loss over a rising learning rate instead of training.
     """
-    if config.init_from and not run:
-        raise UserError("--init-from makes another model: name its folder with --run.")
-    folder = Path(run or f"runs/captioning/{config.cell}-s{config.seed}")
-    if config.init_from and Path(config.init_from).resolve() == folder.resolve():
-        raise UserError(f"--init-from {config.init_from} is the run itself: name another --run.")
+    folder = run_folder(
+        run,
+        f"runs/captioning/{config.cell}-s{config.seed}",
+        {"--init-from": [config.init_from] if config.init_from else []},
+    )
     if backbone_weights and config.backbone == SMALL_CNN:
         raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
     if find_learning_rate and config.objective == "cider":

@@ -287,16 +287,22 @@ def main(
 def _what_is_scored(split: str, data: str, tickers: tuple[str, ...], refit: int) -> str:
     """Returns the name of a folder that no other way of scoring the same run has."""
     parts = [split]
-    if data:
-        parts.append(Path(data).resolve().name)
+    if data and Path(data).exists():
+        path = Path(data).resolve()
+        parts.append(f"{path.name}_{_digest(str(path))}")
+    elif data:
+        parts.append(data)
     if len(tickers) > 3:
-        digest = hashlib.sha256(",".join(tickers).encode()).hexdigest()[:6]
-        parts.append(f"{len(tickers)}_tickers_{digest}")
+        parts.append(f"{len(tickers)}_tickers_{_digest(','.join(tickers))}")
     elif tickers:
         parts.append("_".join(tickers))
     if refit:
         parts.append(f"refit_{refit}")
     return "-".join(parts)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def _without_nan(value):

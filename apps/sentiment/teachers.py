@@ -10,10 +10,17 @@ from apps.sentiment.baselines import nb_svm
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import predict_probabilities
 from apps.sentiment.predict import Predictor
+from common.config import split_list
+from common.earlier_runs import check_same_cut
 from common.errors import UserError
 from data.sentiment import Reviews
 
 NB_SVM = "nb_svm"
+
+
+def teacher_folders(config: Config) -> list[str]:
+    """Returns the run folders among the teachers."""
+    return [name for name in split_list(config.teachers) if name != NB_SVM]
 
 
 def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:
@@ -28,13 +35,12 @@ def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:
             f"--teachers {run} knows the labels {', '.join(teacher.labels)}, not"
             f" {', '.join(labels)}: leave it out."
         )
-    for name in ("data", "validation_share", "split_seed"):
-        ours, theirs = getattr(config, name), getattr(teacher.config, name)
-        if ours != theirs:
-            raise UserError(
-                f"--teachers {run} was trained with {name} {theirs}, not {ours}, and may know the"
-                " validation reviews: train it on the same cut."
-            )
+    check_same_cut(
+        config,
+        teacher.config,
+        ("data", "validation_share", "split_seed"),
+        named=f"--teachers {run}",
+    )
     return teacher
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
 from apps.sentiment.predict import feature_counts
-from apps.sentiment.teachers import NB_SVM, targets_of
+from apps.sentiment.teachers import targets_of, teacher_folders
 from common.artifact import (
     CONFIG,
     HISTORY,
@@ -25,7 +25,6 @@ from common.artifact import (
     PLOTS,
     STATE,
     TOKENIZER,
-    read_json,
     read_labels,
     replace_run,
     save_model,
@@ -36,6 +35,7 @@ from common.callbacks import read_history
 from common.config import fields_as_flags, run_command, split_list
 from common.console import aside, open_console
 from common.device import XLA, device_line, fused_kernel_line
+from common.earlier_runs import price_of, run_folder
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
 from common.results import record_scores
@@ -107,8 +107,7 @@ def train(
     labels = list(data.label_names)
     train_split, validation_split = data.splits["train"], data.splits["validation"]
     unlabelled = data.splits.get("unlabelled")
-    teachers = split_list(config.teachers)
-    teacher_runs = [Path(name) for name in teachers if name != NB_SVM]
+    teachers, teacher_runs = split_list(config.teachers), teacher_folders(config)
     facts = first_facts(config, task="sentiment", hashes=data.hashes, run=run, resume=resume)
     keras.utils.set_random_seed(config.seed)
 
@@ -204,7 +203,7 @@ def train(
 
     history = read_history(run / HISTORY)
     # What the vectors and the teachers took is part of the price.
-    teacher_seconds = sum(_seconds_of(teacher) for teacher in teacher_runs)
+    teacher_seconds = sum(price_of(teacher).get("seconds", 0) for teacher in teacher_runs)
     facts |= last_facts(
         history,
         parameters=model.count_params(),
@@ -220,12 +219,6 @@ def train(
     plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
     console.print(metrics_table({str(run): scored.metrics}, "sentiment, validation split"))
     console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}")
-
-
-def _seconds_of(teacher: Path) -> float:
-    """Returns what a run took, as far as its folder tells; a published one does not."""
-    path = teacher / METRICS
-    return read_json(path).get("seconds", 0) if path.is_file() else 0
 
 
 def main(
@@ -248,7 +241,11 @@ def main(
         tensorboard: Write event files for TensorBoard.
         find_learning_rate: Draw the loss over a rising learning rate instead of training.
     """
-    folder = Path(run or f"runs/sentiment/{config.cell}-s{config.seed}")
+    folder = run_folder(
+        run,
+        f"runs/sentiment/{config.cell}-s{config.seed}",
+        {"--teachers": teacher_folders(config)},
+    )
     config = open_training(
         config,
         folder,

@@ -18,8 +18,9 @@ from apps.translation import decoding as decoding_module
 from apps.translation import predict as predict_module
 from apps.translation.config import Config
 from apps.translation.predict import Predictor
-from common.artifact import CONFIG, METRICS, MODEL, TOKENIZER, read_json
+from common.artifact import CONFIG, MODEL, TOKENIZER
 from common.cache import cached_json
+from common.earlier_runs import check_same_cut, price_of
 from common.errors import UserError
 from data.download import cache_directory, data_directory, sha256_of
 from data.pair_splits import PairSplit
@@ -61,13 +62,12 @@ def load_teacher(config: Config) -> Predictor:
             raise UserError(
                 f"--teacher {config.teacher} has {name} {theirs}, not {ours}: name another run."
             )
-    for name in ("validation_size", "test_size", "split_seed"):
-        ours, theirs = getattr(config, name), getattr(teacher.config, name)
-        if ours != theirs:
-            raise UserError(
-                f"--teacher {config.teacher} was trained with {name} {theirs}, not {ours}, and may"
-                " know the validation sentences: train it on the same cut."
-            )
+    check_same_cut(
+        config,
+        teacher.config,
+        ("validation_size", "test_size", "split_seed"),
+        named=f"--teacher {config.teacher}",
+    )
     return teacher
 
 
@@ -94,8 +94,7 @@ def taught_pairs(
         DataError: If the sentences cannot be had.
         UserError: If the teacher was trained on other files, or no translation of its is usable.
     """
-    run = Path(config.teacher)
-    before = read_json(run / METRICS) if (run / METRICS).is_file() else {}
+    run, before = Path(config.teacher), price_of(config.teacher)
     if before.get("data", pairs.hashes) != pairs.hashes:
         raise UserError(
             f"--teacher {config.teacher} was trained on other files than --data {config.data}, and"

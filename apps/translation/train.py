@@ -26,7 +26,6 @@ from common.artifact import (
     PLOTS,
     STATE,
     TOKENIZER,
-    read_json,
     replace_run,
     save_model,
     write_json,
@@ -36,6 +35,13 @@ from common.callbacks import read_history
 from common.config import fields_as_flags, run_command, split_list
 from common.console import aside, open_console, warn
 from common.device import device_line, fused_kernel_line, xla_beside_products
+from common.earlier_runs import (
+    earlier_seconds,
+    price_of,
+    resumed_facts,
+    run_folder,
+    with_shape_of,
+)
 from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.plots import plot_learning_curves, plot_optimisation
@@ -46,7 +52,6 @@ from common.training import (
     open_training,
     suggest_learning_rate,
     training_callbacks,
-    with_shape_of,
 )
 from common.training_state import is_finished, saved_epoch
 from data.errors import DataError
@@ -164,18 +169,20 @@ def train(
     for line in pairs.warnings:
         warn(console, line)
     facts = first_facts(config, task="translation", hashes=pairs.hashes, run=run, resume=resume)
+    if resume:
+        facts |= resumed_facts(run)
+    elif start:
+        facts["init_from"] = price_of(config.init_from)
     train_split, validation_split = pairs.splits["train"], pairs.splits["validation"]
     if teacher:
         taught = taught_pairs(config, teacher, pairs, data_dir=data_dir, log=log, console=console)
-        facts["teacher"] = taught.facts
-        if resume:
-            # The seconds are those of the first time.
-            facts["teacher"] = read_json(run / METRICS)["teacher"]
-            if facts["teacher"].get("pairs") != taught.facts["pairs"]:
-                raise UserError(
-                    f"{run} was begun with other sentences or another teacher: restore them, or"
-                    " train anew with --overwrite."
-                )
+        # Of a run that goes on, the seconds are those of the first time.
+        held = facts.setdefault("teacher", taught.facts)
+        if held.get("pairs") != taught.facts["pairs"]:
+            raise UserError(
+                f"{run} was begun with other sentences or another teacher: restore them, or"
+                " train anew with --overwrite."
+            )
         train_split = with_taught(train_split, taught.pairs)
     keras.utils.set_random_seed(config.seed)
 
@@ -265,10 +272,6 @@ def train(
     )
     with contextlib.nullcontext() if resume else replace_run(run):
         if not resume:
-            if start:
-                # What the first training took and saw is part of the price.
-                before = read_json(Path(config.init_from) / METRICS)
-                facts["init_from"] = {key: before.get(key) for key in ("data", "seconds")}
             write_text(run / TOKENIZER, tokenizer.to_str(pretty=False))
             write_json(run / METRICS, facts)
             write_json(run / CONFIG, {"task": "translation", **fields_as_flags(config)})
@@ -284,16 +287,8 @@ def train(
             )
 
     history = read_history(run / HISTORY)
-    if resume:
-        facts |= {
-            key: value for key, value in read_json(run / METRICS).items() if key == "init_from"
-        }
-    # What came before is part of the price.
-    before = [facts.get(name) or {} for name in ("init_from", "teacher")]
     facts |= last_facts(
-        history,
-        parameters=translator.count_params(),
-        more_seconds=sum(one.get("seconds") or 0 for one in before),
+        history, parameters=translator.count_params(), more_seconds=earlier_seconds(facts)
     )
     write_json(run / METRICS, facts)
     # From disk, so that the score is the saved model's.
@@ -327,14 +322,12 @@ def main(
         tensorboard: Write event files for TensorBoard.
         find_learning_rate: Draw the loss over a rising learning rate instead of training.
     """
-    others = {"--init-from": config.init_from, "--teacher": config.teacher}
-    for name, other in others.items():
-        if other and not run:
-            raise UserError(f"{name} makes another model: name its folder with --run.")
-    folder = Path(run or f"runs/translation/{config.cell}-s{config.seed}")
-    for name, other in others.items():
-        if other and Path(other).resolve() == folder.resolve():
-            raise UserError(f"{name} {other} is the run itself: name another --run.")
+    earlier = {"--init-from": config.init_from, "--teacher": config.teacher}
+    folder = run_folder(
+        run,
+        f"runs/translation/{config.cell}-s{config.seed}",
+        {name: [other] for name, other in earlier.items() if other},
+    )
     config = open_training(
         config,
         folder,

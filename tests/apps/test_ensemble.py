@@ -144,6 +144,14 @@ def test_one_that_was_stopped_while_it_was_joined_is_joined_again(joined, member
     assert (copy / MODEL).is_file()
 
 
+def test_a_training_in_its_first_epoch_is_not_taken_for_one_that_was_stopped(members, tmp_path):
+    copy = Path(shutil.copytree(members[0], tmp_path / "copy"))
+    (copy / MODEL).unlink()
+    with pytest.raises(UserError, match="holds a run already"):
+        join("--members", *members, "--run", copy)
+    assert (copy / CONFIG).is_file()
+
+
 def test_training_does_not_go_on_from_an_ensemble(joined, tmp_path):
     with pytest.raises(UserError, match="is an ensemble: go on from one of its members"):
         call(train.main, "--init-from", joined, "--run", tmp_path / "x")

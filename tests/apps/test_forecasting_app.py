@@ -517,28 +517,28 @@ def test_the_test_split_is_recorded_once_and_evaluating_again_changes_nothing(
 
 def test_dates_and_tickers_of_one_s_own_are_not_recorded(copy, prices_dir, here, capsys):
     before = files_of(copy)
-    write_price_sample(here / "other", tickers=1, days=620, seed=7)
+    others = [here / "one" / "prices", here / "other" / "prices"]
+    for seed, other in enumerate(others):
+        write_price_sample(other.parent, tickers=1, days=620, seed=seed + 7)
     arguments = ["--run", copy, "--data-dir", prices_dir, "--no-baselines", "--json"]
     choices = [
         ["--split", "2015-02-01:2015-06-30"],
         ["--tickers", "SIMB"],
         ["--tickers", "SIMA"],
-        ["--data", here / "other" / "prices"],
+        *(["--data", other] for other in others),
     ]
     found = []
     for choice in choices:
         capsys.readouterr()
         call(evaluate.main, *arguments, *choice)
         found.append(json.loads(capsys.readouterr().out)["metrics"]["crps_1"])
-    assert len(set(found)) == 4
+    assert len(set(found)) == 5
     assert files_of(copy) == before
     tables = sorted((here / evaluate.EVALUATIONS).rglob("*.csv"))
-    assert [str(path.parents[1].relative_to(here / evaluate.EVALUATIONS)) for path in tables] == [
-        "copy/2015-02-01_2015-06-30",
-        "copy/test-SIMA",
-        "copy/test-SIMB",
-        "copy/test-prices",
-    ]
+    folders = [str(path.parents[1].relative_to(here / evaluate.EVALUATIONS)) for path in tables]
+    assert folders[:3] == ["copy/2015-02-01_2015-06-30", "copy/test-SIMA", "copy/test-SIMB"]
+    # Two folders of one name are told apart.
+    assert len(set(folders)) == 5 and all("test-prices_" in name for name in folders[3:])
     dates = evaluated(copy, data_dir=prices_dir, split="2015-02-01:2015-06-30").systems["model"][0]
     assert str(dates.dates[0]) == "2015-02-02"
     # Five weekdays before the last day of June.

@@ -651,7 +651,7 @@ def test_translations_are_kept_but_for_those_that_ran_away(whole, pairs_tsv, tmp
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--split-seed 1", "split_seed 0, not 1, and may know the validation sentences"),
+        ("--split-seed 1", "split_seed 0, not 1, and may know the validation split"),
         ("--teacher nowhere", "--teacher nowhere is no run folder"),
         ("--untranslated nothing.txt", "--untranslated nothing.txt is neither"),
         ("--source-language fr --target-language en", "has source_language en, not fr"),

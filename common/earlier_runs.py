@@ -1,0 +1,96 @@
+"""Earlier runs that a training goes on from or learns from: what fits together, and their price."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.artifact import METRICS, read_json
+from common.errors import UserError
+from common.training import flag
+
+# Keys of `metrics.json` under which the price of earlier runs stands.
+_EARLIER = ("init_from", "teacher")
+
+
+def run_folder(run: str, default: str, earlier: Mapping[str, Iterable[str]]) -> Path:
+    """Returns the folder of a run that others come before.
+
+    Args:
+        run: As the flag; empty for the default.
+        default: Folder of the run if nothing comes before it.
+        earlier: Run folders by the flag that names them.
+
+    Raises:
+        UserError: If the run has no name of its own, or is one of the others.
+    """
+    folder = Path(run or default)
+    for name, others in earlier.items():
+        for other in others:
+            if not run:
+                raise UserError(f"{name} makes another model: name its folder with --run.")
+            if Path(other).resolve() == folder.resolve():
+                raise UserError(f"{name} {other} is the run itself: name another --run.")
+    return folder
+
+
+def with_shape_of(config: Any, held: Any, names: Iterable[str], *, of: str = "init_from") -> Any:
+    """Returns the settings with the shape of the model that `--init-from` names.
+
+    Args:
+        config: The settings from the command line; those left at their default say nothing.
+        held: Those that the model was trained with.
+        names: The settings that make the shape.
+        of: Another setting that names the model's run folder.
+
+    Raises:
+        UserError: If a flag asks for another shape.
+    """
+    default = type(config)()
+    for name in names:
+        given, stored = getattr(config, name), getattr(held, name)
+        if given not in (stored, getattr(default, name)):
+            raise UserError(
+                f"{flag(name)} {given} differs from the {stored} of {flag(of)}"
+                f" {getattr(config, of)}: leave the flag out."
+            )
+    return dataclasses.replace(config, **{name: getattr(held, name) for name in names})
+
+
+def check_same_cut(config: Any, held: Any, names: Iterable[str], *, named: str) -> None:
+    """Makes sure that a teacher does not know what its student is scored on.
+
+    Args:
+        config: Settings of the student.
+        held: Settings of the teacher.
+        names: The settings that cut the data.
+        named: The flag and the run folder that it names.
+
+    Raises:
+        UserError: If a setting is another.
+    """
+    for name in names:
+        ours, theirs = getattr(config, name), getattr(held, name)
+        if ours != theirs:
+            raise UserError(
+                f"{named} was trained with {name} {theirs}, not {ours}, and may know the validation"
+                " split: train it on the same cut."
+            )
+
+
+def price_of(run: Path | str) -> dict[str, Any]:
+    """Returns what a run saw and took, as far as its folder tells: `data`, `seconds`."""
+    path = Path(run) / METRICS
+    held = read_json(path) if path.is_file() else {}
+    return {key: held[key] for key in ("data", "seconds") if key in held}
+
+
+def resumed_facts(run: Path) -> dict[str, Any]:
+    """Returns what a run that goes on holds of earlier runs."""
+    held = read_json(run / METRICS)
+    return {key: held[key] for key in _EARLIER if key in held}
+
+
+def earlier_seconds(facts: Mapping[str, Any]) -> float:
+    """Returns what the earlier runs took that the facts of a training name."""
+    return sum(facts.get(key, {}).get("seconds") or 0 for key in _EARLIER)
