@@ -5,9 +5,7 @@ python -m apps.captioning.train --data my_pictures --backbone small_cnn --pictur
 python -m apps.captioning.train --objective cider --init-from RUN --learning-rate 5e-5 --epochs 4
 """
 
-import contextlib
 import functools
-import sys
 from pathlib import Path
 
 import keras
@@ -16,53 +14,22 @@ from rich.console import Console
 
 from apps.captioning.config import SHAPE, SMALL_CNN, Config
 from apps.captioning.decoding import PictureDescriber, ValidationCaptions
-from apps.captioning.evaluate import (
-    evaluate_run,
-    load_split_captions,
-    metrics_table,
-)
+from apps.captioning.evaluate import evaluate_run, load_split_captions, metrics_table
 from apps.captioning.features import PictureInputs, load_backbone, takes_pixels
 from apps.captioning.metrics import readable
-from apps.captioning.predict import Predictor, read_backbone
-from apps.captioning.second_stage import copy_weights
+from apps.captioning.predict import read_backbone
+from apps.captioning.second_stage import copy_weights, load_start
 from apps.captioning.self_critical import SelfCriticalBatches, fit_self_critical, sequence_loss
-from common.artifact import (
-    CONFIG,
-    HISTORY,
-    METRICS,
-    MODEL,
-    PLOTS,
-    STATE,
-    TOKENIZER,
-    read_json,
-    replace_run,
-    save_model,
-    write_json,
-    write_text,
-)
-from common.callbacks import read_history
-from common.config import fields_as_flags, run_command
+from common.artifact import CONFIG, STATE, TOKENIZER, read_json
+from common.config import run_command
 from common.console import aside, open_console, warn
-from common.device import device_line, fused_kernel_line, xla_beside_products
-from common.earlier_runs import (
-    earlier_seconds,
-    price_of,
-    resumed_facts,
-    run_folder,
-    with_shape_of,
-)
+from common.device import device_line, xla_beside_products
+from common.earlier_runs import earlier_seconds, price_of, resumed_facts, run_folder, with_shape_of
 from common.errors import UserError
+from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
-from common.plots import plot_learning_curves, plot_optimisation
-from common.results import record_scores
-from common.training import (
-    first_facts,
-    last_facts,
-    open_training,
-    suggest_learning_rate,
-    training_callbacks,
-)
-from common.training_state import is_finished, saved_epoch
+from common.training import first_facts, open_training
+from common.training_state import saved_epoch
 from data.caption_batches import caption_batches
 from data.caption_splits import CaptionSplit
 from data.errors import DataError
@@ -77,7 +44,6 @@ from models.attention_decoder import build_attention_decoder
 from models.backbones import build_small_cnn, fine_tune
 from models.captioning import build_picture_encoder
 from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
-from models.ensemble import is_ensemble
 
 
 def build(
@@ -127,7 +93,7 @@ def build(
     return encoder, decoder
 
 
-def train(
+def prepare(
     config: Config,
     *,
     run: Path,
@@ -135,40 +101,26 @@ def train(
     backbone_weights: str,
     strict: bool,
     resume: bool,
-    tensorboard: bool,
-    find_rate: bool,
-) -> None:
-    """Trains one model and leaves a run folder, scored on the validation split.
+    console: Console,
+) -> Prepared:
+    """Loads the data and builds the model; writes nothing.
 
     Args:
         config: Settings.
-        run: Folder to write; what stood there is replaced unless `resume`.
+        run: Run folder, of which nothing is read unless `resume`.
         data_dir: Folder of downloads, or empty.
         backbone_weights: File of the backbone's weights, or empty.
         strict: Whether a missing picture is an error.
-        resume: Go on after the last finished epoch.
-        tensorboard: Write event files to `run/tensorboard`.
-        find_rate: Draw the loss over a rising learning rate instead of training.
+        resume: Whether the run goes on after its last finished epoch.
+        console: Where to say what was loaded.
     """
-    console = open_console()
-    aside(console, device_line())
-
     log = functools.partial(aside, console)
 
     # Also for a run that was stopped before there was a state to go on from.
     begun = resume and (run / STATE).exists()
     start = None
     if config.init_from and not begun:
-        start = Predictor.load(config.init_from, backbone_weights=backbone_weights)
-        if is_ensemble(start.model):
-            raise UserError(
-                f"--init-from {config.init_from} is an ensemble: go on from one of its members."
-            )
-        if start.config.fine_tune and not config.fine_tune:
-            raise UserError(
-                f"--init-from {config.init_from} sees through a backbone of its own, trained by"
-                f" --fine-tune {start.config.fine_tune}: give --fine-tune too."
-            )
+        start = load_start(config, backbone_weights)
         config = with_shape_of(config, start.config, SHAPE)
     captions = load_split_captions(
         config, data=config.data, data_dir=data_dir, strict=strict, log=log
@@ -254,7 +206,7 @@ def train(
             buckets=config.buckets,
             seed=config.seed,
         )
-        loss = sequence_loss()
+        validation_batches, loss = None, sequence_loss()
     else:
         batches = batches_of(
             train_split,
@@ -286,54 +238,79 @@ def train(
         loss=loss,
         jit_compile=xla_beside_products(config.jit_compile),
     )
-    console.print(
-        f"{len(train_split.names)} pictures to train on, {len(validation_split.names)} to validate"
-        f" · {captioner.count_params():,} parameters · {len(batches)} steps an epoch"
-    )
-    if line := fused_kernel_line(config.cell, config.recurrent_dropout):
-        aside(console, line)
-    if find_rate:
-        suggest_learning_rate(model, config, batches, run, console)
-        return
-
-    describe_ids = PictureDescriber(encoder, decoder, max_length=config.max_length)
     scorer = ValidationCaptions(
-        describe_ids, tokenizer, validation_pictures, validation_split, config
-    )
-    callbacks = training_callbacks(
+        PictureDescriber(encoder, decoder, max_length=config.max_length),
+        tokenizer,
+        validation_pictures,
+        validation_split,
         config,
-        run=run,
-        steps=len(batches),
+    )
+    return Prepared(
+        config=config,
+        facts=facts,
+        model=model,
+        batches=batches,
+        validation_batches=validation_batches,
         monitor="val_cider",
         mode="max",
-        save=lambda _: save_model(captioner, run / MODEL),
-        scores=[scorer],
-        tensorboard=tensorboard,
+        summary=f"{len(train_split.names)} pictures to train on, {len(validation_split.names)} to"
+        f" validate · {captioner.count_params():,} parameters · {len(batches)} steps an epoch",
+        parameters=captioner.count_params(),
+        to_save=lambda _: captioner,
+        settings={"backbone_sha256": inputs.sha256},
+        tokenizer=tokenizer.to_str(pretty=False),
+        epochs_done=epochs_done,
+        # What came before is part of the price.
+        more_seconds=earlier_seconds(facts),
+        scores=(scorer,),
+        fit=fit_self_critical if config.objective == "cider" else None,
+    )
+
+
+def train(
+    config: Config,
+    *,
+    run: Path,
+    data_dir: str,
+    backbone_weights: str,
+    strict: bool,
+    resume: bool,
+    tensorboard: bool,
+    find_rate: bool,
+) -> None:
+    """Trains one model and leaves a run folder, scored on the validation split.
+
+    Args:
+        config: Settings.
+        run: Folder to write; what stood there is replaced unless `resume`.
+        data_dir: Folder of downloads, or empty.
+        backbone_weights: File of the backbone's weights, or empty.
+        strict: Whether a missing picture is an error.
+        resume: Go on after the last finished epoch.
+        tensorboard: Write event files to `run/tensorboard`.
+        find_rate: Draw the loss over a rising learning rate instead of training.
+    """
+    console = open_console()
+    aside(console, device_line())
+    prepared = prepare(
+        config,
+        run=run,
+        data_dir=data_dir,
+        backbone_weights=backbone_weights,
+        strict=strict,
+        resume=resume,
         console=console,
     )
-    with contextlib.nullcontext() if resume else replace_run(run):
-        if not resume:
-            write_text(run / TOKENIZER, tokenizer.to_str(pretty=False))
-            write_json(run / METRICS, facts)
-            settings = {"task": "captioning", "backbone_sha256": inputs.sha256}
-            write_json(run / CONFIG, settings | fields_as_flags(config))
-        if not is_finished(run / STATE):
-            options = {
-                "epochs": config.epochs,
-                "initial_epoch": epochs_done,
-                "callbacks": callbacks,
-                "verbose": 1 if sys.stdout.isatty() else 2,
-            }
-            if config.objective == "cider":
-                fit_self_critical(model, batches, **options)
-            else:
-                model.fit(batches, validation_data=validation_batches, shuffle=False, **options)
-
-    history = read_history(run / HISTORY)
-    facts |= last_facts(
-        history, parameters=captioner.count_params(), more_seconds=earlier_seconds(facts)
+    history = fit_prepared(
+        prepared,
+        run=run,
+        resume=resume,
+        tensorboard=tensorboard,
+        find_rate=find_rate,
+        console=console,
     )
-    write_json(run / METRICS, facts)
+    if history is None:
+        return
     # From disk, so that the score is the saved model's.
     scores = evaluate_run(
         run,
@@ -341,18 +318,11 @@ def train(
         data_dir=data_dir,
         split="validation",
         baselines=False,
-        backbone_weights="" if takes_pixels(config) else backbone_weights,
+        backbone_weights="" if takes_pixels(prepared.config) else backbone_weights,
         console=Console(quiet=True),
     )
-    record_scores(run, scores, task="captioning")
-    plot_learning_curves(
-        history,
-        run / PLOTS / "learning_curves.png",
-        metric="cider",
-        loss="reward" if config.objective == "cider" else "loss",
-        title=str(run),
-    )
-    plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
+    loss = "reward" if config.objective == "cider" else "loss"
+    leave_scored(run, scores, history, task="captioning", metric="cider", loss=loss)
     console.print(metrics_table("validation", {str(run): scores.metrics}))
     console.print(f"Score it on the test split: make evaluate-captioning RUN={run}")
 

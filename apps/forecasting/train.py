@@ -5,46 +5,28 @@ python -m apps.forecasting.train --tickers AAPL,MSFT,^GSPC
 python -m apps.forecasting.train --data my_prices --market none --run runs/forecasting/mine
 """
 
-import contextlib
 import functools
 import math
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+from rich.console import Console
 
 from apps.forecasting.config import Config
 from apps.forecasting.evaluate import evaluate_run
 from apps.forecasting.inputs import check_market, load_inputs
 from apps.forecasting.report import metrics_tables
 from apps.forecasting.splits import training_days
-from common.artifact import (
-    CONFIG,
-    HISTORY,
-    METRICS,
-    MODEL,
-    PLOTS,
-    STATE,
-    replace_run,
-    save_model,
-    write_json,
-)
-from common.callbacks import ResetStates, read_history
-from common.config import fields_as_flags, run_command, split_list
+from common.artifact import STATE
+from common.callbacks import ResetStates
+from common.config import run_command, split_list
 from common.console import aside, open_console, warn
-from common.device import XLA, device_line, fused_kernel_line
+from common.device import XLA, device_line
+from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
-from common.plots import plot_learning_curves, plot_optimisation
-from common.results import record_scores
-from common.training import (
-    first_facts,
-    last_facts,
-    open_training,
-    suggest_learning_rate,
-    training_callbacks,
-)
-from common.training_state import is_finished, saved_epoch
+from common.training import first_facts, open_training
+from common.training_state import saved_epoch
 from data.errors import DataError
 from data.forecasting import feature_statistics
 from data.price_windows import HistoryChunks, PriceWindows
@@ -72,24 +54,19 @@ def build(config: Config, *, mean: np.ndarray, variance: np.ndarray, rows: int =
     )
 
 
-def train(
-    config: Config, *, run: Path, data_dir: str, resume: bool, tensorboard: bool, find_rate: bool
-) -> None:
-    """Trains one model and leaves a run folder, scored on the validation split.
+def prepare(
+    config: Config, *, run: Path, data_dir: str, resume: bool, console: Console
+) -> Prepared:
+    """Loads the data and builds the model; writes nothing.
 
     Args:
         config: Settings.
-        run: Folder to write; what stood there is replaced unless `resume`.
+        run: Run folder, of which nothing is read unless `resume`.
         data_dir: Folder of downloads, or empty.
-        resume: Go on after the last finished epoch.
-        tensorboard: Write event files to `run/tensorboard`.
-        find_rate: Draw the loss over a rising learning rate instead of training.
+        resume: Whether the run goes on after its last finished epoch.
+        console: Where to say what was loaded.
     """
-    console = open_console()
-    aside(console, device_line())
-
     log = functools.partial(aside, console)
-
     inputs = load_inputs(
         config, data=config.data, tickers=split_list(config.tickers), data_dir=data_dir, log=log
     )
@@ -150,69 +127,64 @@ def train(
         loss=LOSSES[config.distribution, config.loss],
         jit_compile=XLA[config.jit_compile],
     )
-    console.print(
-        f"{len(features)} tickers, {sum(map(len, train_spans))} days to train on and"
-        f" {sum(map(len, validation_spans))} to validate · {parameters:,} parameters ·"
-        f" {len(batches)} steps an epoch"
-    )
 
-    if line := fused_kernel_line(config.cell, config.recurrent_dropout):
-        aside(console, line)
-    if find_rate:
-        suggest_learning_rate(model, config, batches, run, console)
-        return
+    def without_states(trained: keras.Model) -> keras.Model:
+        # The saved model takes any number of rows and begins without a state.
+        free = build(config, mean=mean, variance=variance)
+        # All but the states that are carried.
+        free.set_weights(
+            [keras.ops.convert_to_numpy(weight) for weight in trained.trainable_weights]
+        )
+        return free
 
-    def save(trained: keras.Model) -> None:
-        if rows:
-            # The saved model takes any number of rows and begins without a state.
-            free = build(config, mean=mean, variance=variance)
-            # All but the states that are carried.
-            free.set_weights(
-                [keras.ops.convert_to_numpy(weight) for weight in trained.trainable_weights]
-            )
-            trained = free
-        save_model(trained, run / MODEL)
-
-    callbacks = training_callbacks(
-        config,
-        run=run,
-        steps=len(batches),
+    return Prepared(
+        config=config,
+        facts=facts,
+        model=model,
+        batches=batches,
+        validation_batches=validation_batch,
         monitor="val_loss",
         mode="min",
-        save=save,
+        summary=f"{len(features)} tickers, {sum(map(len, train_spans))} days to train on and"
+        f" {sum(map(len, validation_spans))} to validate · {parameters:,} parameters ·"
+        f" {len(batches)} steps an epoch",
+        parameters=parameters,
+        epochs_done=epochs_done,
+        **({"to_save": without_states, "callbacks": (ResetStates(),)} if rows else {}),
+    )
+
+
+def train(
+    config: Config, *, run: Path, data_dir: str, resume: bool, tensorboard: bool, find_rate: bool
+) -> None:
+    """Trains one model and leaves a run folder, scored on the validation split.
+
+    Args:
+        config: Settings.
+        run: Folder to write; what stood there is replaced unless `resume`.
+        data_dir: Folder of downloads, or empty.
+        resume: Go on after the last finished epoch.
+        tensorboard: Write event files to `run/tensorboard`.
+        find_rate: Draw the loss over a rising learning rate instead of training.
+    """
+    console = open_console()
+    aside(console, device_line())
+    prepared = prepare(config, run=run, data_dir=data_dir, resume=resume, console=console)
+    history = fit_prepared(
+        prepared,
+        run=run,
+        resume=resume,
         tensorboard=tensorboard,
+        find_rate=find_rate,
         console=console,
     )
-    if rows:
-        callbacks.insert(0, ResetStates())
-
-    with contextlib.nullcontext() if resume else replace_run(run):
-        if not resume:
-            write_json(run / METRICS, facts)
-            write_json(run / CONFIG, {"task": "forecasting", **fields_as_flags(config)})
-        if not is_finished(run / STATE):
-            model.fit(
-                batches,
-                validation_data=validation_batch,
-                epochs=config.epochs,
-                initial_epoch=epochs_done,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose="auto" if sys.stdout.isatty() else 2,
-            )
-
-    history = read_history(run / HISTORY)
-    facts |= last_facts(history, parameters=parameters)
-    write_json(run / METRICS, facts)
+    if history is None:
+        return
     # From disk, so that the score is the saved model's.
     scores = evaluate_run(
         run, data="", tickers=(), data_dir=data_dir, split="validation", baselines=False
     )
-    record_scores(run, scores, task="forecasting")
-    plot_learning_curves(
-        history, run / PLOTS / "learning_curves.png", metric="loss", mode="min", title=str(run)
-    )
-    plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
+    leave_scored(run, scores, history, task="forecasting", metric="loss", mode="min")
     for table in metrics_tables(scores, "validation"):
         console.print(table)
     console.print(f"Score it on the test split: make evaluate-forecasting RUN={run}")

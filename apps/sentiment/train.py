@@ -5,8 +5,6 @@ python -m apps.sentiment.train --cell gru
 python -m apps.sentiment.train --data reviews.csv --run runs/sentiment/mine
 """
 
-import contextlib
-import sys
 import time
 from pathlib import Path
 
@@ -17,36 +15,15 @@ from apps.sentiment.config import Config
 from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
 from apps.sentiment.predict import feature_counts
 from apps.sentiment.teachers import targets_of, teacher_folders
-from common.artifact import (
-    CONFIG,
-    HISTORY,
-    METRICS,
-    MODEL,
-    PLOTS,
-    STATE,
-    TOKENIZER,
-    read_labels,
-    replace_run,
-    save_model,
-    write_json,
-    write_text,
-)
-from common.callbacks import read_history
-from common.config import fields_as_flags, run_command, split_list
+from common.artifact import STATE, TOKENIZER, read_labels
+from common.config import run_command, split_list
 from common.console import aside, open_console
-from common.device import XLA, device_line, fused_kernel_line
+from common.device import XLA, device_line
 from common.earlier_runs import price_of, run_folder
+from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
-from common.plots import plot_learning_curves, plot_optimisation
-from common.results import record_scores
-from common.training import (
-    first_facts,
-    last_facts,
-    open_training,
-    suggest_learning_rate,
-    training_callbacks,
-)
-from common.training_state import is_finished, saved_epoch
+from common.training import first_facts, open_training
+from common.training_state import saved_epoch
 from data.batching import text_batches
 from data.download import cache_directory
 from data.errors import DataError
@@ -88,26 +65,20 @@ def build(config: Config, *, vocab_size: int, num_classes: int) -> keras.Model:
     )
 
 
-def train(
-    config: Config, *, run: Path, data_dir: str, resume: bool, tensorboard: bool, find_rate: bool
-) -> None:
-    """Trains one model and leaves a run folder, scored on the validation split.
+def prepare(config: Config, *, run: Path, data_dir: str, resume: bool) -> Prepared:
+    """Loads the data and builds the model; writes nothing.
 
     Args:
         config: Settings.
-        run: Folder to write; what stood there is replaced unless `resume`.
+        run: Run folder, of which nothing is read unless `resume`.
         data_dir: Folder of downloads, or empty.
-        resume: Go on after the last finished epoch.
-        tensorboard: Write event files to `run/tensorboard`.
-        find_rate: Draw the loss over a rising learning rate instead of training.
+        resume: Whether the run goes on after its last finished epoch.
     """
-    console = open_console()
-    aside(console, device_line())
     data = load_split_reviews(config, data=config.data, data_dir=data_dir)
     labels = list(data.label_names)
     train_split, validation_split = data.splits["train"], data.splits["validation"]
     unlabelled = data.splits.get("unlabelled")
-    teachers, teacher_runs = split_list(config.teachers), teacher_folders(config)
+    teachers = split_list(config.teachers)
     facts = first_facts(config, task="sentiment", hashes=data.hashes, run=run, resume=resume)
     keras.utils.set_random_seed(config.seed)
 
@@ -162,61 +133,56 @@ def train(
         metrics=["accuracy"],
         jit_compile=XLA[config.jit_compile],
     )
-    console.print(
-        f"{len(texts)} reviews to train on, {len(validation_split.texts)} to validate ·"
-        f" {model.count_params():,} parameters · {len(batches)} steps an epoch"
-    )
-
-    if line := fused_kernel_line(config.cell, config.recurrent_dropout):
-        aside(console, line)
-    if find_rate:
-        suggest_learning_rate(model, config, batches, run, console)
-        return
-
-    callbacks = training_callbacks(
-        config,
-        run=run,
-        steps=len(batches),
+    return Prepared(
+        config=config,
+        facts=facts,
+        model=model,
+        batches=batches,
+        validation_batches=validation_batches,
         monitor="val_accuracy",
         mode="max",
-        save=lambda trained: save_model(trained, run / MODEL),
+        summary=f"{len(texts)} reviews to train on, {len(validation_split.texts)} to validate ·"
+        f" {model.count_params():,} parameters · {len(batches)} steps an epoch",
+        parameters=model.count_params(),
+        settings={"labels": labels},
+        tokenizer=tokenizer.to_str(pretty=False),
+        epochs_done=epochs_done,
+        # What the vectors and the teachers took is part of the price.
+        more_seconds=vector_seconds
+        + label_seconds
+        + sum(price_of(teacher).get("seconds", 0) for teacher in teacher_folders(config)),
+    )
+
+
+def train(
+    config: Config, *, run: Path, data_dir: str, resume: bool, tensorboard: bool, find_rate: bool
+) -> None:
+    """Trains one model and leaves a run folder, scored on the validation split.
+
+    Args:
+        config: Settings.
+        run: Folder to write; what stood there is replaced unless `resume`.
+        data_dir: Folder of downloads, or empty.
+        resume: Go on after the last finished epoch.
+        tensorboard: Write event files to `run/tensorboard`.
+        find_rate: Draw the loss over a rising learning rate instead of training.
+    """
+    console = open_console()
+    aside(console, device_line())
+    prepared = prepare(config, run=run, data_dir=data_dir, resume=resume)
+    history = fit_prepared(
+        prepared,
+        run=run,
+        resume=resume,
         tensorboard=tensorboard,
+        find_rate=find_rate,
         console=console,
     )
-
-    with contextlib.nullcontext() if resume else replace_run(run):
-        if not resume:
-            write_text(run / TOKENIZER, tokenizer.to_str(pretty=False))
-            write_json(run / METRICS, facts)
-            settings = {"task": "sentiment", "labels": labels, **fields_as_flags(config)}
-            write_json(run / CONFIG, settings)
-        if not is_finished(run / STATE):
-            model.fit(
-                batches,
-                validation_data=validation_batches,
-                epochs=config.epochs,
-                initial_epoch=epochs_done,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose="auto" if sys.stdout.isatty() else 2,
-            )
-
-    history = read_history(run / HISTORY)
-    # What the vectors and the teachers took is part of the price.
-    teacher_seconds = sum(price_of(teacher).get("seconds", 0) for teacher in teacher_runs)
-    facts |= last_facts(
-        history,
-        parameters=model.count_params(),
-        more_seconds=vector_seconds + label_seconds + teacher_seconds,
-    )
-    write_json(run / METRICS, facts)
+    if history is None:
+        return
     # From disk, so that the score is the saved model's.
     scored = evaluate_run(run, data="", data_dir=data_dir, split="validation", baselines=False)
-    record_scores(run, scored, task="sentiment")
-    plot_learning_curves(
-        history, run / PLOTS / "learning_curves.png", metric="accuracy", title=str(run)
-    )
-    plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
+    leave_scored(run, scored, history, task="sentiment", metric="accuracy")
     console.print(metrics_table({str(run): scored.metrics}, "sentiment, validation split"))
     console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}")
 

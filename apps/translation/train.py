@@ -5,12 +5,11 @@ python -m apps.translation.train --data tatoeba --cell lstm
 python -m apps.translation.train --data pairs.tsv --source-language en --target-language de
 """
 
-import contextlib
 import functools
-import sys
 from pathlib import Path
 
 import keras
+from rich.console import Console
 from tokenizers import Tokenizer
 
 from apps.translation.config import SHAPE, Config
@@ -18,42 +17,16 @@ from apps.translation.decoding import SequenceTranslator, ValidationBleu
 from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
 from apps.translation.predict import Predictor
 from apps.translation.teacher import load_teacher, taught_pairs, with_taught
-from common.artifact import (
-    CONFIG,
-    HISTORY,
-    METRICS,
-    MODEL,
-    PLOTS,
-    STATE,
-    TOKENIZER,
-    replace_run,
-    save_model,
-    write_json,
-    write_text,
-)
-from common.callbacks import read_history
-from common.config import fields_as_flags, run_command, split_list
+from common.artifact import STATE, TOKENIZER
+from common.config import run_command, split_list
 from common.console import aside, open_console, warn
-from common.device import device_line, fused_kernel_line, xla_beside_products
-from common.earlier_runs import (
-    earlier_seconds,
-    price_of,
-    resumed_facts,
-    run_folder,
-    with_shape_of,
-)
+from common.device import device_line, xla_beside_products
+from common.earlier_runs import earlier_seconds, price_of, resumed_facts, run_folder, with_shape_of
 from common.errors import UserError
+from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
-from common.plots import plot_learning_curves, plot_optimisation
-from common.results import record_scores
-from common.training import (
-    first_facts,
-    last_facts,
-    open_training,
-    suggest_learning_rate,
-    training_callbacks,
-)
-from common.training_state import is_finished, saved_epoch
+from common.training import first_facts, open_training
+from common.training_state import saved_epoch
 from data.errors import DataError
 from data.pair_batches import pair_batches
 from data.pair_splits import PairSplit
@@ -134,22 +107,18 @@ def learn_subwords(config: Config, pairs: Pairs, *, data_dir: str, log) -> Token
     return train_subword_tokenizer(texts, vocab_size=config.vocab_size)
 
 
-def train(
-    config: Config, *, run: Path, data_dir: str, resume: bool, tensorboard: bool, find_rate: bool
-) -> None:
-    """Trains one model and leaves a run folder, scored on the validation split.
+def prepare(
+    config: Config, *, run: Path, data_dir: str, resume: bool, console: Console
+) -> Prepared:
+    """Loads the data and builds the model; writes nothing.
 
     Args:
         config: Settings.
-        run: Folder to write; what stood there is replaced unless `resume`.
+        run: Run folder, of which nothing is read unless `resume`.
         data_dir: Folder of downloads, or empty.
-        resume: Go on after the last finished epoch.
-        tensorboard: Write event files to `run/tensorboard`.
-        find_rate: Draw the loss over a rising learning rate instead of training.
+        resume: Whether the run goes on after its last finished epoch.
+        console: Where to say what was loaded.
     """
-    console = open_console()
-    aside(console, device_line())
-
     log = functools.partial(aside, console)
 
     # Also for a run that was stopped before there was a state to go on from.
@@ -248,56 +217,56 @@ def train(
         loss=smoothed_cross_entropy(config.label_smoothing),
         jit_compile=xla_beside_products(config.jit_compile),
     )
-    console.print(
-        f"{rows} pairs to train on, {validation_rows} to validate ·"
-        f" {translator.count_params():,} parameters · {len(batches)} steps an epoch"
-    )
-    if line := fused_kernel_line(config.cell, config.recurrent_dropout):
-        aside(console, line)
-    if find_rate:
-        suggest_learning_rate(model, config, batches, run, console)
-        return
-
     translate_ids = SequenceTranslator(encoder, decoder, max_length=config.max_length)
-    callbacks = training_callbacks(
-        config,
-        run=run,
-        steps=len(batches),
+    return Prepared(
+        config=config,
+        facts=facts,
+        model=model,
+        batches=batches,
+        validation_batches=validation_batches,
         monitor="val_bleu",
         mode="max",
-        save=lambda _: save_model(translator, run / MODEL),
-        scores=[ValidationBleu(translate_ids, tokenizer, validation_split, config)],
+        summary=f"{rows} pairs to train on, {validation_rows} to validate ·"
+        f" {translator.count_params():,} parameters · {len(batches)} steps an epoch",
+        parameters=translator.count_params(),
+        to_save=lambda _: translator,
+        tokenizer=tokenizer.to_str(pretty=False),
+        epochs_done=epochs_done,
+        # What came before is part of the price.
+        more_seconds=earlier_seconds(facts),
+        scores=(ValidationBleu(translate_ids, tokenizer, validation_split, config),),
+    )
+
+
+def train(
+    config: Config, *, run: Path, data_dir: str, resume: bool, tensorboard: bool, find_rate: bool
+) -> None:
+    """Trains one model and leaves a run folder, scored on the validation split.
+
+    Args:
+        config: Settings.
+        run: Folder to write; what stood there is replaced unless `resume`.
+        data_dir: Folder of downloads, or empty.
+        resume: Go on after the last finished epoch.
+        tensorboard: Write event files to `run/tensorboard`.
+        find_rate: Draw the loss over a rising learning rate instead of training.
+    """
+    console = open_console()
+    aside(console, device_line())
+    prepared = prepare(config, run=run, data_dir=data_dir, resume=resume, console=console)
+    history = fit_prepared(
+        prepared,
+        run=run,
+        resume=resume,
         tensorboard=tensorboard,
+        find_rate=find_rate,
         console=console,
     )
-    with contextlib.nullcontext() if resume else replace_run(run):
-        if not resume:
-            write_text(run / TOKENIZER, tokenizer.to_str(pretty=False))
-            write_json(run / METRICS, facts)
-            write_json(run / CONFIG, {"task": "translation", **fields_as_flags(config)})
-        if not is_finished(run / STATE):
-            model.fit(
-                batches,
-                validation_data=validation_batches,
-                epochs=config.epochs,
-                initial_epoch=epochs_done,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose="auto" if sys.stdout.isatty() else 2,
-            )
-
-    history = read_history(run / HISTORY)
-    facts |= last_facts(
-        history, parameters=translator.count_params(), more_seconds=earlier_seconds(facts)
-    )
-    write_json(run / METRICS, facts)
+    if history is None:
+        return
     # From disk, so that the score is the saved model's.
     scores = evaluate_run(run, data="", data_dir=data_dir, split="validation", baselines=False)
-    record_scores(run, scores, task="translation")
-    plot_learning_curves(
-        history, run / PLOTS / "learning_curves.png", metric="bleu", title=str(run)
-    )
-    plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
+    leave_scored(run, scores, history, task="translation", metric="bleu")
     console.print(metrics_table(scores, {str(run): scores.metrics}))
     console.print(f"Score it on the test split: make evaluate-translation RUN={run}")
 

@@ -1,0 +1,171 @@
+"""From a prepared model to a run folder: what all tasks do alike once data and model stand."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+from rich.console import Console
+
+from common.artifact import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    MODEL,
+    PLOTS,
+    STATE,
+    TOKENIZER,
+    replace_run,
+    save_model,
+    write_json,
+    write_text,
+)
+from common.callbacks import read_history
+from common.config import fields_as_flags
+from common.console import aside
+from common.device import fused_kernel_line
+from common.plots import plot_learning_curves, plot_optimisation
+from common.results import Scores, record_scores
+from common.training import (
+    TrainingSettings,
+    last_facts,
+    suggest_learning_rate,
+    training_callbacks,
+)
+from common.training_state import is_finished
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A training that can begin."""
+
+    config: TrainingSettings
+    """Settings, those that another run brought included."""
+    facts: dict[str, Any]
+    """What `metrics.json` begins with."""
+    model: keras.Model
+    """What trains, compiled."""
+    batches: keras.utils.PyDataset
+    validation_batches: keras.utils.PyDataset | None
+    monitor: str
+    """The logged metric that chooses the epoch."""
+    mode: Literal["min", "max"]
+    """Whether a lower or a higher one is better."""
+    summary: str
+    """One line on the sizes of data and model."""
+    parameters: int
+    to_save: Callable[[keras.Model], keras.Model] = lambda trained: trained
+    """Returns what is saved of what trains."""
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What `config.json` holds besides the settings."""
+    tokenizer: str = ""
+    """What `tokenizer.json` holds; empty for a task without."""
+    epochs_done: int = 0
+    more_seconds: float = 0.0
+    """What was spent besides the epochs."""
+    callbacks: tuple[keras.callbacks.Callback, ...] = ()
+    """What runs before all others."""
+    scores: tuple[keras.callbacks.Callback, ...] = ()
+    """What adds to `logs` at the end of an epoch."""
+    fit: Callable[..., Any] | None = None
+    """Trains as `model.fit` does, for batches that depend on the present weights."""
+
+
+def fit_prepared(
+    prepared: Prepared,
+    *,
+    run: Path,
+    resume: bool,
+    tensorboard: bool,
+    find_rate: bool,
+    console: Console,
+) -> dict[str, list] | None:
+    """Trains and leaves a run folder that is not scored yet.
+
+    Args:
+        prepared: What to train.
+        run: Folder to write; what stood there is replaced unless `resume`.
+        resume: Go on after the last finished epoch.
+        tensorboard: Write event files to `run/tensorboard`.
+        find_rate: Draw the loss over a rising learning rate instead of training.
+        console: Where to say what is trained.
+
+    Returns:
+        The history, from `read_history`; None if nothing was trained.
+    """
+    config, facts = prepared.config, prepared.facts
+    console.print(prepared.summary)
+    if line := fused_kernel_line(config.cell, config.recurrent_dropout):
+        aside(console, line)
+    if find_rate:
+        suggest_learning_rate(prepared.model, config, prepared.batches, run, console)
+        return None
+    callbacks = training_callbacks(
+        config,
+        run=run,
+        steps=len(prepared.batches),
+        monitor=prepared.monitor,
+        mode=prepared.mode,
+        save=lambda trained: save_model(prepared.to_save(trained), run / MODEL),
+        scores=prepared.scores,
+        tensorboard=tensorboard,
+        console=console,
+    )
+    options = {
+        "epochs": config.epochs,
+        "initial_epoch": prepared.epochs_done,
+        "callbacks": [*prepared.callbacks, *callbacks],
+        "verbose": 1 if sys.stdout.isatty() else 2,
+    }
+    with contextlib.nullcontext() if resume else replace_run(run):
+        if not resume:
+            if prepared.tokenizer:
+                write_text(run / TOKENIZER, prepared.tokenizer)
+            write_json(run / METRICS, facts)
+            settings = {"task": facts["task"], **prepared.settings, **fields_as_flags(config)}
+            write_json(run / CONFIG, settings)
+        if is_finished(run / STATE):
+            pass
+        elif prepared.fit:
+            prepared.fit(prepared.model, prepared.batches, **options)
+        else:
+            prepared.model.fit(
+                prepared.batches,
+                validation_data=prepared.validation_batches,
+                shuffle=False,
+                **options,
+            )
+    history = read_history(run / HISTORY)
+    price = last_facts(history, parameters=prepared.parameters, more_seconds=prepared.more_seconds)
+    write_json(run / METRICS, facts | price)
+    return history
+
+
+def leave_scored(
+    run: Path,
+    scores: Scores,
+    history: dict[str, Sequence],
+    *,
+    task: str,
+    metric: str,
+    mode: Literal["min", "max"] = "max",
+    loss: str = "loss",
+) -> None:
+    """Records the scores on the validation split and draws the training.
+
+    Args:
+        run: Run folder.
+        scores: Of the saved model.
+        history: From `fit_prepared`.
+        task: Task of the run.
+        metric: As in `plot_learning_curves`.
+        mode: As in `plot_learning_curves`.
+        loss: As in `plot_learning_curves`.
+    """
+    record_scores(run, scores, task=task)
+    curves = run / PLOTS / "learning_curves.png"
+    plot_learning_curves(history, curves, metric=metric, mode=mode, loss=loss, title=str(run))
+    plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))
