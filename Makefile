@@ -26,7 +26,7 @@ only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-decoding study-gradients study-speed study-training-speed test test-torch check format tables \
+.PHONY: help setup demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-cell-speed study-decoding study-gradients study-speed study-training-speed test test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict))
 
 help:  ## list the targets
@@ -175,6 +175,9 @@ study-captioning-speed: $(VENV)/.user  ## measure features and captions a second
 study-speed: $(VENV)/.developer  ## measure each cell on each backend beside native PyTorch, start-up, memory (installs PyTorch)
 	$(PY) -m pip install --quiet torch==$(TORCH)
 	$(PY) -m apps.studies.speed $(ARGS)
+
+study-cell-speed: $(VENV)/.user  ## measure what an epoch of each cell takes, task by task
+	$(PY) -m apps.studies.cell_speed $(ARGS)
 
 study-training-speed: $(VENV)/.user  ## measure training beside the same model in native PyTorch (installs it)
 	$(PY) -m pip install --quiet torch==$(TORCH)

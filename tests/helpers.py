@@ -19,6 +19,11 @@ from data.errors import DataError
 from data.translation_sample import pairs
 
 
+def on_one_backend(*values):
+    """A case of a parametrised test that runs on one backend alone: others cover it elsewhere."""
+    return pytest.param(*values, marks=pytest.mark.no_backend)
+
+
 def call(main, *arguments) -> None:
     """Calls a command as the shell does, but lets its errors through."""
     parse_call(main, prog="command", description="", arguments=list(map(str, arguments)))()

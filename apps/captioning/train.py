@@ -98,8 +98,8 @@ def prepare(
     *,
     run: Path,
     data_dir: str,
-    backbone_weights: str,
-    strict: bool,
+    backbone_weights: str = "",
+    strict: bool = False,
     resume: bool,
     console: Console,
 ) -> Prepared:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from rich.console import Console
 
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
@@ -65,7 +66,9 @@ def build(config: Config, *, vocab_size: int, num_classes: int) -> keras.Model:
     )
 
 
-def prepare(config: Config, *, run: Path, data_dir: str, resume: bool) -> Prepared:
+def prepare(
+    config: Config, *, run: Path, data_dir: str, resume: bool, console: Console
+) -> Prepared:
     """Loads the data and builds the model; writes nothing.
 
     Args:
@@ -73,6 +76,7 @@ def prepare(config: Config, *, run: Path, data_dir: str, resume: bool) -> Prepar
         run: Run folder, of which nothing is read unless `resume`.
         data_dir: Folder of downloads, or empty.
         resume: Whether the run goes on after its last finished epoch.
+        console: Where to say what was loaded.
     """
     data = load_split_reviews(config, data=config.data, data_dir=data_dir)
     labels = list(data.label_names)
@@ -87,6 +91,8 @@ def prepare(config: Config, *, run: Path, data_dir: str, resume: bool) -> Prepar
         train_split, validation_split, unlabelled, teachers, config=config, labels=labels
     )
     label_seconds = time.perf_counter() - begin
+    if teachers:
+        aside(console, f"{len(unlabelled.texts)} reviews labelled by {', '.join(teachers)}")
     everything = train_split.texts + (unlabelled.texts if unlabelled else [])
     if resume:
         tokenizer = load_tokenizer(run / TOKENIZER)
@@ -169,7 +175,7 @@ def train(
     """
     console = open_console()
     aside(console, device_line())
-    prepared = prepare(config, run=run, data_dir=data_dir, resume=resume)
+    prepared = prepare(config, run=run, data_dir=data_dir, resume=resume, console=console)
     history = fit_prepared(
         prepared,
         run=run,

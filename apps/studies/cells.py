@@ -3,8 +3,8 @@
     python -m apps.studies.cells    # fills README.md, draws docs/cells.png
 
 In a task all cells were trained with the same number of updates. `feedforward` is the network
-without recurrence, which sees each step alone. An epoch counts as its fastest one over all seeds:
-the others shared the machine.
+without recurrence, which sees each step alone. What an epoch takes is measured apart, where the
+cells take turns: `make study-cell-speed`.
 """
 
 import dataclasses
@@ -28,6 +28,8 @@ _LABELS = {
 }
 # Least height of a panel, as a share of what it shows.
 _LEAST_SPAN = 0.03
+# Of `make study-cell-speed`.
+_SPEED = Path("apps/studies/results/cell_speed.json")
 _PLACE = re.compile(r"(<!-- cells -->\n).*?(<!-- /cells -->)", re.DOTALL)
 
 
@@ -97,17 +99,12 @@ def epochs_to(task: Task, rows: dict[str, dict[str, Any]]) -> dict[str, float]:
     return found
 
 
-def fastest_epoch(row: dict[str, Any]) -> float:
-    """Returns the seconds of the fastest epoch of any seed; of an older row its fastest mean."""
-    epochs = [second for curves in row.get("curves", []) for second in curves.get("seconds", [])]
-    return min(epochs or row["seconds_per_epoch"])
-
-
 def cells_table(root: Path) -> str:
     """Returns the Markdown table of all tasks."""
-    titles = ["task, on its test split", "cell", "quality", "parameters", "fastest epoch"]
+    titles = ["task, on its test split", "cell", "quality", "parameters", "training an epoch"]
     titles += ["memory", "epochs to the best of simple_rnn"]
     lines = [table_line(titles), table_line(["---", "---", *["---:"] * (len(titles) - 2)])]
+    timed = read_json(root / _SPEED)["tasks"] if (root / _SPEED).is_file() else {}
     for task in STUDIED:
         rows = read_cells(task, root)
         reached = epochs_to(task, rows)
@@ -123,13 +120,17 @@ def cells_table(root: Path) -> str:
                         f"`{cell}`",
                         quality,
                         f"{row['parameters']:,}",
-                        f"{fastest_epoch(row):.0f} s",
+                        _epoch_label(timed.get(task.name, {}).get(cell)),
                         f"{row['peak_memory_mb'] / 1000:.1f} GB",
                         f"{reached[cell]:.1f}" if cell in reached else "",
                     ]
                 )
             )
     return "\n".join(lines) + "\n"
+
+
+def _epoch_label(timed: dict[str, Any] | None) -> str:
+    return f"{timed['seconds_an_epoch']:.0f} s ({timed['ratio']:.2f})" if timed else ""
 
 
 def fill_cells(text: str, root: Path) -> str:

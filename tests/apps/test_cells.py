@@ -37,14 +37,13 @@ def test_a_network_without_states_neither_carries_nor_starts_from_one():
         CaptioningConfig(cell="feedforward", variant="initial_state")
 
 
-def write_row(root, task, cell, *, quality, curve, seconds=10.0):
+def write_row(root, task, cell, *, quality, curve):
     row = {
         "name": cell,
         "metrics": {"test": {task.metric: quality}},
         "parameters": 1234567,
-        "seconds_per_epoch": [99.0],
         "peak_memory_mb": 1400,
-        "curves": [{task.watched: curve, "seconds": [seconds + 5, seconds]}],
+        "curves": [{task.watched: curve}],
     }
     path = root / "apps" / task.name / "results" / f"{task.row.format(cell=cell)}.json"
     write_json(path, row)
@@ -59,8 +58,11 @@ def test_a_cell_is_timed_by_the_best_that_the_simple_one_reaches(tmp_path):
     reached = epochs_to(accuracy, read_cells(accuracy, tmp_path))
     # GRU passes .8 half way from .7 to .9.
     assert reached == pytest.approx({"simple_rnn": 2, "gru": 1.5, "lstm": 1})
+    timed = {"sentiment": {"gru": {"seconds_an_epoch": 10.2, "ratio": 0.85}}}
+    write_json(tmp_path / "apps/studies/results/cell_speed.json", {"tasks": timed})
     table = cells_table(tmp_path)
-    line = "| sentiment, accuracy % | `gru` | 91.00 ± 1.41 | 1,234,567 | 10 s | 1.4 GB | 1.5 |"
+    cells = "`gru` | 91.00 ± 1.41 | 1,234,567 | 10 s (0.85) | 1.4 GB | 1.5"
+    line = f"| sentiment, accuracy % | {cells} |"
     assert line in table.splitlines()
     text = "before\n<!-- cells -->\nold\n<!-- /cells -->\nafter"
     assert fill_cells(text, tmp_path) == f"before\n<!-- cells -->\n{table}<!-- /cells -->\nafter"

@@ -606,6 +606,7 @@ def twice(learner, prices_dir):
     return learnt(learner, prices_dir / "prices", refit=STRETCH)
 
 
+@pytest.mark.no_backend
 def test_learning_on_sees_nothing_of_the_days_that_it_forecasts(learner, twice, prices_dir, here):
     assert len(twice.dates) == 2 * STRETCH
     plain = evaluated(learner, data_dir=prices_dir, split=STRETCHES).systems["model"][0]
@@ -619,6 +620,7 @@ def test_learning_on_sees_nothing_of_the_days_that_it_forecasts(learner, twice, 
     assert np.abs(other.outcome - twice.outcome)[STRETCH].min() > 1
 
 
+@pytest.mark.no_backend
 def test_learning_on_comes_to_the_same_until_it_learns_again(learner, twice, prices_dir):
     once = learnt(learner, prices_dir / "prices", refit=1000, seed=2)
     first, second = slice(STRETCH), slice(STRETCH, None)
@@ -626,6 +628,7 @@ def test_learning_on_comes_to_the_same_until_it_learns_again(learner, twice, pri
     assert np.abs(once.quantiles[second] - twice.quantiles[second]).max() > 1e-5
 
 
+@pytest.mark.no_backend
 def test_what_stood_in_on_any_stretch_is_said_once(learner, prices_dir, monkeypatch):
     stretches, original = [], evaluate.score_baselines
 

@@ -11,6 +11,7 @@ from apps.studies.long_memory import (
     build_adder,
     state_gradients,
 )
+from tests.helpers import on_one_backend
 
 LENGTH, UNITS = 9, 4
 
@@ -103,7 +104,7 @@ def one_step(kind, inputs, states, weights):
     return [np.maximum(total, 0) if "ReLU" in kind else np.tanh(total)]
 
 
-@pytest.mark.parametrize("kind", ["lstm", "simple_rnn"])
+@pytest.mark.parametrize("kind", ["lstm", on_one_backend("simple_rnn")])
 def test_truncation_changes_what_flows_back_and_not_what_is_said(kind):
     sequences, targets = adding_problem(8, LENGTH, seed=3)
     said, gradients = {}, {}

@@ -9,6 +9,7 @@ import pytest
 from apps.studies import (
     batching,
     captioning_speed,
+    cell_speed,
     decoding,
     gradients,
     memory,
@@ -107,6 +108,21 @@ def test_the_speed_study_measures_both(torch, pairs_tsv, tmp_path):
 
 
 @pytest.mark.no_backend
+def test_the_cells_take_turns_on_the_same_batches(tmp_path, capsys):
+    output = tmp_path / "cell_speed.json"
+    cell_speed.main(tasks="forecasting", steps=1, rounds=2, quick=True, output=output)
+    (found,) = read_json(output)["tasks"].values()
+    assert list(found) == ["feedforward", "simple_rnn", "gru", "lstm"]
+    assert found["lstm"]["ratio"] == 1
+    for values in found.values():
+        assert len(values["seconds_a_step"]) == 2
+        assert values["seconds_an_epoch"] > min(values["seconds_a_step"])
+    assert capsys.readouterr().out.count("s an epoch") == 4
+    with pytest.raises(UserError, match="--tasks music is none of forecasting, sentiment"):
+        cell_speed.main(tasks="music", output=output)
+
+
+@pytest.mark.no_backend
 def test_the_speed_study_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError, match="make study-training-speed"):
@@ -126,6 +142,8 @@ def test_the_speed_study_says_what_it_needs(monkeypatch):
         (decoding, "sentences"),
         (training_speed, "steps"),
         (training_speed, "rounds"),
+        (cell_speed, "steps"),
+        (cell_speed, "rounds"),
     ],
 )
 def test_a_study_of_nothing_is_refused_before_anything_is_loaded(study, flag, number):

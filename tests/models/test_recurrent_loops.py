@@ -5,6 +5,9 @@ from keras import layers, ops
 
 from models import recurrent_loops
 
+# TensorFlow alone runs loops of this project: elsewhere Keras's would be compared with itself.
+pytestmark = pytest.mark.no_backend
+
 TOKENS, FEATURES, UNITS = 9, 4, 5
 # Without the fused kernels, so that a GPU runs the same loops.
 LAYERS = [

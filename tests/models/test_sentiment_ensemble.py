@@ -4,6 +4,7 @@ import pytest
 
 from models.sentiment import build_encoder, build_sentiment_classifier
 from models.sentiment_ensemble import join_sentiment_classifiers
+from tests.helpers import on_one_backend
 
 VOCAB = 30
 TOKENS = np.array([[3, 7, 9, 2, 4, 8, 0, 0], [5, 6, 0, 0, 0, 0, 0, 0]], "int32")
@@ -38,7 +39,7 @@ def said(model):
 
 @pytest.mark.parametrize(
     ("pooling", "region_length", "vectors"),
-    [("max", 4, True), ("mean", 0, False), ("last", 0, True)],
+    [("max", 4, True), on_one_backend("mean", 0, False), on_one_backend("last", 0, True)],
 )
 def test_the_verdict_is_the_mean_of_the_members_also_after_a_reload(
     pooling, region_length, vectors, tmp_path

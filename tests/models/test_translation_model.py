@@ -7,6 +7,7 @@ from models.attention_decoder import build_attention_decoder
 from models.encoder_decoder import OwnWords, build_encoder_decoder, smoothed_cross_entropy
 from models.generation import build_generator
 from models.translation import build_encoder, model_name
+from tests.helpers import on_one_backend
 
 VOCAB, EMBED_DIM, START, END = 14, 6, 2, 3
 
@@ -47,7 +48,7 @@ def logits_of(model, source, target_in):
 
 
 @pytest.mark.parametrize(
-    ("cell", "bidirectional"), [("simple_rnn", True), ("lstm", True), ("gru", False)]
+    ("cell", "bidirectional"), [on_one_backend("simple_rnn", True), ("lstm", True), ("gru", False)]
 )
 def test_padding_and_neighbours_of_the_source_change_nothing(cell, bidirectional):
     model = build(cell, bidirectional=bidirectional, num_layers=2)
@@ -78,7 +79,7 @@ def test_the_decoder_starts_from_where_both_directions_of_the_encoder_end():
         np.testing.assert_allclose(states[row], expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("share", [on_one_backend(False), True])
 def test_a_saved_translator_reloads_to_the_same_logits_and_gives_its_parts(tmp_path, share):
     model = build("lstm", share=share, num_layers=2, dropout=0.2, word_dropout=0.1)
     model.save(tmp_path / "model.keras")
@@ -121,7 +122,7 @@ def written_by(translator, source, **options):
     return generator.predict_on_batch({"source": source, "length_limit": limits})
 
 
-@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("share", [on_one_backend(False), True])
 def test_a_reloaded_translator_writes_the_same_in_a_process_that_built_no_other(tmp_path, share):
     source = random_tokens([6, 2], 6)
     model = build(share=share)
