@@ -10,6 +10,7 @@ from common.plots import new_axes, save_figure
 PARTS = ("reach", "clipping", "truncation", "optimizers")
 # Told apart by those who see no red or green, and in print.
 _COLOURS = ("#d1495b", "#e08e2b", "#0b6e99", "#3a8f5c", "#6b4c9a", "#555555")
+_LINES = ("-", "-", "--", "-.", ":")
 
 
 def write_plots(record: dict[str, Any], folder: Path) -> list[Path]:
@@ -81,7 +82,7 @@ def _curve(axis: Axes, record: dict[str, Any], values: list[float | None], **loo
     """Draws a curve over the updates; a cross where it ended in no number."""
     known = [value for value in values if value is not None]
     updates = [record["recorded"] * (index + 1) for index in range(len(known))]
-    (line,) = axis.plot(updates, known, linewidth=1.6, **look)
+    (line,) = axis.plot(updates, known, **{"linewidth": 1.6, **look})
     if len(known) < len(values):
         end = (updates[-1], known[-1]) if known else (record["recorded"], 1.0)
         axis.plot(*end, "x", color=line.get_color(), markersize=11, markeredgewidth=3)
@@ -105,12 +106,19 @@ def _clipping(record: dict[str, Any]):
     figure, (errors, norms) = new_axes(
         2, f"A ReLU network over {found['length']} steps, with and without clipping"
     )
-    for colour, (mode, curve) in zip(_COLOURS, found["modes"].items(), strict=False):
-        _curve(errors, record, curve["loss"], color=colour, label=names[mode])
-        _curve(norms, record, curve["gradient_norm_max"], color=colour)
+    modes = zip(_COLOURS, _LINES, found["modes"].items(), strict=False)
+    for colour, line, (mode, curve) in modes:
+        # What explodes lies behind, so that what ends beside it stays to be seen.
+        look = {"color": colour, "linestyle": line, "linewidth": 4 if mode == "none" else 1.6}
+        _curve(errors, record, curve["loss"], label=names[mode], **look)
+        _curve(norms, record, curve["gradient_norm_max"], **look)
     _errors(errors, record)
     errors.legend(frameon=False, fontsize=8)
     norms.set(xlabel="updates", ylabel="greatest gradient norm before clipping", yscale="log")
+    # All that tells them apart happens soon.
+    for axis in (errors, norms):
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
@@ -126,9 +134,13 @@ def _truncation(record: dict[str, Any]):
         distances.plot(middles, curve["error_by_distance"], "o-", color=colour, markersize=4)
     _errors(errors, record)
     errors.legend(frameon=False, fontsize=8)
+    without = record["error_without_memory"]
+    distances.axhline(without, color="#999999", linewidth=1, linestyle="--")
+    distances.text(middles[0], without, "no memory", color="#777777", fontsize=8, va="bottom")
     distances.set(
-        xlabel="steps between the two numbers to add", ylabel="squared error", yscale="log"
+        xlabel="steps between the two numbers to add", ylabel="squared error after all updates"
     )
+    distances.set_ylim(0, 1.15 * without)
     return figure
 
 
