@@ -70,7 +70,7 @@ ROWS = (
     Row(
         "sentiment",
         "self_trained",
-        f"--teachers nb_svm,{RUNS}/sentiment/lstm-s1,{RUNS}/sentiment/gru-s1 --epochs 2",
+        f"--teachers nb_svm,{RUNS}/sentiment/lstm_gru_ensemble-s1 --epochs 2",
     ),
     Row("translation", "gru", seeds=(1, 2, 3), **_MULTI30K),
     Row("translation", "gru_ensemble", members=("gru-s1", "gru-s2", "gru-s3"), **_MULTI30K),
