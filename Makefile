@@ -26,7 +26,7 @@ only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-cell-speed study-decoding study-gradients study-speed study-training-speed test test-torch check format tables \
+.PHONY: help setup demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-cell-speed study-decoding study-gradients study-speed study-training-speed test test-slow test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict))
 
 help:  ## list the targets
@@ -191,6 +191,9 @@ test: $(VENV)/.developer  ## run the tests on the TensorFlow and JAX backends
 	KERAS_BACKEND=tensorflow $(PY) -m pytest -m "not slow" -n 2 --dist loadfile --durations=15
 	JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 KERAS_BACKEND=jax \
 	  $(PY) -m pytest -m "not slow and not no_backend" -n 2 --dist loadfile --durations=15 tests/models tests/common tests/apps
+
+test-slow: $(VENV)/.developer  ## run the tests that `make test` leaves out, on TensorFlow
+	KERAS_BACKEND=tensorflow $(PY) -m pytest -m slow -n 2 --dist loadfile --durations=15
 
 test-torch: $(VENV)/.developer  ## run the same tests on PyTorch (installs it)
 	$(PY) -m pip install --quiet torch==$(TORCH)
