@@ -596,10 +596,14 @@ def test_a_student_learns_what_its_teacher_translates_and_can_be_joined_with_it(
     run = tmp_path / "student"
     flags = [*TINY, "--data", pairs_tsv, "--epochs", "1", "--teacher", whole]
     said = printed(train.main, *flags, "--untranslated", lines_txt, "--run", run)
-    alone = printed(
-        train.main, *TINY, "--data", pairs_tsv, "--epochs", "1", "--run", tmp_path / "a"
+    config = parse_call(
+        train.main, prog="", description="", arguments=[*TINY, "--data", str(pairs_tsv)]
+    ).keywords["config"]
+    alone = train.prepare(
+        config, run=tmp_path, data_dir="", resume=False, console=Console(quiet=True)
     )
-    counts = [int(re.search(r"(\d+) pairs to train on", text)[1]) for text in (said, alone)]
+    texts = said, alone.summary
+    counts = [int(re.search(r"(\d+) pairs to train on", text)[1]) for text in texts]
     taught = int(re.search(r"(\d+) translations of \S+ to learn from", said)[1])
     too_long = sum(map(int, re.findall(r"(\d+) pairs have a side of more", said)))
     assert counts[0] == counts[1] + taught - too_long > counts[1]

@@ -13,7 +13,6 @@ from models.captioning import VARIANTS, add_mirror_image, build_picture_encoder
 from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
 from models.ensemble import build_ensemble
 from models.generation import build_generator
-from tests.helpers import on_one_backend
 
 VOCAB, START, END, REGIONS, CHANNELS = 14, 2, 3, 6, 7
 
@@ -159,8 +158,8 @@ def test_padding_a_caption_changes_nothing(variant):
     ("variant", "cell", "num_layers"),
     [
         ("attention", "lstm", 2),
-        on_one_backend("initial_state", "gru", 1),
-        on_one_backend("merge", "simple_rnn", 2),
+        pytest.param("initial_state", "gru", 1, marks=pytest.mark.slow),
+        pytest.param("merge", "simple_rnn", 2, marks=pytest.mark.slow),
     ],
 )
 def test_a_reloaded_captioner_writes_the_same_in_a_process_that_built_no_other(
