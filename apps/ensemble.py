@@ -17,6 +17,7 @@ from common.artifact import (
     TOKENIZER,
     load_model,
     open_run,
+    own_run,
     read_config,
     read_json,
     replace_run,
@@ -211,7 +212,7 @@ def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False)
             " with --run."
         )
     open_run(folder, task=task, resume=False, overwrite=overwrite or stopped)
-    with replace_run(folder):
+    with own_run(folder), replace_run(folder):
         join_runs(list(members), folder)
     open_console().print(
         f"{len(members)} members joined. Score it on the test split: make evaluate-{task}"

@@ -143,13 +143,15 @@ def open_run(
 
     Raises:
         UserError: If the folder holds a run and neither flag is set, if it holds files that no
-            training wrote, or if there is nothing to resume.
+            training wrote, if another process writes it, or if there is nothing to resume.
     """
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other: give one of them.")
     if run.exists() and not run.is_dir():
         raise UserError(f"--run {run} is a file: name a folder.")
-    _end_replacement(run)
+    if run.exists():
+        with own_run(run):
+            _end_replacement(run)
     if resume:
         read_config(run, task)
         if (run / MODEL).is_file() and not (run / STATE).is_file():
@@ -175,6 +177,44 @@ def open_run(
         raise UserError(
             f"{run} is not a run folder, it holds {min(strange)}: name another with --run."
         )
+
+
+@contextlib.contextmanager
+def own_run(run: Path) -> Iterator[None]:
+    """Keeps other processes out of a run folder while it is written; a killed one lets go of it.
+
+    Raises:
+        UserError: If another process writes it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    handle = _lock(run)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _lock(folder: Path) -> int | None:
+    """Returns what holds the folder until it is closed; None where folders cannot be locked."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UserError(
+            f"{folder} is being written by another process: wait for its end, or name another"
+            " folder with --run."
+        ) from None
+    except OSError:
+        # Not on every file system.
+        os.close(handle)
+        return None
+    return handle
 
 
 @contextlib.contextmanager

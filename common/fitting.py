@@ -18,6 +18,7 @@ from common.artifact import (
     PLOTS,
     STATE,
     TOKENIZER,
+    own_run,
     replace_run,
     save_model,
     write_json,
@@ -120,7 +121,7 @@ def fit_prepared(
         "callbacks": [*prepared.callbacks, *callbacks],
         "verbose": 1 if sys.stdout.isatty() else 2,
     }
-    with contextlib.nullcontext() if resume else replace_run(run):
+    with own_run(run), contextlib.nullcontext() if resume else replace_run(run):
         if not resume:
             if prepared.tokenizer:
                 write_text(run / TOKENIZER, prepared.tokenizer)

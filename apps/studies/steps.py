@@ -40,12 +40,22 @@ class Step:
         if self.afresh:
             return False
         if self.verb == "join":
-            return (self.run / MODEL).is_file()
+            return self._is_joined()
         if self.verb == "train":
             # The last thing that a training writes.
             return (self.run / PLOTS / "optimisation.png").is_file()
         record = read_json(self.run / METRICS) if (self.run / METRICS).is_file() else {}
         return self.split in record.get("metrics", {})
+
+    def _is_joined(self) -> bool:
+        """Whether the run joins the row's members as they are now."""
+        members = [self.run.with_name(name) / MODEL for name in self.row.members]
+        if not (self.run / MODEL).is_file() or not all(map(Path.is_file, members)):
+            return False
+        held = [Path(name).name for name in read_json(self.run / METRICS).get("members", [])]
+        joined = (self.run / MODEL).stat().st_mtime
+        newer = any(member.stat().st_mtime > joined for member in members)
+        return held == list(self.row.members) and not newer
 
     def command(self) -> list[str]:
         """Returns what `python -m` takes; a training that was stopped goes on."""

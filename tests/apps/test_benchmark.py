@@ -1,5 +1,6 @@
 import importlib
 import math
+import os
 import shlex
 
 import numpy as np
@@ -97,14 +98,36 @@ class Machine:
             return 2
         if arguments[0].endswith(".train"):
             write_json(run / CONFIG, {})
+            write_text(run / MODEL, "")
             write_text(run / PLOTS / "optimisation.png", "")
         elif arguments[0].endswith(".evaluate"):
             record = read_json(run / METRICS) if (run / METRICS).is_file() else {"metrics": {}}
             record["metrics"][flags["--split"]] = {}
             write_json(run / METRICS, record)
         else:
+            members = arguments[arguments.index("--members") + 1 : arguments.index("--run")]
+            write_json(run / METRICS, {"members": members, "metrics": {}})
             write_text(run / MODEL, "")
         return 0
+
+
+def test_a_joined_run_is_made_again_if_its_members_are_others_or_newer(tmp_path):
+    row = row_named("translation", "gru_ensemble")
+    run_steps(plan_steps([row], tmp_path), QUIET, execute=Machine())
+    run, member = (tmp_path / "translation" / name for name in ("gru_ensemble-s1", "gru-s2"))
+
+    def joins():
+        return [step.done() for step in plan_steps([row], tmp_path) if step.verb == "join"]
+
+    assert joins() == [True]
+    later = (run / MODEL).stat().st_mtime + 10
+    os.utime(member / MODEL, (later, later))
+    assert joins() == [False]
+    os.utime(run / MODEL, (later, later))
+    assert joins() == [True]
+    record = read_json(run / METRICS)
+    write_json(run / METRICS, {**record, "members": record["members"][:2]})
+    assert joins() == [False]
 
 
 def test_a_sample_that_was_stopped_half_way_is_written_anew(tmp_path, monkeypatch):

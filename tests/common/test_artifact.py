@@ -6,6 +6,7 @@ import pytest
 from common.artifact import (
     atomic_path,
     open_run,
+    own_run,
     read_json,
     replace_run,
     write_json,
@@ -63,6 +64,20 @@ def test_a_run_that_was_set_aside_by_a_killed_process_comes_back(tmp_path):
     with pytest.raises(UserError, match="holds a run already"):
         open_run(run, task="sentiment", resume=False, overwrite=False)
     assert (run / "model.keras").read_text() == "old"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot lock a folder")
+def test_a_second_command_leaves_a_run_alone_that_another_one_writes(tmp_path):
+    run = old_run(tmp_path)
+    with own_run(run), replace_run(run):
+        write_json(run / "config.json", {"task": "sentiment", "units": 2})
+        for flags in ({"resume": True}, {"overwrite": True}, {}):
+            with pytest.raises(UserError, match="is being written by another process"):
+                open_run(run, task="sentiment", **{"resume": False, "overwrite": False, **flags})
+        (run / "model.keras").write_text("new")
+    assert read_json(run / "config.json")["units"] == 2
+    assert (run / "model.keras").read_text() == "new"
+    open_run(run, task="sentiment", resume=False, overwrite=True)
 
 
 class Killed(BaseException):
