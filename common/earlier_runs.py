@@ -78,6 +78,24 @@ def check_same_cut(config: Any, held: Any, names: Iterable[str], *, named: str) 
             )
 
 
+def check_same_data(hashes: Mapping[str, str], run: Path | str, *, named: str) -> None:
+    """Makes sure that a teacher saw the files that its student is cut from, and no others.
+
+    Args:
+        hashes: Of the student's data.
+        run: Run folder of the teacher; one that does not tell is believed.
+        named: The flag and the run folder that it names.
+
+    Raises:
+        UserError: If it saw others.
+    """
+    if price_of(run).get("data", hashes) != hashes:
+        raise UserError(
+            f"{named} was trained on other files than --data, and may know the validation split:"
+            " train it on the same."
+        )
+
+
 def price_of(run: Path | str) -> dict[str, Any]:
     """Returns what a run saw and took, as far as its folder tells: `data`, `seconds`."""
     path = Path(run) / METRICS

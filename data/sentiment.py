@@ -91,6 +91,23 @@ def load_reviews(
     return SentimentData(splits=splits, label_names=label_names, hashes=hashes)
 
 
+def load_labelled(data: str) -> SentimentData:
+    """Loads reviews to score a trained model on.
+
+    Args:
+        data: Path of a file with the columns `text`, `label` and perhaps `split`. Without `split`
+            all of it is `test`.
+
+    Raises:
+        DataError: If the file cannot be read or used.
+    """
+    splits, label_names, hashes = _load_file(data)
+    if list(splits) == ["train"]:
+        splits = {"test": splits["train"]}
+    found = {name: reviews for name, reviews in splits.items() if reviews.texts}
+    return SentimentData(splits=found, label_names=label_names, hashes=hashes)
+
+
 def _cut(
     splits: dict[str, Reviews], validation_share: float, split_seed: int
 ) -> dict[str, Reviews]:

@@ -22,13 +22,14 @@ from common.cache import cached_json
 from common.config import run_command
 from common.console import aside, open_console
 from common.device import XLA, device_line
+from common.earlier_runs import price_of
 from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores
 from common.tables import new_table
 from data.batching import text_batches
 from data.download import cache_directory, data_directory
 from data.errors import DataError
-from data.sentiment import Reviews, SentimentData, load_reviews
+from data.sentiment import Reviews, SentimentData, load_labelled, load_reviews
 from data.tokenization import encode
 
 _SOURCES = ("baselines.py", "metrics.py")
@@ -43,6 +44,23 @@ def load_split_reviews(config: Config, *, data: str, data_dir: str) -> Sentiment
         validation_share=config.validation_share,
         split_seed=config.split_seed,
     )
+
+
+def load_scored(config: Config, run: Path, *, data: str, data_dir: str) -> SentimentData:
+    """Loads what a run is scored on: its own data as it cut them, or others as they are.
+
+    Args:
+        config: Settings of the run.
+        run: Run folder.
+        data: As the flag; empty for the data that the run was trained on.
+        data_dir: As the flag.
+    """
+    if data and data not in ("imdb", config.data):
+        foreign = load_labelled(data)
+        # The same file under another name holds what the run has learned.
+        if set(foreign.hashes.values()) != set(price_of(run).get("data", {}).values()):
+            return foreign
+    return load_split_reviews(config, data=data or config.data, data_dir=data_dir)
 
 
 def predict_probabilities(predictor: Predictor, texts: list[str]) -> np.ndarray:
@@ -92,6 +110,7 @@ def cached_baselines(data: SentimentData, split: Reviews, cache_dir: Path) -> di
 class ReviewScores(Scores):
     """What a saved model reached on one split of the reviews."""
 
+    reviews: int
     reviews_per_second: float
 
 
@@ -113,7 +132,17 @@ def evaluate_run(
     check_baselines(split, baselines=baselines)
     predictor = Predictor.load(run)
     config = predictor.config
-    loaded = load_split_reviews(config, data=data or config.data, data_dir=data_dir)
+    loaded = load_scored(config, run, data=data, data_dir=data_dir)
+    if baselines and "train" not in loaded.splits:
+        raise UserError(
+            f"The baselines need a train split, but {data} has none: score the model alone with"
+            " --no-baselines."
+        )
+    if split not in loaded.splits:
+        raise UserError(
+            f"{data} has no row of the {split} split, only of {', '.join(loaded.splits)}: name one"
+            " with --split."
+        )
     if list(loaded.label_names) != list(predictor.labels):
         raise UserError(
             f"{data or config.data} has the labels {', '.join(loaded.label_names)}, but the model"
@@ -127,6 +156,7 @@ def evaluate_run(
         split=split,
         metrics=classification_metrics(probabilities, reviews.labels),
         baselines=cached_baselines(loaded, reviews, cache_directory()) if baselines else {},
+        reviews=len(reviews.texts),
         reviews_per_second=len(reviews.texts) / seconds,
         parameters=predictor.model.count_params(),
         hashes=loaded.hashes,
@@ -155,7 +185,8 @@ def main(
 
     Args:
         run: Run folder of the model.
-        data: `imdb` or your own file; by default what the run was trained on.
+        data: `imdb` or your own file, without a column split all of it; by default what the run
+            was trained on.
         data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
         split: validation, test, or, with --no-baselines, train.
         baselines: Score majority, TF-IDF + logistic regression and NB-SVM too.
@@ -171,7 +202,7 @@ def main(
         print(json_format.dumps(record))
     else:
         rows = {str(run): scores.metrics, **scores.baselines}
-        console.print(metrics_table(rows, f"sentiment, {split} split"))
+        console.print(metrics_table(rows, f"sentiment, {split} split, {scores.reviews:,} reviews"))
         aside(console, f"{scores.reviews_per_second:.0f} reviews a second")
     if not record_scores(run, scores, task="sentiment"):
         aside(console, "not recorded: the run was trained on other data")

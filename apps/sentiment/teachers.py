@@ -10,9 +10,11 @@ from apps.sentiment.baselines import nb_svm
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import predict_probabilities
 from apps.sentiment.predict import Predictor
+from common.artifact import MODEL
 from common.config import split_list
-from common.earlier_runs import check_same_cut
+from common.earlier_runs import check_same_cut, price_of
 from common.errors import UserError
+from data.download import sha256_of
 from data.sentiment import Reviews
 
 NB_SVM = "nb_svm"
@@ -21,6 +23,25 @@ NB_SVM = "nb_svm"
 def teacher_folders(config: Config) -> list[str]:
     """Returns the run folders among the teachers."""
     return [name for name in split_list(config.teachers) if name != NB_SVM]
+
+
+def teacher_facts(config: Config, *, label_seconds: float) -> dict:
+    """Returns what `metrics.json` says of the teachers.
+
+    Args:
+        config: Settings of the student.
+        label_seconds: What labelling took.
+
+    Returns:
+        `runs`, the SHA-256 of each run's model, and the `seconds` of all trainings and of
+        labelling.
+    """
+    folders = teacher_folders(config)
+    seconds = label_seconds + sum(price_of(folder).get("seconds", 0) for folder in folders)
+    return {
+        "runs": {folder: sha256_of(Path(folder) / MODEL) for folder in folders},
+        "seconds": round(seconds, 1),
+    }
 
 
 def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:

@@ -15,12 +15,18 @@ from rich.console import Console
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
 from apps.sentiment.predict import feature_counts
-from apps.sentiment.teachers import targets_of, teacher_folders
+from apps.sentiment.teachers import targets_of, teacher_facts, teacher_folders
 from common.artifact import STATE, TOKENIZER, read_labels
 from common.config import run_command, split_list
 from common.console import aside, open_console
 from common.device import XLA, device_line
-from common.earlier_runs import price_of, run_folder
+from common.earlier_runs import (
+    check_same_data,
+    earlier_seconds,
+    resumed_facts,
+    run_folder,
+)
+from common.errors import UserError
 from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
 from common.training import first_facts, open_training
@@ -84,14 +90,24 @@ def prepare(
     unlabelled = data.splits.get("unlabelled")
     teachers = split_list(config.teachers)
     facts = first_facts(config, task="sentiment", hashes=data.hashes, run=run, resume=resume)
+    if resume:
+        facts |= resumed_facts(run)
     keras.utils.set_random_seed(config.seed)
 
+    for teacher in teacher_folders(config):
+        check_same_data(data.hashes, teacher, named=f"--teachers {teacher}")
     begin = time.perf_counter()
     texts, targets = targets_of(
         train_split, validation_split, unlabelled, teachers, config=config, labels=labels
     )
-    label_seconds = time.perf_counter() - begin
     if teachers:
+        found = teacher_facts(config, label_seconds=time.perf_counter() - begin)
+        # Of a run that goes on, the seconds are those of the first time.
+        if facts.setdefault("teacher", found)["runs"] != found["runs"]:
+            raise UserError(
+                f"{run} was begun with other teachers: restore them, or train anew with"
+                " --overwrite."
+            )
         aside(console, f"{len(unlabelled.texts)} reviews labelled by {', '.join(teachers)}")
     everything = train_split.texts + (unlabelled.texts if unlabelled else [])
     if resume:
@@ -154,9 +170,7 @@ def prepare(
         tokenizer=tokenizer.to_str(pretty=False),
         epochs_done=epochs_done,
         # What the vectors and the teachers took is part of the price.
-        more_seconds=vector_seconds
-        + label_seconds
-        + sum(price_of(teacher).get("seconds", 0) for teacher in teacher_folders(config)),
+        more_seconds=vector_seconds + earlier_seconds(facts),
     )
 
 

@@ -20,7 +20,7 @@ from apps.translation.config import Config
 from apps.translation.predict import Predictor
 from common.artifact import CONFIG, MODEL, TOKENIZER
 from common.cache import cached_json
-from common.earlier_runs import check_same_cut, price_of
+from common.earlier_runs import check_same_cut, check_same_data, price_of
 from common.errors import UserError
 from data.download import cache_directory, data_directory, sha256_of
 from data.pair_splits import PairSplit
@@ -95,11 +95,7 @@ def taught_pairs(
         UserError: If the teacher was trained on other files, or no translation of its is usable.
     """
     run, before = Path(config.teacher), price_of(config.teacher)
-    if before.get("data", pairs.hashes) != pairs.hashes:
-        raise UserError(
-            f"--teacher {config.teacher} was trained on other files than --data {config.data}, and"
-            " may know the validation sentences: train it on the same."
-        )
+    check_same_data(pairs.hashes, run, named=f"--teacher {run}")
     sentences, path = load_untranslated(
         config.untranslated,
         data_dir=data_directory(data_dir),

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from apps.sentiment import evaluate, predict, train
 from apps.sentiment.predict import Predictor
 from apps.sentiment.teachers import load_teacher, nb_svm_verdicts, targets_of
-from common.artifact import read_json
+from common.artifact import read_json, write_json
 from common.callbacks import History, read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
 from common.publish import publish_run
 from common.results import record_scores
+from data.download import sha256_of
 from data.errors import DataError
 from data.sentiment import Reviews, load_reviews
 from tests.helpers import assert_same_training, call, files_of
@@ -268,13 +270,26 @@ def test_resume_refuses_other_data(copy, tmp_path, reviews_csv):
         run_train("--run", copy, "--resume", "--data", reviews_csv)
 
 
-def test_scores_on_other_data_are_not_recorded(copy, tmp_path):
+def test_all_of_other_data_is_scored_and_nothing_recorded(copy, reviews_csv, tmp_path, capsys):
     other = tmp_path / "other.csv"
     rows = [f"text number {index},{('negative', 'positive')[index % 2]}" for index in range(80)]
     other.write_text("\n".join(["text,label", *rows]))
     before = (copy / "metrics.json").read_bytes()
     evaluate.main(run=copy, data=str(other), baselines=False)
+    assert "80 reviews" in capsys.readouterr().out
     assert (copy / "metrics.json").read_bytes() == before
+    with pytest.raises(UserError, match="other.csv has none: .* --no-baselines"):
+        evaluate.main(run=copy, data=str(other))
+    with pytest.raises(UserError, match="no row of the validation split, only of test"):
+        evaluate.main(run=copy, data=str(other), split="validation", baselines=False)
+    # What the run was trained on is no other data under another name.
+    again = tmp_path / "again.csv"
+    again.write_bytes(Path(reviews_csv).read_bytes())
+    found = [
+        evaluate.evaluate_run(copy, data=data, data_dir="", split="test", baselines=False).reviews
+        for data in (str(again), "")
+    ]
+    assert found[0] == found[1]
 
 
 @pytest.mark.no_backend
@@ -483,6 +498,36 @@ def test_a_teacher_that_does_not_fit_is_refused(trained, change, labels, message
     config = dataclasses.replace(Predictor.load(trained).config, **change)
     with pytest.raises(UserError, match=message):
         load_teacher(trained, config, labels)
+
+
+@pytest.mark.no_backend
+def test_a_student_notes_its_teachers_and_refuses_those_that_saw_other_files(
+    copy, reviews_csv, tmp_path
+):
+    path, rows = tmp_path / "with_unlabelled.csv", Path(reviews_csv).read_text().splitlines()
+    lines = ["text,label,split", *(f"{row},train" for row in rows[1:])]
+    lines += [f"{row},test" for row in rows[1:9]] + ["what a film,,unlabelled"] * 3
+    path.write_text("\n".join(lines))
+    write_json(copy / "config.json", read_json(copy / "config.json") | {"data": str(path)})
+    flags = ["--data", str(path), *TINY, "--teachers", str(copy)]
+    config = parse_call(train.main, prog="", description="", arguments=flags).keywords["config"]
+
+    def prepared(run, *, resume=False):
+        options = {"data_dir": "", "console": Console(quiet=True)}
+        return train.prepare(config, run=run, resume=resume, **options)
+
+    metrics = read_json(copy / "metrics.json")
+    with pytest.raises(UserError, match="--teachers .*copy was trained on other files"):
+        prepared(tmp_path / "student")
+    hashes = {path.name: sha256_of(path)}
+    write_json(copy / "metrics.json", metrics | {"data": hashes})
+    student = prepared(tmp_path / "student")
+    assert student.facts["teacher"]["runs"] == {str(copy): sha256_of(copy / "model.keras")}
+    assert metrics["seconds"] < student.facts["teacher"]["seconds"] <= student.more_seconds
+    begun = student.facts | {"teacher": {"runs": {"another": "0"}, "seconds": 1.0}}
+    write_json(tmp_path / "student" / "metrics.json", begun)
+    with pytest.raises(UserError, match="student was begun with other teachers"):
+        prepared(tmp_path / "student", resume=True)
 
 
 def test_teachers_without_unlabelled_reviews_are_refused(trained, tmp_path, reviews_csv):
