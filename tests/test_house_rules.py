@@ -1,10 +1,14 @@
 import ast
 import dataclasses
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
+
+from common.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("apps", "common", "data", "models")
@@ -94,30 +98,60 @@ def readme_commands():
                     if "<" in words:
                         del words[words.index("<") : words.index("<") + 2]
                     if words[:1] in (["make"], ["python"]):
-                        yield pytest.param(words, part, id=f"{path.name}: {part.strip()[:60]}")
+                        yield pytest.param(words, id=f"{path.name}: {part.strip()[:60]}")
 
 
-@pytest.mark.parametrize(("words", "line"), readme_commands())
-def test_every_readme_command_parses(words, line):
+def recipe_of(words):
+    """The modules and flags that a call of make would run, without running them."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    known = {"DATA_DIR", "CACHE_DIR", "KERAS_BACKEND"}
+    known |= set(re.findall(r"\$\(?:?(?:value )?([A-Z]+)\b", makefile))
+    known |= set(re.findall(r"^ifdef (\w+)", makefile, re.M))
+    known |= set(re.search(r"^unexport (.*)", makefile, re.M)[1].split())
+    for word in words[1:]:
+        if "=" in word:
+            name = word.partition("=")[0]
+            assert name in known, f"the Makefile reads no {name}"
+    # Without what the make that runs these tests hands down.
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    options = {"cwd": ROOT, "env": plain, "capture_output": True, "text": True}
+    printed = subprocess.run(["make", "--dry-run", *words[1:]], **options)
+    assert printed.returncode == 0, printed.stderr
+    for line in printed.stdout.replace("\\\n", " ").splitlines():
+        if re.search(r" -m apps\.", line):
+            found = shlex.split(line.partition(" < ")[0])
+            place = found.index("-m")
+            yield found[place + 1], found[place + 2 :]
+
+
+@pytest.mark.parametrize("words", readme_commands())
+def test_every_readme_command_parses(words):
     if words[0] == "make":
-        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-        for target in [word for word in words[1:] if "=" not in word]:
-            assert re.search(rf"^{re.escape(target)}:", makefile, re.M), f"no target {target}"
-        flags = re.search(r'ARGS="([^"]*)"', line)
-        task_target = re.match(r"(train|evaluate|predict|pretrain)-(\w+)", words[1])
-        if not (flags and task_target):
-            return
-        module, arguments = f"apps.{task_target[2]}.{task_target[1]}", shlex.split(flags[1])
+        calls = list(recipe_of(words))
     else:
-        assert words[1] == "-m", line
-        module, arguments = words[2], words[3:]
-    assert (ROOT / (module.replace(".", "/") + ".py")).is_file(), f"no module {module}"
-    loaded = __import__(module, fromlist=["main"])
-    arguments = [argument for argument in arguments if argument != "--help"]
-    if hasattr(loaded, "main"):
-        from common.config import parse_call
+        assert words[1] == "-m", words
+        calls = [(words[2], words[3:])]
+    for module, arguments in calls:
+        assert (ROOT / (module.replace(".", "/") + ".py")).is_file(), f"no module {module}"
+        loaded = __import__(module, fromlist=["main"])
+        arguments = [argument for argument in arguments if argument != "--help"]
+        if hasattr(loaded, "main"):
+            from common.config import parse_call
 
-        parse_call(loaded.main, prog=module, description="", arguments=arguments)
+            parse_call(loaded.main, prog=module, description="", arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "make study-gradients ARGS='--partz clipping'",
+        "make ensemble RUNZ=1",
+        "make benchmark ONLY=gru ARGS=--afres",
+    ],
+)
+def test_a_readme_command_with_a_slip_would_be_found(line):
+    with pytest.raises((AssertionError, UserError)):
+        test_every_readme_command_parses(shlex.split(line))
 
 
 def test_the_tables_of_the_readmes_are_those_of_the_results():
