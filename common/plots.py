@@ -19,7 +19,7 @@ TRAIN, VALIDATION, MARK = "#8a8f98", "#0b6e99", "#d1495b"
 # Of a text that is drawn: characters a line, the longest part without a score that is shown whole,
 # and what of a longer one.
 _COLUMNS, _LONGEST_GAP, _SHOWN = 92, 2000, 60
-SUPPORT, OPPOSE = np.array([27, 120, 55]), np.array([178, 24, 43])
+SUPPORT, OPPOSE = np.array([33, 113, 181]), np.array([230, 97, 1])
 
 
 def save_figure(figure: plt.Figure, path: Path) -> None:
@@ -138,10 +138,10 @@ def plot_rate_finder(
 
 
 def word_colour(score: float, greatest: float) -> tuple[int, int, int]:
-    """Returns the background of a word: white at 0, green for, red against, `(red, green, blue)`.
+    """Returns the background of a word: white at 0, blue for, orange against, `(red, green, blue)`.
 
     Args:
-        score: What the word adds to the verdict; negative speaks against it.
+        score: What the word adds to one side; negative speaks for the other.
         greatest: The greatest absolute score of the text.
     """
     strength = 0.85 * min(1.0, abs(score) / greatest) if greatest else 0.0

@@ -14,7 +14,7 @@ from typing import Any
 from common.artifact import CONFIG, HISTORY, METRICS, read_json, write_json
 from common.errors import UserError, in_one_line
 
-_SAME_IN_ALL_SEEDS = ("task", "command", "parameters", "backend", "device", "versions", "data")
+_OF_THE_FIRST_SEED = ("task", "command", "parameters", "backend", "device", "versions", "data")
 # What a run that did not begin from nothing says of where it began.
 _ORIGINS = ("init_from", "teacher", "members")
 
@@ -105,7 +105,7 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
     for run, found in zip(runs, metrics, strict=True):
         if missing := {"metrics", "seconds"} - found.keys():
             raise UserError(f"{run} has no {min(missing)} yet: let it end, and evaluate it.")
-        for key in ("data", "backend"):
+        for key in ("data", "backend", "parameters", "versions"):
             if found[key] != metrics[0][key]:
                 raise UserError(f"{run} has another {key} than {runs[0]}: not one row.")
     splits = {split for found in metrics for split in found["metrics"]}
@@ -124,7 +124,7 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
     first, histories = metrics[0], [_read_history(run) for run in runs]
     return {
         "name": name,
-        **{key: first[key] for key in _SAME_IN_ALL_SEEDS},
+        **{key: first[key] for key in _OF_THE_FIRST_SEED},
         **{key: first[key] for key in _ORIGINS if key in first},
         "config": configs[0],
         "seeds": seeds,

@@ -44,6 +44,18 @@ class Prediction:
     tokens: int
     tokens_read: int
 
+    def sides(self) -> tuple[str, str, list[tuple[str, float]]]:
+        """Returns what words speak for, what against, and the pieces with their scores so.
+
+        Of two labels the second one is spoken for, whatever the verdict, so that a colour means
+        one thing in all texts; of more it is the verdict, against all others.
+        """
+        labels = list(self.probabilities)
+        if len(labels) != 2:
+            return self.label, "another", self.pieces
+        sign = 1 if self.label == labels[1] else -1
+        return labels[1], labels[0], [(piece, sign * score) for piece, score in self.pieces]
+
     def top_words(self, count: int = 5) -> list[tuple[str, float]]:
         """Returns the words that moved the verdict most, strongest first."""
         words = [(word, score) for word, score in self.pieces if score]
@@ -189,8 +201,9 @@ def show(prediction: Prediction, console: Console) -> None:
         end="  ",
     )
     line = Text()
-    greatest = max((abs(score) for _, score in prediction.pieces), default=0.0)
-    for characters, score in prediction.pieces:
+    _, _, pieces = prediction.sides()
+    greatest = max((abs(score) for _, score in pieces), default=0.0)
+    for characters, score in pieces:
         if abs(score) > 0.1 * greatest:
             red, green, blue = word_colour(score, greatest)
             line.append(characters, style=f"black on rgb({red},{green},{blue})")
@@ -245,6 +258,8 @@ def main(
     check_png(picture)
     predictor = Predictor.load(run)
     predictions = predictor.predict([text] if text is not None else _read_lines())
+    if text is not None and not predictions[0].tokens:
+        raise UserError("--text holds no word: give at least one.")
     console = open_console()
     for prediction in predictions:
         if json:
@@ -253,10 +268,12 @@ def main(
             show(prediction, console)
     if picture is not None:
         first = predictions[0]
-        verdict = f"{first.label}, {first.probability:.1%}"
-        plot_words(
-            first.pieces, picture, title=f"{verdict}: green words speak for it, red ones against it"
+        towards, against, pieces = first.sides()
+        title = (
+            f"{first.label}, {first.probability:.1%} · blue words speak for {towards}, orange ones"
+            f" for {against}"
         )
+        plot_words(pieces, picture, title=title)
 
 
 if __name__ == "__main__":

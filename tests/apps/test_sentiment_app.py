@@ -429,7 +429,11 @@ def test_a_user_s_mistake_ends_in_one_line_and_status_2(trained):
 @pytest.mark.no_backend
 @pytest.mark.parametrize(
     ("main", "flags", "message"),
-    [(predict.main, "--text ''", "--text is empty"), (train.main, "--data x.csv", "x.csv")],
+    [
+        (predict.main, "--text ''", "--text is empty"),
+        (predict.main, "--text '<br />'", "--text holds no word"),
+        (train.main, "--data x.csv", "x.csv"),
+    ],
 )
 def test_so_does_one_in_the_flags(main, flags, message, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -445,6 +449,20 @@ def test_so_does_one_in_the_flags(main, flags, message, capsys):
 def test_a_picture_of_the_words_is_drawn(trained, tmp_path):
     predict.main(text="Far from good, $5 & <b>dull</b>!", run=trained, picture=tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.no_backend
+def test_a_colour_means_one_label_in_all_texts():
+    pieces = [("dull", 2.0), (" ", 0.0), ("joy", -1.0)]
+
+    def sides(label, labels):
+        probabilities = dict.fromkeys(labels, 1 / len(labels))
+        return predict.Prediction("dull joy", label, 0.5, probabilities, pieces, 2, 2).sides()
+
+    turned = [("dull", -2.0), (" ", 0.0), ("joy", 1.0)]
+    assert sides("negative", ["negative", "positive"]) == ("positive", "negative", turned)
+    assert sides("positive", ["negative", "positive"]) == ("positive", "negative", pieces)
+    assert sides("ham", ["eggs", "ham", "spam"]) == ("ham", "another", pieces)
 
 
 def test_teachers_label_the_unlabelled_reviews_with_their_mean_verdict(trained, tmp_path):

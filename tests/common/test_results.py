@@ -56,12 +56,14 @@ def test_runs_that_differ_in_more_than_the_seed_are_no_row(tmp_path):
         gather_row(runs, "lstm")
 
 
-def test_runs_on_other_data_are_no_row(tmp_path):
+def test_runs_on_other_data_or_of_another_make_are_no_row(tmp_path):
     runs = [write_run(tmp_path / f"s{seed}", seed=seed) for seed in (1, 2)]
     record = read_json(runs[1] / "metrics.json")
-    write_json(runs[1] / "metrics.json", {**record, "data": {"prices.csv": "abc"}})
-    with pytest.raises(UserError, match="s2 has another data than"):
-        gather_row(runs, "lstm")
+    others = {"data": {"prices.csv": "abc"}, "parameters": 7, "versions": {"keras": "2.0"}}
+    for key, other in others.items():
+        write_json(runs[1] / "metrics.json", {**record, key: other})
+        with pytest.raises(UserError, match=f"s2 has another {key} than"):
+            gather_row(runs, "lstm")
     del record["metrics"]
     write_json(runs[1] / "metrics.json", record)
     with pytest.raises(UserError, match="s2 has no metrics yet"):
