@@ -9,7 +9,6 @@ import functools
 from pathlib import Path
 
 import keras
-import numpy as np
 from rich.console import Console
 
 from apps.captioning.config import SHAPE, SMALL_CNN, Config
@@ -17,9 +16,9 @@ from apps.captioning.decoding import PictureDescriber, ValidationCaptions
 from apps.captioning.evaluate import evaluate_run, load_split_captions, metrics_table
 from apps.captioning.features import PictureInputs, load_backbone, takes_pixels
 from apps.captioning.metrics import readable
+from apps.captioning.objectives import own_captions, right_words
 from apps.captioning.predict import read_backbone
 from apps.captioning.second_stage import copy_weights, load_start
-from apps.captioning.self_critical import SelfCriticalBatches, fit_self_critical, sequence_loss
 from common.artifact import CONFIG, STATE, TOKENIZER, read_json
 from common.config import run_command
 from common.console import aside, open_console, warn
@@ -30,20 +29,15 @@ from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
 from common.training import first_facts, open_training
 from common.training_state import saved_epoch
-from data.caption_batches import caption_batches
-from data.caption_splits import CaptionSplit
 from data.errors import DataError
 from data.subwords import (
-    END_ID,
-    START_ID,
-    encode_texts,
     load_subword_tokenizer,
     train_subword_tokenizer,
 )
 from models.attention_decoder import build_attention_decoder
 from models.backbones import build_small_cnn, fine_tune
 from models.captioning import build_picture_encoder
-from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
+from models.encoder_decoder import build_encoder_decoder
 
 
 def build(
@@ -155,78 +149,26 @@ def prepare(
         texts = [readable(line) for lines in train_split.captions for line in lines]
         tokenizer = train_subword_tokenizer(texts, vocab_size=config.vocab_size)
     epochs_done = saved_epoch(run / STATE) if resume else 0
-    batching = {
-        "start_id": START_ID,
-        "end_id": END_ID,
-        "buckets": config.buckets,
-        "multiple": 4,
-        "tokens_per_batch": config.tokens_per_batch,
-        # Whatever is copied into a step or looked at for each picture.
-        "memory_length": 64 if takes_pixels(config) else train_pictures.shape[2],
-    }
-
-    def batches_of(split: CaptionSplit, **options):
-        owners = [number for number, lines in enumerate(split.captions) for _ in lines]
-        texts = [readable(line) for lines in split.captions for line in lines]
-        tokens = encode_texts(tokenizer, texts, max_length=config.max_length + 1)
-        kept = [
-            row
-            for row, (text, ids) in enumerate(zip(texts, tokens, strict=True))
-            if text and len(ids) <= config.max_length
-        ]
-        if not kept:
-            raise UserError(
-                f"No caption of {config.data} has 1 to {config.max_length} subwords: raise"
-                " --max-length."
-            )
-        if left_out := len(tokens) - len(kept):
-            log(f"{left_out} captions are blank or longer than --max-length: left out")
-        return caption_batches(
-            [tokens[row] for row in kept],
-            np.array([owners[row] for row in kept]),
-            **batching,
-            **options,
-        )
-
     encoder, decoder = build(config, vocab_size=tokenizer.get_vocab_size(), backbone=backbone)
     # This one is saved; what trains may be fed its own words besides.
     captioner = build_encoder_decoder(encoder, decoder, name="captioning")
     if start:
         copy_weights(start.model, captioner)
+    train = train_split, train_pictures
     if config.objective == "cider":
-        batches = SelfCriticalBatches(
-            encoder,
-            decoder,
-            tokenizer,
-            pictures=train_pictures,
-            references=train_split.captions,
-            max_length=config.max_length,
-            samples=config.samples,
-            pictures_per_batch=config.pictures_per_step,
-            buckets=config.buckets,
-            seed=config.seed,
-        )
-        validation_batches, loss = None, sequence_loss()
+        learns = own_captions(config, tokenizer, encoder=encoder, decoder=decoder, train=train)
     else:
-        batches = batches_of(
-            train_split,
-            shuffle=True,
-            seed=config.seed,
-            epoch=epochs_done,
-            views=config.views,
-            lookup=lambda numbers: np.asarray(train_pictures[np.divmod(numbers, config.views)]),
+        validation = validation_split, validation_pictures
+        learns = right_words(
+            config, tokenizer, train=train, validation=validation, epochs_done=epochs_done, log=log
         )
-        validation_batches = batches_of(
-            validation_split, lookup=lambda numbers: np.asarray(validation_pictures[numbers])
-        )
-        loss = smoothed_cross_entropy(config.label_smoothing)
     model = captioner
     if config.scheduled_sampling:
         model = build_encoder_decoder(
             encoder,
             decoder,
             own_words=config.scheduled_sampling,
-            ramp_steps=config.epochs * len(batches),
+            ramp_steps=config.epochs * len(learns.batches),
             name="captioning",
         )
     model.compile(
@@ -235,7 +177,7 @@ def prepare(
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
         ),
-        loss=loss,
+        loss=learns.loss,
         jit_compile=xla_beside_products(config.jit_compile),
     )
     scorer = ValidationCaptions(
@@ -249,12 +191,13 @@ def prepare(
         config=config,
         facts=facts,
         model=model,
-        batches=batches,
-        validation_batches=validation_batches,
+        batches=learns.batches,
+        validation_batches=learns.validation_batches,
         monitor="val_cider",
         mode="max",
         summary=f"{len(train_split.names)} pictures to train on, {len(validation_split.names)} to"
-        f" validate · {captioner.count_params():,} parameters · {len(batches)} steps an epoch",
+        f" validate · {captioner.count_params():,} parameters · {len(learns.batches)} steps an"
+        " epoch",
         parameters=captioner.count_params(),
         to_save=lambda _: captioner,
         settings={"backbone_sha256": inputs.sha256},
@@ -263,7 +206,7 @@ def prepare(
         # What came before is part of the price.
         more_seconds=earlier_seconds(facts),
         scores=(scorer,),
-        fit=fit_self_critical if config.objective == "cider" else None,
+        fit=learns.fit,
     )
 
 
