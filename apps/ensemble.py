@@ -27,6 +27,7 @@ from common.artifact import (
 )
 from common.config import run_command
 from common.console import open_console
+from common.earlier_runs import joint_seconds
 from common.errors import UserError
 from common.provenance import provenance
 from models import captioning, translation  # noqa: F401 - a reload needs what they register
@@ -161,7 +162,7 @@ def _write_history(members: list[Path], run: Path) -> None:
 
 
 def _facts(task: str, members: list[Path], run: Path) -> dict[str, Any]:
-    """Returns what `metrics.json` begins with; the price is the sum of the members'."""
+    """Returns what `metrics.json` begins with; the price is that of all members."""
     found = [read_json(member / METRICS) for member in members]
     for member, facts in zip(members, found, strict=True):
         if "seconds" not in facts:
@@ -180,7 +181,7 @@ def _facts(task: str, members: list[Path], run: Path) -> dict[str, Any]:
         **provenance(f"python -m apps.ensemble {arguments}", data=found[0]["data"]),
         "backend": found[0]["backend"],
         "members": [str(member) for member in members],
-        "seconds": sum(facts["seconds"] for facts in found),
+        "seconds": joint_seconds(found),
         "epochs": sum(facts["epochs"] for facts in found),
         "peak_memory_mb": max(facts["peak_memory_mb"] for facts in found),
     }

@@ -1,6 +1,7 @@
 """Earlier runs that a training goes on from or learns from: what fits together, and their price."""
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -112,3 +113,18 @@ def resumed_facts(run: Path) -> dict[str, Any]:
 def earlier_seconds(facts: Mapping[str, Any]) -> float:
     """Returns what the earlier runs took that the facts of a training name."""
     return sum(facts.get(key, {}).get("seconds") or 0 for key in _EARLIER)
+
+
+def joint_seconds(runs: Iterable[Mapping[str, Any]]) -> float:
+    """Returns what runs took together; what several of them come after counts once.
+
+    Args:
+        runs: What their `metrics.json` hold.
+    """
+    own, earlier = 0.0, {}
+    for facts in runs:
+        own += facts["seconds"] - earlier_seconds(facts)
+        for key in _EARLIER:
+            if key in facts:
+                earlier[json.dumps(facts[key], sort_keys=True)] = facts[key].get("seconds") or 0
+    return round(own + sum(earlier.values()), 1)

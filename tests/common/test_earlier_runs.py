@@ -6,6 +6,7 @@ from common.artifact import write_json
 from common.earlier_runs import (
     check_same_cut,
     earlier_seconds,
+    joint_seconds,
     price_of,
     resumed_facts,
     run_folder,
@@ -56,3 +57,12 @@ def test_the_price_of_earlier_runs_goes_on_and_adds_up(tmp_path):
     assert earlier_seconds(begun) == 9.5
     write_json(tmp_path / "metrics.json", begun | {"seconds": 100.0})
     assert resumed_facts(tmp_path) == begun
+
+
+def test_what_several_runs_learned_from_is_paid_once():
+    teacher = {"pairs": "x", "seconds": 100.0}
+    students = [{"seconds": 110.0, "teacher": teacher}, {"seconds": 120.5, "teacher": teacher}]
+    other = {"seconds": 7.0, "init_from": {"seconds": 4.0}}
+    assert joint_seconds(students) == 130.5
+    assert joint_seconds([*students, other]) == 137.5
+    assert joint_seconds([{"seconds": 1.5}, {"seconds": 2.0}]) == 3.5
