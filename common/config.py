@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import functools
-import inspect
 import io
 import itertools
+import os
 import shlex
 import sys
 import typing
@@ -47,8 +47,7 @@ def run_command(
     except OSError as error:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        resumable = "resume" in inspect.signature(function).parameters
-        how = "; the training goes on with --resume" if resumable else ""
+        how = "; the training goes on with --resume" if _takes(function, "resume") else ""
         print(f"Stopped{how}.", file=sys.stderr)
         sys.exit(130)
 
@@ -90,9 +89,15 @@ def parse_call(
 
 
 def check_png(picture: Path | None) -> None:
-    """Raises a `UserError` if a picture is to be written that is no PNG file by its name."""
-    if picture is not None and picture.suffix.lower() != ".png":
+    """Raises a `UserError` if a picture that is to be written is no PNG file or has no place."""
+    if picture is None:
+        return
+    if picture.suffix.lower() != ".png":
         raise UserError(f"--picture {picture} must end in .png.")
+    folder = next(parent for parent in picture.parents if parent.exists())
+    if picture.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        what = "is a folder" if picture.is_dir() else f"cannot be written to {folder}"
+        raise UserError(f"--picture {picture} {what}: name another file.")
 
 
 def split_list(text: str) -> tuple[str, ...]:
@@ -171,6 +176,15 @@ def _one_line(boxed: str) -> str:
     )
     message = " ".join(" ".join(kept).split()).removeprefix("Error parsing config: ")
     return message if message.endswith((".", "!")) else f"{message}."
+
+
+def _takes(function: Callable[..., Any], flag: str) -> bool:
+    """Whether one of the parameters, or a field of one, is this flag."""
+    kinds = typing.get_type_hints(function)
+    fields = itertools.chain.from_iterable(
+        dataclasses.fields(kind) for kind in kinds.values() if dataclasses.is_dataclass(kind)
+    )
+    return flag in kinds or any(field.name == flag for field in fields)
 
 
 def _fail(message: str) -> None:

@@ -31,6 +31,7 @@ from common.device import fused_kernel_line
 from common.plots import plot_learning_curves, plot_optimisation
 from common.results import Scores, record_scores
 from common.training import (
+    TrainFlags,
     TrainingSettings,
     last_facts,
     suggest_learning_rate,
@@ -76,22 +77,14 @@ class Prepared:
 
 
 def fit_prepared(
-    prepared: Prepared,
-    *,
-    run: Path,
-    resume: bool,
-    tensorboard: bool,
-    find_rate: bool,
-    console: Console,
+    prepared: Prepared, flags: TrainFlags, *, run: Path, console: Console
 ) -> dict[str, list] | None:
     """Trains and leaves a run folder that is not scored yet.
 
     Args:
         prepared: What to train.
-        run: Folder to write; what stood there is replaced unless `resume`.
-        resume: Go on after the last finished epoch.
-        tensorboard: Write event files to `run/tensorboard`.
-        find_rate: Draw the loss over a rising learning rate instead of training.
+        flags: Whether to go on, to write event files, or to look for a learning rate instead.
+        run: Folder to write; what stood there is replaced unless the training goes on.
         console: Where to say what is trained.
 
     Returns:
@@ -101,7 +94,7 @@ def fit_prepared(
     console.print(prepared.summary)
     if line := fused_kernel_line(config.cell, config.recurrent_dropout):
         aside(console, line)
-    if find_rate:
+    if flags.find_learning_rate:
         suggest_learning_rate(prepared.model, config, prepared.batches, run, console)
         return None
     callbacks = training_callbacks(
@@ -112,7 +105,7 @@ def fit_prepared(
         mode=prepared.mode,
         save=lambda trained: save_model(prepared.to_save(trained), run / MODEL),
         scores=prepared.scores,
-        tensorboard=tensorboard,
+        tensorboard=flags.tensorboard,
         console=console,
     )
     options = {
@@ -121,8 +114,8 @@ def fit_prepared(
         "callbacks": [*prepared.callbacks, *callbacks],
         "verbose": 1 if sys.stdout.isatty() else 2,
     }
-    with own_run(run), contextlib.nullcontext() if resume else replace_run(run):
-        if not resume:
+    with own_run(run), contextlib.nullcontext() if flags.resume else replace_run(run):
+        if not flags.resume:
             if prepared.tokenizer:
                 write_text(run / TOKENIZER, prepared.tokenizer)
             write_json(run / METRICS, facts)

@@ -142,7 +142,8 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         **({} if "members" in first else {"curves": [_curves(history) for history in histories]}),
         "epochs": [found["epochs"] for found in metrics],
         "peak_memory_mb": max(found["peak_memory_mb"] for found in metrics),
-        "commit": first["commit"],
+        # One, but for seeds that were added later.
+        "commit": ", ".join(dict.fromkeys(found["commit"] for found in metrics)),
     }
 
 

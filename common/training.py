@@ -85,6 +85,24 @@ class TrainingSettings:
         check_seeds(self, "seed")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainFlags:
+    """What every `train` command takes besides the settings of model and training."""
+
+    run: str = ""
+    """Folder to write (default: runs/<task>/<cell>-s<seed>)."""
+    data_dir: str = ""
+    """Folder of downloads (default: $DATA_DIR or a cache folder of yours)."""
+    resume: bool = False
+    """Go on where an interrupted run stopped, with its own settings."""
+    overwrite: bool = False
+    """Replace the run that stands in the folder."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard."""
+    find_learning_rate: bool = False
+    """Draw the loss over a rising learning rate instead of training."""
+
+
 def flag(name: str) -> str:
     """Returns a setting's name as it is typed."""
     return f"--{name.replace('_', '-')}"
@@ -121,23 +139,19 @@ def check_seeds(config: Any, *names: str) -> None:
 
 def open_training(
     config: Any,
+    flags: TrainFlags,
     run: Path,
     *,
     task: str,
-    resume: bool,
-    overwrite: bool,
-    find_rate: bool,
     read_besides: Callable[[dict[str, Any], Path], Any] | None = None,
 ) -> Any:
     """Makes sure that a training may begin or go on in `run`; deletes nothing.
 
     Args:
         config: The settings from the command line.
+        flags: The other flags.
         run: Run folder.
         task: Task of the run.
-        resume: As the flag.
-        overwrite: As the flag.
-        find_rate: As the flag `--find-learning-rate`.
         read_besides: Takes what `config.json` holds beside the settings out of it, such as
             `read_labels`.
 
@@ -147,12 +161,17 @@ def open_training(
     Raises:
         UserError: If the flags contradict each other, the folder or what it holds.
     """
-    if find_rate and (resume or overwrite):
+    if flags.find_learning_rate and (flags.resume or flags.overwrite):
         raise UserError("--find-learning-rate trains nothing: leave --resume and --overwrite out.")
-    if not find_rate:
-        init_from = hasattr(config, "init_from")
-        open_run(run, task=task, resume=resume, overwrite=overwrite, init_from=init_from)
-    if not resume:
+    if not flags.find_learning_rate:
+        open_run(
+            run,
+            task=task,
+            resume=flags.resume,
+            overwrite=flags.overwrite,
+            init_from=hasattr(config, "init_from"),
+        )
+    if not flags.resume:
         return config
     stored = read_config(run, task)
     if read_besides:

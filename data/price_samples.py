@@ -76,30 +76,6 @@ class Simulation:
         scales = np.stack([self.sigma, np.hypot(self.sigma, self.jump_scale)], axis=1)
         return weights, locations, scales
 
-    def sample_paths(self, day: int, *, horizon: int, paths: int, seed: int) -> np.ndarray:
-        """Draws futures from the true process.
-
-        Args:
-            day: The position of the last day that is known.
-            horizon: The number of days to go on.
-            paths: The number of futures.
-            seed: The same seed draws the same futures.
-
-        Returns:
-            `(paths, horizon)` cumulative log returns since the close of `day`.
-        """
-        generator = np.random.default_rng(seed)
-        variance = np.full(paths, self.sigma[day] ** 2)
-        returns = np.empty((paths, horizon))
-        for step in range(horizon):
-            normals = generator.standard_normal((STEPS + 1, paths))
-            overnight, intraday = _gaussian_day(normals, variance)
-            jumps = self.jump_scale * generator.standard_normal(paths)
-            jumps[generator.random(paths) >= self.jump_probability] = 0
-            returns[:, step] = self.mean_return + overnight + jumps + intraday.sum(axis=0)
-            variance = _next_variance(variance, intraday, self.long_run_sigma**2)
-        return returns.cumsum(axis=1)
-
 
 def _gaussian_day(normals: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Splits days' variance, `(n,)`, into an overnight return, `(n,)`, and steps, `(STEPS, n)`."""

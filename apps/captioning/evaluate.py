@@ -6,7 +6,6 @@ python -m apps.captioning.evaluate --run runs/captioning/lstm-s1
 import dataclasses
 import hashlib
 import json as json_format
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,13 +20,13 @@ from apps.captioning.baselines import score_baselines
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
 from apps.captioning.predict import PRETRAINED, Predictor
-from common.artifact import OUTPUTS, write_text
+from common.beams import DecodedScores, decode_with_beams, table_rows, write_hypotheses
 from common.cache import cached_json
 from common.config import run_command
 from common.console import aside, open_console, warn
 from common.device import device_line
 from common.errors import UserError
-from common.results import Scores, check_baselines, record_scores
+from common.results import check_baselines, record_scores
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.caption_splits import Captions, CaptionSplit
@@ -60,15 +59,11 @@ def load_split_captions(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CaptioningScores(Scores):
+class CaptioningScores(DecodedScores):
     """What a saved model reached on one split of pictures."""
 
     names: list[str]
     """Of the pictures."""
-    hypotheses: dict[int, list[str]]
-    """Beam size to the caption of each picture; 1 is greedy."""
-    seconds: dict[int, float]
-    """Beam size to the time that all captions took from their features, compiling included."""
 
 
 def evaluate_run(
@@ -119,13 +114,13 @@ def evaluate_run(
             warn(console, line)
     chosen, own = captions.split(split), config.beam_size
     inputs = predictor.inputs.stored(captions, chosen.names, views=predictor.views, console=console)
-    hypotheses, seconds, metrics = {}, {}, {}
-    for beam_size in sorted({1, own, *beam_sizes}):
-        search = Search.of(config, method="beam", beam_size=beam_size)
-        begin = time.perf_counter()
-        texts = [candidates[0].text for candidates in predictor.describe(inputs, search)]
-        seconds[beam_size] = time.perf_counter() - begin
-        hypotheses[beam_size] = texts
+
+    def decode(search: Search) -> list[str]:
+        return [candidates[0].text for candidates in predictor.describe(inputs, search)]
+
+    hypotheses, seconds = decode_with_beams(decode, config, beam_sizes)
+    metrics = {}
+    for beam_size, texts in hypotheses.items():
         scores = caption_metrics(texts, chosen.captions, java=meteor and beam_size == own)
         if beam_size == own:
             metrics |= scores | caption_statistics(texts)
@@ -193,27 +188,6 @@ def _cached_baselines(
     )
 
 
-def write_hypotheses(run: Path, scores: CaptioningScores, *, own: bool) -> list[Path]:
-    """Writes every caption to the run folder, `picture<TAB>caption`, one file a beam size.
-
-    Args:
-        run: Run folder.
-        scores: What holds them.
-        own: Whether they are of the data that the run was trained on; others stand apart.
-
-    Returns:
-        The files.
-    """
-    prefix = "" if own else "other."
-    paths = []
-    for beam_size, texts in scores.hypotheses.items():
-        path = run / OUTPUTS / f"{prefix}{scores.split}.beam{beam_size}.tsv"
-        lines = [f"{name}\t{text}\n" for name, text in zip(scores.names, texts, strict=True)]
-        write_text(path, "".join(lines))
-        paths.append(path)
-    return paths
-
-
 def metrics_table(split: str, rows: dict[str, dict[str, float]]) -> Table:
     """Returns a table with one line a system."""
     columns = {
@@ -233,12 +207,6 @@ def metrics_table(split: str, rows: dict[str, dict[str, float]]) -> Table:
         ]
         table.add_row(escape(system), *cells)
     return table
-
-
-def table_rows(run: Path, scores: CaptioningScores) -> dict[str, dict[str, float]]:
-    """Returns the lines of `metrics_table`: the beam, greedy search and the baselines."""
-    greedy = {name: scores.metrics[f"{name}_greedy"] for name in _BRIEF}
-    return {str(run): scores.metrics, "  greedy": greedy, **scores.baselines}
 
 
 def main(
@@ -280,7 +248,7 @@ def main(
         console=console,
     )
     recorded = record_scores(run, scores, task="captioning")
-    paths = write_hypotheses(run, scores, own=recorded)
+    paths = write_hypotheses(run, scores, own=recorded, names=scores.names)
     if json:
         record = {
             "split": split,

@@ -27,7 +27,7 @@ from common.earlier_runs import earlier_seconds, price_of, resumed_facts, run_fo
 from common.errors import UserError
 from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
-from common.training import first_facts, open_training
+from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
 from data.errors import DataError
 from data.subwords import (
@@ -210,55 +210,48 @@ def prepare(
     )
 
 
-def train(
-    config: Config,
-    *,
-    run: Path,
-    data_dir: str,
-    backbone_weights: str,
-    strict: bool,
-    resume: bool,
-    tensorboard: bool,
-    find_rate: bool,
+def main(
+    config: Config, flags: TrainFlags, backbone_weights: str = "", strict: bool = False
 ) -> None:
-    """Trains one model and leaves a run folder, scored on the validation split.
+    """Trains a captioning model and leaves a run folder, scored on the validation split.
 
     Args:
-        config: Settings.
-        run: Folder to write; what stood there is replaced unless `resume`.
-        data_dir: Folder of downloads, or empty.
-        backbone_weights: File of the backbone's weights, or empty.
-        strict: Whether a missing picture is an error.
-        resume: Go on after the last finished epoch.
-        tensorboard: Write event files to `run/tensorboard`.
-        find_rate: Draw the loss over a rising learning rate instead of training.
+        config: Settings of the model and its training.
+        flags: Where the run stands, and how it begins.
+        backbone_weights: File of the backbone's weights, where Keras cannot download them.
+        strict: Stop if a picture that the captions name is missing, instead of leaving it out.
     """
+    run = run_folder(
+        flags.run,
+        f"runs/captioning/{config.cell}-s{config.seed}",
+        {"--init-from": [config.init_from] if config.init_from else []},
+    )
+    if backbone_weights and config.backbone == SMALL_CNN:
+        raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
+    if flags.find_learning_rate and config.objective == "cider":
+        raise UserError(
+            "--find-learning-rate is for --objective cross_entropy: cider has no loss that tells."
+        )
+    config = open_training(config, flags, run, task="captioning", read_besides=read_backbone)
     console = open_console()
     aside(console, device_line())
     prepared = prepare(
         config,
         run=run,
-        data_dir=data_dir,
+        data_dir=flags.data_dir,
         backbone_weights=backbone_weights,
         strict=strict,
-        resume=resume,
+        resume=flags.resume,
         console=console,
     )
-    history = fit_prepared(
-        prepared,
-        run=run,
-        resume=resume,
-        tensorboard=tensorboard,
-        find_rate=find_rate,
-        console=console,
-    )
+    history = fit_prepared(prepared, flags, run=run, console=console)
     if history is None:
         return
     # From disk, so that the score is the saved model's.
     scores = evaluate_run(
         run,
         data="",
-        data_dir=data_dir,
+        data_dir=flags.data_dir,
         split="validation",
         baselines=False,
         backbone_weights="" if takes_pixels(prepared.config) else backbone_weights,
@@ -268,62 +261,6 @@ def train(
     leave_scored(run, scores, history, task="captioning", metric="cider", loss=loss)
     console.print(metrics_table("validation", {str(run): scores.metrics}))
     console.print(f"Score it on the test split: make evaluate-captioning RUN={run}")
-
-
-def main(
-    config: Config,
-    run: str = "",
-    data_dir: str = "",
-    backbone_weights: str = "",
-    strict: bool = False,
-    resume: bool = False,
-    overwrite: bool = False,
-    tensorboard: bool = False,
-    find_learning_rate: bool = False,
-) -> None:
-    """Trains a captioning model and leaves a run folder.
-
-    Args:
-        config: Settings of the model and its training.
-        run: Folder to write (default: runs/captioning/<cell>-s<seed>).
-        data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
-        backbone_weights: File of the backbone's weights, where Keras cannot download them.
-        strict: Stop if a picture that the captions name is missing, instead of leaving it out.
-        resume: Go on where an interrupted run stopped, with its own settings.
-        overwrite: Replace the run that stands in the folder.
-        tensorboard: Write event files for TensorBoard.
-        find_learning_rate: Draw the loss over a rising learning rate instead of training.
-    """
-    folder = run_folder(
-        run,
-        f"runs/captioning/{config.cell}-s{config.seed}",
-        {"--init-from": [config.init_from] if config.init_from else []},
-    )
-    if backbone_weights and config.backbone == SMALL_CNN:
-        raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
-    if find_learning_rate and config.objective == "cider":
-        raise UserError(
-            "--find-learning-rate is for --objective cross_entropy: cider has no loss that tells."
-        )
-    config = open_training(
-        config,
-        folder,
-        task="captioning",
-        resume=resume,
-        overwrite=overwrite,
-        find_rate=find_learning_rate,
-        read_besides=read_backbone,
-    )
-    train(
-        config,
-        run=folder,
-        data_dir=data_dir,
-        backbone_weights=backbone_weights,
-        strict=strict,
-        resume=resume,
-        tensorboard=tensorboard,
-        find_rate=find_learning_rate,
-    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from common.console import aside, open_console, warn
 from common.device import XLA, device_line
 from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
-from common.training import first_facts, open_training
+from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
 from data.errors import DataError
 from data.forecasting import feature_statistics
@@ -154,79 +154,36 @@ def prepare(
     )
 
 
-def train(
-    config: Config, *, run: Path, data_dir: str, resume: bool, tensorboard: bool, find_rate: bool
-) -> None:
-    """Trains one model and leaves a run folder, scored on the validation split.
+def main(config: Config, flags: TrainFlags) -> None:
+    """Trains a forecasting model and leaves a run folder, scored on the validation split.
 
     Args:
-        config: Settings.
-        run: Folder to write; what stood there is replaced unless `resume`.
-        data_dir: Folder of downloads, or empty.
-        resume: Go on after the last finished epoch.
-        tensorboard: Write event files to `run/tensorboard`.
-        find_rate: Draw the loss over a rising learning rate instead of training.
+        config: Settings of the model and its training.
+        flags: Where the run stands, and how it begins.
     """
+    run = Path(flags.run or f"runs/forecasting/{config.cell}-s{config.seed}")
+    config = open_training(config, flags, run, task="forecasting")
     console = open_console()
     aside(console, device_line())
-    prepared = prepare(config, run=run, data_dir=data_dir, resume=resume, console=console)
-    history = fit_prepared(
-        prepared,
-        run=run,
-        resume=resume,
-        tensorboard=tensorboard,
-        find_rate=find_rate,
-        console=console,
+    prepared = prepare(
+        config, run=run, data_dir=flags.data_dir, resume=flags.resume, console=console
     )
+    history = fit_prepared(prepared, flags, run=run, console=console)
     if history is None:
         return
     # From disk, so that the score is the saved model's.
     scores = evaluate_run(
-        run, data="", tickers=(), data_dir=data_dir, split="validation", baselines=False
+        run,
+        data="",
+        tickers=(),
+        data_dir=flags.data_dir,
+        split="validation",
+        baselines=False,
     )
     leave_scored(run, scores, history, task="forecasting", metric="loss", mode="min")
     for table in metrics_tables(scores, "validation"):
         console.print(table)
     console.print(f"Score it on the test split: make evaluate-forecasting RUN={run}")
-
-
-def main(
-    config: Config,
-    run: str = "",
-    data_dir: str = "",
-    resume: bool = False,
-    overwrite: bool = False,
-    tensorboard: bool = False,
-    find_learning_rate: bool = False,
-) -> None:
-    """Trains a forecasting model and leaves a run folder.
-
-    Args:
-        config: Settings of the model and its training.
-        run: Folder to write (default: runs/forecasting/<cell>-s<seed>).
-        data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
-        resume: Go on where an interrupted run stopped, with its own settings.
-        overwrite: Replace the run that stands in the folder.
-        tensorboard: Write event files for TensorBoard.
-        find_learning_rate: Draw the loss over a rising learning rate instead of training.
-    """
-    folder = Path(run or f"runs/forecasting/{config.cell}-s{config.seed}")
-    config = open_training(
-        config,
-        folder,
-        task="forecasting",
-        resume=resume,
-        overwrite=overwrite,
-        find_rate=find_learning_rate,
-    )
-    train(
-        config,
-        run=folder,
-        data_dir=data_dir,
-        resume=resume,
-        tensorboard=tensorboard,
-        find_rate=find_learning_rate,
-    )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from common.earlier_runs import (
 from common.errors import UserError
 from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
-from common.training import first_facts, open_training
+from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
 from data.batching import text_batches
 from data.download import cache_directory
@@ -187,81 +187,34 @@ def prepare(
     )
 
 
-def train(
-    config: Config, *, run: Path, data_dir: str, resume: bool, tensorboard: bool, find_rate: bool
-) -> None:
-    """Trains one model and leaves a run folder, scored on the validation split.
-
-    Args:
-        config: Settings.
-        run: Folder to write; what stood there is replaced unless `resume`.
-        data_dir: Folder of downloads, or empty.
-        resume: Go on after the last finished epoch.
-        tensorboard: Write event files to `run/tensorboard`.
-        find_rate: Draw the loss over a rising learning rate instead of training.
-    """
-    console = open_console()
-    aside(console, device_line())
-    prepared = prepare(config, run=run, data_dir=data_dir, resume=resume, console=console)
-    history = fit_prepared(
-        prepared,
-        run=run,
-        resume=resume,
-        tensorboard=tensorboard,
-        find_rate=find_rate,
-        console=console,
-    )
-    if history is None:
-        return
-    # From disk, so that the score is the saved model's.
-    scored = evaluate_run(run, data="", data_dir=data_dir, split="validation", baselines=False)
-    leave_scored(run, scored, history, task="sentiment", metric="accuracy")
-    console.print(metrics_table({str(run): scored.metrics}, "sentiment, validation split"))
-    console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}")
-
-
-def main(
-    config: Config,
-    run: str = "",
-    data_dir: str = "",
-    resume: bool = False,
-    overwrite: bool = False,
-    tensorboard: bool = False,
-    find_learning_rate: bool = False,
-) -> None:
-    """Trains a sentiment model and leaves a run folder.
+def main(config: Config, flags: TrainFlags) -> None:
+    """Trains a sentiment model and leaves a run folder, scored on the validation split.
 
     Args:
         config: Settings of the model and its training.
-        run: Folder to write (default: runs/sentiment/<cell>-s<seed>).
-        data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
-        resume: Go on where an interrupted run stopped, with its own settings.
-        overwrite: Replace the run that stands in the folder.
-        tensorboard: Write event files for TensorBoard.
-        find_learning_rate: Draw the loss over a rising learning rate instead of training.
+        flags: Where the run stands, and how it begins.
     """
-    folder = run_folder(
-        run,
+    run = run_folder(
+        flags.run,
         f"runs/sentiment/{config.cell}-s{config.seed}",
         {"--teachers": teacher_folders(config)},
     )
-    config = open_training(
-        config,
-        folder,
-        task="sentiment",
-        resume=resume,
-        overwrite=overwrite,
-        find_rate=find_learning_rate,
-        read_besides=read_labels,
+    config = open_training(config, flags, run, task="sentiment", read_besides=read_labels)
+    console = open_console()
+    aside(console, device_line())
+    prepared = prepare(
+        config, run=run, data_dir=flags.data_dir, resume=flags.resume, console=console
     )
-    train(
-        config,
-        run=folder,
-        data_dir=data_dir,
-        resume=resume,
-        tensorboard=tensorboard,
-        find_rate=find_learning_rate,
+    history = fit_prepared(prepared, flags, run=run, console=console)
+    if history is None:
+        return
+    # From disk, so that the score is the saved model's.
+    scores = evaluate_run(
+        run, data="", data_dir=flags.data_dir, split="validation", baselines=False
     )
+    leave_scored(run, scores, history, task="sentiment", metric="accuracy")
+    console.print(metrics_table({str(run): scores.metrics}, "sentiment, validation split"))
+    console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}")
 
 
 if __name__ == "__main__":

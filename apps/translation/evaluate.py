@@ -5,7 +5,6 @@ python -m apps.translation.evaluate --run runs/translation/gru-s1 --split test_2
 
 import dataclasses
 import json as json_format
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,12 +17,19 @@ from apps.translation.baselines import score_baselines
 from apps.translation.config import Config
 from apps.translation.metrics import length_metrics, signatures, translation_metrics
 from apps.translation.predict import PRETRAINED, Predictor
-from common.artifact import OUTPUTS, write_json, write_text
+from common.artifact import write_json
+from common.beams import (
+    DecodedScores,
+    decode_with_beams,
+    outputs_path,
+    table_rows,
+    write_hypotheses,
+)
 from common.cache import cached_json
 from common.config import run_command
 from common.console import aside, open_console
 from common.device import device_line
-from common.results import Scores, check_baselines, record_scores
+from common.results import check_baselines, record_scores
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory
@@ -52,13 +58,9 @@ def load_split_pairs(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TranslationScores(Scores):
+class TranslationScores(DecodedScores):
     """What a saved model reached on one split of sentence pairs."""
 
-    hypotheses: dict[int, list[str]]
-    """Beam size to the translation of each sentence; 1 is greedy."""
-    seconds: dict[int, float]
-    """Beam size to the time that all sentences took, compiling included."""
     signatures: dict[str, str]
     """Metric to what makes its figure comparable."""
 
@@ -98,13 +100,13 @@ def evaluate_run(
     pairs = load_split_pairs(config, data=data or config.data, data_dir=data_dir)
     chosen = pairs.split(split)
     language, own = config.target_language, config.beam_size
-    hypotheses, seconds, metrics = {}, {}, {}
-    for beam_size in sorted({1, own, *beam_sizes}):
-        search = Search.of(config, method="beam", beam_size=beam_size)
-        begin = time.perf_counter()
-        texts = [translation.text for translation in predictor.predict(chosen.source, search)]
-        seconds[beam_size] = time.perf_counter() - begin
-        hypotheses[beam_size] = texts
+
+    def decode(search: Search) -> list[str]:
+        return [translation.text for translation in predictor.predict(chosen.source, search)]
+
+    hypotheses, seconds = decode_with_beams(decode, config, beam_sizes)
+    metrics = {}
+    for beam_size, texts in hypotheses.items():
         scores = translation_metrics(
             texts,
             chosen.references,
@@ -150,30 +152,6 @@ def _cached_baselines(pairs: Pairs, split: PairSplit) -> dict:
     )
 
 
-def write_hypotheses(run: Path, scores: TranslationScores, *, own: bool) -> list[Path]:
-    """Writes every translation to the run folder, a line a sentence, one file a beam size.
-
-    Beside them stands a JSON file with the signatures of the metrics.
-
-    Args:
-        run: Run folder.
-        scores: What holds them.
-        own: Whether they are of the data that the run was trained on; others stand apart.
-
-    Returns:
-        The files of translations.
-    """
-    prefix = "" if own else "other."
-    paths = []
-    for beam_size, texts in scores.hypotheses.items():
-        path = run / OUTPUTS / f"{prefix}{scores.split}.beam{beam_size}.txt"
-        write_text(path, "".join(f"{text}\n" for text in texts))
-        paths.append(path)
-    signatures_path = run / OUTPUTS / f"{prefix}{scores.split}.signatures.json"
-    write_json(signatures_path, scores.signatures)
-    return paths
-
-
 def metrics_table(scores: TranslationScores, rows: dict[str, dict[str, float]]) -> Table:
     """Returns a table with one line a system."""
     columns = {"bleu": "BLEU", "chrf": "chrF", "bleu_tok_lc": "BLEU, tokenised lower case"}
@@ -186,16 +164,6 @@ def metrics_table(scores: TranslationScores, rows: dict[str, dict[str, float]]) 
             cells.append(cell + (f" ± {half_width:.2f}" if half_width is not None else ""))
         table.add_row(escape(system), *cells)
     return table
-
-
-def table_rows(run: Path, scores: TranslationScores) -> dict[str, dict[str, float]]:
-    """Returns the lines of `metrics_table`: the beam, greedy search and the baselines."""
-    greedy = {
-        name.removesuffix("_greedy"): value
-        for name, value in scores.metrics.items()
-        if name.endswith("_greedy")
-    }
-    return {str(run): scores.metrics, "  greedy": greedy, **scores.baselines}
 
 
 def main(
@@ -234,6 +202,7 @@ def main(
     )
     recorded = record_scores(run, scores, task="translation")
     paths = write_hypotheses(run, scores, own=recorded)
+    write_json(outputs_path(run, split, "signatures.json", own=recorded), scores.signatures)
     if json:
         record = {
             "split": split,

@@ -6,6 +6,7 @@ import pytest
 from apps.forecasting import evaluate, train
 from apps.forecasting.config import Config
 from apps.forecasting.distributions import GaussianMixture
+from common.training import TrainFlags
 from data.price_samples import simulate_market, write_price_sample
 
 TICKERS, DAYS = 8, 1500
@@ -30,14 +31,7 @@ def found(tmp_path_factory):
         epochs=4,
         learning_rate=4e-3,
     )
-    train.train(
-        config,
-        run=folder / "run",
-        data_dir=str(folder),
-        resume=False,
-        tensorboard=False,
-        find_rate=False,
-    )
+    train.main(config, TrainFlags(run=str(folder / "run"), data_dir=str(folder)))
     scores = evaluate.evaluate_run(
         folder / "run", data="", tickers=(), data_dir=str(folder), split="test", baselines=False
     )

@@ -22,7 +22,7 @@ def write_run(folder, *, seed, accuracy=0.9, units=8, splits=("test",), metrics=
             "backend": "jax",
             "device": "CPU",
             "versions": {},
-            "commit": "abc",
+            "commit": f"abc{seed % 2}",
             "data": {},
             "metrics": {split: metrics or {"accuracy": accuracy, "ece": 0.01} for split in splits},
             "baselines": {"majority": {"test": {"accuracy": 0.5}}},
@@ -45,6 +45,7 @@ def test_a_row_holds_one_value_a_seed(tmp_path):
     assert row["curves"] == [curves] * 2
     assert row["peak_memory_mb"] == 200
     assert "seed" not in row["config"]
+    assert row["commit"] == "abc1, abc0"
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_no_row(tmp_path):

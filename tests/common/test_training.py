@@ -10,7 +10,13 @@ from common.artifact import read_labels, write_json
 from common.callbacks import read_history
 from common.config import fields_as_flags, parse_call, run_command
 from common.errors import UserError
-from common.training import TrainingSettings, last_facts, open_training, training_callbacks
+from common.training import (
+    TrainFlags,
+    TrainingSettings,
+    last_facts,
+    open_training,
+    training_callbacks,
+)
 
 STEPS = 4
 
@@ -47,13 +53,16 @@ def test_a_setting_out_of_range_is_named_as_it_is_typed(setting, value):
 
 @pytest.mark.no_backend
 def test_a_command_that_is_stopped_names_the_flag_to_go_on_with_if_it_has_it(capsys):
-    def train(resume: bool = False):
+    def train(config: Config, flags: TrainFlags):
         raise KeyboardInterrupt
 
-    def predict():
+    def study(resume: bool = False):
         raise KeyboardInterrupt
 
-    for function, named in ((train, True), (predict, False)):
+    def predict(config: Config):
+        raise KeyboardInterrupt
+
+    for function, named in ((train, True), (study, True), (predict, False)):
         with pytest.raises(SystemExit) as stop:
             run_command(function, prog="", description="", arguments=[])
         assert stop.value.code == 130
@@ -79,9 +88,9 @@ def test_a_default_that_a_task_changes_keeps_its_words(capsys, monkeypatch):
 # ---- Where a training begins -------------------------------------------------------------------
 
 
-def opened(config, run, **changes):
-    flags = {"resume": False, "overwrite": False, "find_rate": False}
-    return open_training(config, run, task="sentiment", **flags | changes)
+def opened(config, run, read_besides=None, **flags):
+    flags = TrainFlags(**flags)
+    return open_training(config, flags, run, task="sentiment", read_besides=read_besides)
 
 
 def stored_run(folder, **more):
@@ -125,10 +134,10 @@ def test_labels_stand_in_a_run_if_and_only_if_its_task_has_labels(tmp_path):
 @pytest.mark.no_backend
 def test_a_search_for_the_rate_needs_no_empty_folder_but_goes_with_no_other_flag(tmp_path):
     run = stored_run(tmp_path)
-    assert opened(Config(), run, find_rate=True) == Config()
+    assert opened(Config(), run, find_learning_rate=True) == Config()
     for name in ("resume", "overwrite"):
         with pytest.raises(UserError, match="--find-learning-rate trains nothing"):
-            opened(Config(), run, find_rate=True, **{name: True})
+            opened(Config(), run, find_learning_rate=True, **{name: True})
 
 
 # ---- The callbacks -----------------------------------------------------------------------------

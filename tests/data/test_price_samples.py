@@ -59,38 +59,6 @@ def test_the_range_of_a_day_tells_more_about_the_next_than_its_return(market):
         assert by_range > stats.spearmanr(moved, truth).statistic + 0.1
 
 
-def test_variance_returns_to_its_long_run_level(market):
-    for simulation in market:
-        paths = simulation.sample_paths(100, horizon=150, paths=2_000, seed=1)
-        last_days = np.diff(paths, axis=1)[:, -50:]
-        expected = simulation.long_run_sigma**2 + (
-            simulation.jump_probability * simulation.jump_scale**2
-        )
-        assert last_days.var() == pytest.approx(expected, rel=0.1)
-
-
-def test_the_first_day_of_sampled_paths_has_the_true_distribution(market):
-    simulation = market[1]
-    # The calmest and the wildest day.
-    for day in (np.argmin(simulation.sigma), np.argmax(simulation.sigma)):
-        weights, locations, scales = (part[day] for part in simulation.true_mixture())
-        first = simulation.sample_paths(day, horizon=1, paths=5_000, seed=2)[:, 0]
-
-        def truth(x, weights=weights, locations=locations, scales=scales):
-            return (weights * stats.norm.cdf(x[:, np.newaxis], locations, scales)).sum(axis=1)
-
-        assert stats.kstest(first, truth).pvalue > 0.01
-
-
-def test_paths_have_their_shape_and_hang_on_the_seed_alone(market):
-    def sample(seed):
-        return market[0].sample_paths(7, horizon=5, paths=11, seed=seed)
-
-    assert sample(0).shape == (11, 5)
-    np.testing.assert_array_equal(sample(0), sample(0))
-    assert not np.array_equal(sample(0), sample(1))
-
-
 def test_tickers_share_the_shocks_of_their_index(market):
     *tickers, index = market
     assert index.ticker == "^SIM"
