@@ -1,6 +1,6 @@
 """Groups sequences of like length into batches of few distinct shapes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -227,7 +227,7 @@ def cheapest_chain(costs: np.ndarray, *, count: int) -> list[int]:
     return points[::-1]
 
 
-def pad_tokens(sequences: list[np.ndarray], rows: np.ndarray, length: int) -> np.ndarray:
+def pad_tokens(sequences: Sequence[np.ndarray], rows: np.ndarray, length: int) -> np.ndarray:
     """Puts the sequences at `rows` below each other, padded on the right with 0.
 
     Returns:
@@ -241,7 +241,7 @@ def pad_tokens(sequences: list[np.ndarray], rows: np.ndarray, length: int) -> np
 
 
 def text_batches(
-    sequences: list[np.ndarray],
+    sequences: Sequence[np.ndarray],
     targets: np.ndarray | None = None,
     *,
     buckets: int,

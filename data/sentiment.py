@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from data.download import atomic_folder, import_tfds, prepare_tfds, sha256_of
 from data.errors import DataError
+from data.row_files import texts_on_disk
 from data.tables import SEPARATORS, read_table
 
 SPLITS = ("train", "validation", "test", "unlabelled")
@@ -26,12 +28,16 @@ class Reviews:
     """Texts and their labels.
 
     Attributes:
-        texts: One raw text a review.
+        texts: One raw text a review; they stay on disk and are read when they are asked for.
         labels: `(batch,)` int32, positions in `label_names`; -1 means unlabelled.
     """
 
-    texts: list[str]
+    texts: Sequence[str]
     labels: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> "Reviews":
+        """Picks those at which `(batch,)` bool is true."""
+        return Reviews(texts=self.texts.take(chosen), labels=self.labels[chosen])
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def load_reviews(
         splits, hashes = _load_imdb(data_dir / "tensorflow_datasets", cache_dir)
         label_names = ("negative", "positive")
     else:
-        splits, label_names, hashes = _load_file(data)
+        splits, label_names, hashes = _load_file(data, cache_dir)
     splits = _cut(splits, validation_share, split_seed)
     for split in ("train", "validation", "test"):
         if not splits[split].texts:
@@ -91,17 +97,18 @@ def load_reviews(
     return SentimentData(splits=splits, label_names=label_names, hashes=hashes)
 
 
-def load_labelled(data: str) -> SentimentData:
+def load_labelled(data: str, *, cache_dir: Path) -> SentimentData:
     """Loads reviews to score a trained model on.
 
     Args:
         data: Path of a file with the columns `text`, `label` and perhaps `split`. Without `split`
             all of it is `test`.
+        cache_dir: Folder of derived files.
 
     Raises:
         DataError: If the file cannot be read or used.
     """
-    splits, label_names, hashes = _load_file(data)
+    splits, label_names, hashes = _load_file(data, cache_dir)
     if list(splits) == ["train"]:
         splits = {"test": splits["train"]}
     found = {name: reviews for name, reviews in splits.items() if reviews.texts}
@@ -122,7 +129,7 @@ def _cut(
     if "test" not in splits:
         test = ~validation & (positions < 2 * validation_share)
     parts = {"train": ~validation & ~test, "validation": validation, "test": test}
-    cut = {name: _select(train, chosen) for name, chosen in parts.items()}
+    cut = {name: train.take(chosen) for name, chosen in parts.items()}
     return cut | {name: reviews for name, reviews in splits.items() if name != "train"}
 
 
@@ -130,11 +137,6 @@ def _position(text: str, seed: int) -> float:
     """A number in [0, 1) that depends on the text and the seed alone."""
     salted = f"{seed}:{text}".encode("utf-8", errors="surrogatepass")
     return int.from_bytes(hashlib.blake2b(salted, digest_size=6).digest()) / 2**48
-
-
-def _select(reviews: Reviews, chosen: np.ndarray) -> Reviews:
-    texts = [text for text, take in zip(reviews.texts, chosen, strict=True) if take]
-    return Reviews(texts=texts, labels=reviews.labels[chosen])
 
 
 # ---- IMDB ------------------------------------------------------------------------------------
@@ -168,7 +170,7 @@ def _load_imdb(root: Path, cache_dir: Path) -> tuple[dict[str, Reviews], dict[st
         except (OSError, ValueError) as error:
             raise DataError(f"{path} is damaged: delete the folder {cached}, run again.") from error
         labels = frame["label"].to_numpy(dtype=np.int32)
-        splits[split] = Reviews(texts=frame["text"].tolist(), labels=labels)
+        splits[split] = Reviews(texts=texts_on_disk(frame["text"], cache_dir), labels=labels)
     splits["unlabelled"] = splits.pop("unsupervised")
     return splits, hashes
 
@@ -206,7 +208,9 @@ def _tfrecord(folder: Path, split: str) -> Path:
 # ---- A file of one's own ---------------------------------------------------------------------
 
 
-def _load_file(data: str) -> tuple[dict[str, Reviews], tuple[str, ...], dict[str, str]]:
+def _load_file(
+    data: str, cache_dir: Path
+) -> tuple[dict[str, Reviews], tuple[str, ...], dict[str, str]]:
     """Reads and checks a table with the columns `text`, `label` and perhaps `split`."""
     path = Path(data).expanduser()
     if path.suffix.lower() not in (*SEPARATORS, ".parquet"):
@@ -215,37 +219,60 @@ def _load_file(data: str) -> tuple[dict[str, Reviews], tuple[str, ...], dict[str
         raise DataError(f"--data {path} is a folder: name a file in it.")
     if not path.exists():
         raise DataError(f"--data {path} does not exist: check the path.")
+    labels, splits, has_split = [np.empty(0, np.int32)], [np.empty(0, np.int8)], False
+    # Each label's number, by the order in which they come.
+    numbers: dict[str, int] = {}
+
+    def texts() -> Iterator[str]:
+        nonlocal has_split
+        for table in read_table(path):
+            has_split = "split" in table
+            split = table.get("split", pd.Series("train", index=table.index))
+            labelled = split != "unlabelled"
+            _check_rows(table, split, labelled, path)
+            found = [
+                numbers.setdefault(name, len(numbers)) if known else UNLABELLED
+                for name, known in zip(table["label"], labelled, strict=True)
+            ]
+            labels.append(np.array(found, dtype=np.int32))
+            splits.append(split.map(SPLITS.index).to_numpy(dtype=np.int8))
+            yield from table["text"]
+
     try:
-        table = read_table(path)
+        stored = texts_on_disk(texts(), cache_dir)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
         raise DataError(f"Cannot read {path} ({reason}): check the file.") from error
+    label_names = tuple(sorted(numbers))
+    if len(label_names) < 2:
+        found = f'only the label "{label_names[0]}"' if label_names else "no labelled row"
+        raise DataError(f"{path} has {found}: a classifier needs at least two labels.")
+    # From the number of a label to that of its name in order; the last is that of no label.
+    by_name = np.array([*map(label_names.index, numbers), UNLABELLED], dtype=np.int32)
+    everything = Reviews(texts=stored, labels=by_name[np.concatenate(labels)])
+    parts = {"train": everything}
+    if has_split:
+        split_numbers = np.concatenate(splits)
+        found = {
+            name: everything.take(split_numbers == number) for number, name in enumerate(SPLITS)
+        }
+        needed = {name: part for name, part in found.items() if part.texts}
+        parts = {"train": found["train"], "test": found["test"], **needed}
+    return parts, label_names, {path.name: sha256_of(path)}
+
+
+def _check_rows(table: pd.DataFrame, split: pd.Series, labelled: pd.Series, path: Path) -> None:
+    """Raises a `DataError` that names the first row of a part that cannot be used."""
     # Rows are counted as a spreadsheet counts them.
     first_row = 1 if path.suffix.lower() == ".parquet" else 2
 
     def reject(faulty: pd.Series, problem: str) -> None:
         if faulty.any():
-            raise DataError(f"{path}, row {table.index[faulty.argmax()] + first_row}: {problem}")
+            raise DataError(f"{path}, row {faulty.idxmax() + first_row}: {problem}")
 
     reject(table["text"] == "", "the text is empty; fill it in or remove the row.")
-    split = table.get("split", pd.Series("", index=table.index))
-    if "split" in table:
-        wrong = ~split.isin(SPLITS)
-        found = split[wrong].iloc[0] if wrong.any() else ""
-        reject(wrong, f'the split is "{found}"; it must be one of {", ".join(SPLITS)}.')
-    labelled = split != "unlabelled"
+    wrong = ~split.isin(SPLITS)
+    found = split[wrong].iloc[0] if wrong.any() else ""
+    reject(wrong, f'the split is "{found}"; it must be one of {", ".join(SPLITS)}.')
     problem = "the label is missing; fill it in or put the row into the split unlabelled."
     reject(labelled & (table["label"] == ""), problem)
-    label_names = tuple(sorted(set(table["label"][labelled])))
-    if len(label_names) < 2:
-        found = f'only the label "{label_names[0]}"' if label_names else "no labelled row"
-        raise DataError(f"{path} has {found}: a classifier needs at least two labels.")
-    numbers = {name: number for number, name in enumerate(label_names)}
-    labels = table["label"].map(numbers).where(labelled, UNLABELLED).to_numpy(dtype=np.int32)
-    everything = Reviews(texts=table["text"].tolist(), labels=labels)
-    splits = {"train": everything}
-    if "split" in table:
-        parts = {name: _select(everything, (split == name).to_numpy()) for name in SPLITS}
-        needed = {name: part for name, part in parts.items() if part.texts}
-        splits = {"train": parts["train"], "test": parts["test"], **needed}
-    return splits, label_names, {path.name: sha256_of(path)}

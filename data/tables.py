@@ -1,22 +1,29 @@
 """Reads a table of the user's own: CSV, TSV or Parquet, every cell as a text."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+from pyarrow import parquet
 
 from data.errors import DataError
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Reads the columns `text`, `label` and, if it is there, `split`.
+# Rows that are in memory at a time.
+_ROWS = 10_000
+
+
+def read_table(path: Path) -> Iterator[pd.DataFrame]:
+    """Reads the columns `text`, `label` and, if it is there, `split`, part by part.
 
     Args:
         path: A `.csv`, `.tsv` or `.parquet` file.
 
-    Returns:
-        Stripped strings, missing values empty; rows without any are left out.
+    Yields:
+        Stripped strings, missing values empty, numbered from 0 over all parts; rows without any
+        are left out.
 
     Raises:
         DataError: If the file or a cell is not UTF-8, it cannot be parsed, or its columns cannot
@@ -24,18 +31,8 @@ def read_table(path: Path) -> pd.DataFrame:
         OSError: If it cannot be read.
     """
     try:
-        if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            # Texts like "NA" and "null" are texts. Blank lines stay, so that rows can be counted.
-            table = pd.read_csv(
-                path,
-                sep=SEPARATORS[path.suffix.lower()],
-                dtype=str,
-                keep_default_na=False,
-                encoding="utf-8-sig",
-                skip_blank_lines=False,
-            )
+        for part in _parts(path):
+            yield _checked(part, path)
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}, line {_first_undecodable_line(path)}: not UTF-8; save the file as UTF-8."
@@ -43,9 +40,40 @@ def read_table(path: Path) -> pd.DataFrame:
     except ValueError as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise DataError(f"{path} cannot be parsed ({reason}): mend the file.") from error
-    if not isinstance(table.index, pd.RangeIndex) and path.suffix.lower() != ".parquet":
-        raise DataError(f"{path}, row 2 has more fields than the header: quote texts with commas.")
-    table = table.reset_index(drop=True).rename(columns=lambda name: str(name).strip())
+
+
+def _parts(path: Path) -> Iterator[pd.DataFrame]:
+    """Reads some rows at a time, numbered on; an empty table is one part."""
+    if path.suffix.lower() == ".parquet":
+        file = parquet.ParquetFile(path)
+        start = 0
+        parts = (batch.to_pandas() for batch in file.iter_batches(_ROWS))
+        for part in parts if file.metadata.num_rows else [file.schema_arrow.empty_table()]:
+            part.index = pd.RangeIndex(start, start + len(part))
+            yield part
+            start += len(part)
+        return
+    # Texts like "NA" and "null" are texts. Blank lines stay, so that rows can be counted.
+    with pd.read_csv(
+        path,
+        sep=SEPARATORS[path.suffix.lower()],
+        dtype=str,
+        keep_default_na=False,
+        encoding="utf-8-sig",
+        skip_blank_lines=False,
+        chunksize=_ROWS,
+    ) as parts:
+        for part in parts:
+            if not isinstance(part.index, pd.RangeIndex):
+                raise DataError(
+                    f"{path}, row 2 has more fields than the header: quote texts with commas."
+                )
+            yield part
+
+
+def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Returns a part with the columns that count, every cell a stripped string."""
+    table = table.rename(columns=lambda name: str(name).strip())
     if not {"text", "label"} <= set(table.columns):
         found = ", ".join(map(repr, table.columns))
         raise DataError(f"{path} needs the columns text and label, but has {found}.")
@@ -60,7 +88,7 @@ def read_table(path: Path) -> pd.DataFrame:
         faulty = table[name].map(lambda cell: isinstance(cell, bytes) and not _is_utf8(cell))
         if faulty.any():
             raise DataError(
-                f"{path}, row {faulty.argmax() + 1}: the {name} is not UTF-8; write the column as"
+                f"{path}, row {faulty.idxmax() + 1}: the {name} is not UTF-8; write the column as"
                 " text."
             )
     table = table[columns].apply(lambda column: column.map(_as_text))

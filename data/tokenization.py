@@ -1,7 +1,7 @@
 """Trains, loads and applies tokenizers; normalisation of text lives in the tokenizer's own JSON."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -135,10 +135,10 @@ def head_and_tail(ids: np.ndarray, max_length: int) -> np.ndarray:
     return ids[kept_positions(len(ids), max_length)]
 
 
-def encode(tokenizer: Tokenizer, texts: list[str], *, max_length: int) -> list[np.ndarray]:
-    """Encodes raw texts; one without any token becomes a single `[UNK]`.
+def encoded(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> Iterator[np.ndarray]:
+    """Encodes raw texts one after the other; one without any token becomes a single `[UNK]`.
 
-    Returns:
+    Yields:
         For each text `(time,)` int32 with `1 <= time <= max_length`.
 
     Raises:
@@ -146,10 +146,13 @@ def encode(tokenizer: Tokenizer, texts: list[str], *, max_length: int) -> list[n
     """
     if max_length < 1:
         raise ValueError(f"max_length must be at least 1, not {max_length}.")
-    sequences = []
     # In chunks, so that the memory for the library's own records stays small.
     for start in range(0, len(texts), _CHUNK):
         for encoding in tokenizer.encode_batch_fast(texts[start : start + _CHUNK]):
             ids = np.asarray(encoding.ids or [UNK_ID], dtype=np.int32)
-            sequences.append(head_and_tail(ids, max_length))
-    return sequences
+            yield head_and_tail(ids, max_length)
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> list[np.ndarray]:
+    """Returns what `encoded` yields."""
+    return list(encoded(tokenizer, texts, max_length=max_length))

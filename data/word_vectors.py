@@ -3,6 +3,7 @@
 import hashlib
 import time
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,20 @@ from data.errors import DataError
 _EPOCHS, _WINDOW, _NEGATIVES, _FREQUENT, _THREADS = 3, 8, 5, 1e-4, 1
 
 
+class _Named:
+    """Texts as the library wants them, lists of strings; made anew in each pass."""
+
+    def __init__(self, sequences: Sequence[np.ndarray], vocab_size: int):
+        # One string an id, shared by all texts.
+        self._sequences, self._names = sequences, [str(token) for token in range(vocab_size)]
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for sequence in self._sequences:
+            yield [self._names[token] for token in sequence]
+
+
 def train_word_vectors(
-    sequences: list[np.ndarray], *, vocab_size: int, embed_dim: int, cache_dir: Path
+    sequences: Sequence[np.ndarray], *, vocab_size: int, embed_dim: int, cache_dir: Path
 ) -> tuple[np.ndarray, float]:
     """Trains skip-gram vectors with negative sampling (Mikolov et al., 2013), once for all runs.
 
@@ -50,10 +63,8 @@ def train_word_vectors(
     from gensim.models import Word2Vec
 
     begin = time.perf_counter()
-    # One string an id, shared by all texts.
-    names = [str(token) for token in range(vocab_size)]
     model = Word2Vec(
-        [[names[token] for token in sequence] for sequence in sequences],
+        _Named(sequences, vocab_size),
         vector_size=embed_dim,
         window=_WINDOW,
         negative=_NEGATIVES,

@@ -6,7 +6,7 @@ python -m apps.sentiment.evaluate --run runs/sentiment/lstm-s1
 import dataclasses
 import json as json_format
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -29,8 +29,9 @@ from common.tables import new_table
 from data.batching import text_batches
 from data.download import cache_directory, data_directory
 from data.errors import DataError
+from data.row_files import tokens_on_disk
 from data.sentiment import Reviews, SentimentData, load_labelled, load_reviews
-from data.tokenization import encode
+from data.tokenization import encoded
 
 _SOURCES = ("baselines.py", "metrics.py")
 
@@ -56,19 +57,19 @@ def load_scored(config: Config, run: Path, *, data: str, data_dir: str) -> Senti
         data_dir: As the flag.
     """
     if data and data not in ("imdb", config.data):
-        foreign = load_labelled(data)
+        foreign = load_labelled(data, cache_dir=cache_directory())
         # The same file under another name holds what the run has learned.
         if set(foreign.hashes.values()) != set(price_of(run).get("data", {}).values()):
             return foreign
     return load_split_reviews(config, data=data or config.data, data_dir=data_dir)
 
 
-def predict_probabilities(predictor: Predictor, texts: list[str]) -> np.ndarray:
+def predict_probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndarray:
     """Returns `(batch, classes)` probabilities of the texts, in their order."""
     config = predictor.config
-    sequences = encode(predictor.tokenizer, texts, max_length=config.max_length)
+    sequences = encoded(predictor.tokenizer, texts, max_length=config.max_length)
     batches = text_batches(
-        sequences,
+        tokens_on_disk(sequences, cache_directory()),
         buckets=config.buckets,
         multiple=config.region_length or 8,
         tokens_per_batch=config.tokens_per_batch,

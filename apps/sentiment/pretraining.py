@@ -3,9 +3,11 @@
 Dai and Le (2015) found that a recurrent network reads better when it begins as a language model.
 """
 
+import itertools
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -25,6 +27,8 @@ from models.language_model import build_language_model, mean_surprise
 from models.sentiment import build_encoder
 
 _DRAWN, _OPTIMIZER, _RATE, _WARMUP, _DROPOUT, _SEED = 1024, "adam", 2e-3, 300, 0.1, 1
+# Texts that are read at a time.
+_TOGETHER = 1000
 # The settings that the encoder's weights depend on.
 _SETTINGS = (
     "tokenizer",
@@ -58,7 +62,7 @@ class Regions(keras.utils.PyDataset):
 
     def __init__(  # noqa: D107
         self,
-        sequences: list[np.ndarray],
+        sequences: Sequence[np.ndarray],
         *,
         length: int,
         rows: int,
@@ -102,7 +106,7 @@ class Regions(keras.utils.PyDataset):
 
 
 def pretrain(
-    encoder: keras.Model, config: Config, sequences: list[np.ndarray], *, cache_dir: Path
+    encoder: keras.Model, config: Config, sequences: Sequence[np.ndarray], *, cache_dir: Path
 ) -> float:
     """Gives an encoder the weights of a language model, trained once for all runs alike.
 
@@ -127,12 +131,11 @@ def pretrain(
         vectors = np.zeros_like(vectors)
     path = cache_path(
         cache_dir / "language_models",
-        [
-            repr((keras.backend.backend(), settings)).encode(),
-            vectors.tobytes(),
-            *(sequence.tobytes() for sequence in sequences),
-            *(Path(file).read_bytes() for file in (__file__, language_model_module.__file__)),
-        ],
+        itertools.chain(
+            [repr((keras.backend.backend(), settings)).encode(), vectors.tobytes()],
+            (sequence.tobytes() for sequence in sequences),
+            (Path(file).read_bytes() for file in (__file__, language_model_module.__file__)),
+        ),
         ".npz",
     )
     if not path.is_file():
@@ -169,7 +172,7 @@ def _weights(encoder: keras.Model) -> dict[str, keras.Variable]:
 
 
 def _train(
-    config: Config, sequences: list[np.ndarray], *, vectors: np.ndarray
+    config: Config, sequences: Sequence[np.ndarray], *, vectors: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Trains a language model, from these vectors if any is not 0, and returns its encoder's."""
     vocab_size = len(vectors)
@@ -186,7 +189,10 @@ def _train(
     )
     if vectors.any():
         encoder.get_layer("embedding").embeddings.assign(vectors)
-    counts = np.bincount(np.concatenate(sequences), minlength=vocab_size).astype("float64")
+    counts = np.zeros(vocab_size)
+    for start in range(0, len(sequences), _TOGETHER):
+        tokens = np.concatenate(sequences[start : start + _TOGETHER])
+        counts += np.bincount(tokens, minlength=vocab_size)
     counts[:2] = 0
     shares = counts**0.75 / np.maximum((counts**0.75).sum(), 1)
     length = config.region_length or config.max_length

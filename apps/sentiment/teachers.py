@@ -1,5 +1,6 @@
 """Self-training: trained runs, or NB-SVM, label the reviews that nobody did."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:
     return teacher
 
 
-def nb_svm_verdicts(labelled: Reviews, validation: Reviews, texts: list[str]) -> np.ndarray:
+def nb_svm_verdicts(labelled: Reviews, validation: Reviews, texts: Sequence[str]) -> np.ndarray:
     """Fits NB-SVM and returns its verdicts as probabilities, `(batch, classes)`.
 
     Args:
@@ -73,7 +74,7 @@ def nb_svm_verdicts(labelled: Reviews, validation: Reviews, texts: list[str]) ->
         validation: What its temperature is fitted on (Guo et al., 2017).
         texts: What to label.
     """
-    scores = nb_svm(labelled.texts, labelled.labels, validation.texts + texts)
+    scores = nb_svm(labelled.texts, labelled.labels, [*validation.texts, *texts])
     known, wanted = scores[: len(validation.texts)], scores[len(validation.texts) :]
     rows = np.arange(len(known))
 
@@ -92,8 +93,8 @@ def targets_of(
     *,
     config: Config,
     labels: list[str],
-) -> tuple[list[str], np.ndarray]:
-    """Returns what to learn from: the labelled texts, and with teachers the unlabelled too.
+) -> np.ndarray:
+    """Returns what to learn of the labelled texts and then, with teachers, of the unlabelled ones.
 
     Args:
         labelled: The training split.
@@ -105,15 +106,14 @@ def targets_of(
         labels: Names of the labels.
 
     Returns:
-        texts: Labelled first.
-        targets: `(batch, classes)`, summing to 1.
+        `(batch, classes)`, summing to 1.
 
     Raises:
         UserError: If there are teachers but nothing to label, or one does not fit.
     """
     targets = np.eye(len(labels), dtype="float32")[labelled.labels]
     if not teachers:
-        return labelled.texts, targets
+        return targets
     if unlabelled is None:
         raise UserError("--teachers label unlabelled reviews, but --data has none: leave it out.")
     predictors = {
@@ -125,7 +125,4 @@ def targets_of(
         else predict_probabilities(predictors[name], unlabelled.texts)
         for name in teachers
     ]
-    return (
-        labelled.texts + unlabelled.texts,
-        np.concatenate([targets, np.mean(verdicts, axis=0)]).astype("float32"),
-    )
+    return np.concatenate([targets, np.mean(verdicts, axis=0)]).astype("float32")

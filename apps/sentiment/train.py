@@ -5,7 +5,9 @@ python -m apps.sentiment.train --cell gru
 python -m apps.sentiment.train --data reviews.csv --run runs/sentiment/mine
 """
 
+import itertools
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -35,7 +37,8 @@ from common.training_state import saved_epoch
 from data.batching import text_batches
 from data.download import cache_directory
 from data.errors import DataError
-from data.tokenization import encode, load_tokenizer, train_tokenizer
+from data.row_files import RowFile, texts_on_disk, tokens_on_disk
+from data.tokenization import encoded, load_tokenizer, train_tokenizer
 from data.word_vectors import train_word_vectors
 from models.sentiment import build_encoder, build_sentiment_classifier
 
@@ -98,7 +101,7 @@ def prepare(
     for teacher in teacher_folders(config):
         check_same_data(data.hashes, teacher, named=f"--teachers {teacher}")
     begin = time.perf_counter()
-    texts, targets = targets_of(
+    targets = targets_of(
         train_split, validation_split, unlabelled, teachers, config=config, labels=labels
     )
     if teachers:
@@ -110,33 +113,42 @@ def prepare(
                 " --overwrite."
             )
         aside(console, f"{len(unlabelled.texts)} reviews labelled by {', '.join(teachers)}")
-    everything = train_split.texts + (unlabelled.texts if unlabelled else [])
+    cache_dir = cache_directory()
+    everything = train_split.texts
+    if unlabelled:
+        chained = itertools.chain(everything, unlabelled.texts)
+        everything = texts_on_disk(chained, cache_dir)
+    texts = everything if teachers else train_split.texts
     if resume:
         tokenizer = load_tokenizer(run / TOKENIZER)
     else:
         tokenizer = train_tokenizer(everything, kind=config.tokenizer, vocab_size=config.vocab_size)
     vocab_size = tokenizer.get_vocab_size()
     model = build(config, vocab_size=vocab_size, num_classes=len(labels))
+
+    def encoded_on_disk(texts: Sequence[str], max_length: int) -> RowFile:
+        return tokens_on_disk(encoded(tokenizer, texts, max_length=max_length), cache_dir)
+
     start_seconds = 0.0
     if config.embedding == "word2vec":
         vectors, start_seconds = train_word_vectors(
-            encode(tokenizer, everything, max_length=MOST_TOKENS),
+            encoded_on_disk(everything, MOST_TOKENS),
             vocab_size=vocab_size,
             embed_dim=config.embed_dim,
-            cache_dir=cache_directory(),
+            cache_dir=cache_dir,
         )
         model.get_layer("encoder").get_layer("embedding").embeddings.assign(vectors)
     if config.pretrain_epochs:
         aside(
             console,
             f"the encoder begins as a language model of {len(everything)} reviews, trained for"
-            f" {config.pretrain_epochs} epochs or kept from an earlier run in {cache_directory()}",
+            f" {config.pretrain_epochs} epochs or kept from an earlier run in {cache_dir}",
         )
         start_seconds += pretrain(
             model.get_layer("encoder"),
             config,
-            encode(tokenizer, everything, max_length=config.max_length),
-            cache_dir=cache_directory(),
+            encoded_on_disk(everything, config.max_length),
+            cache_dir=cache_dir,
         )
 
     epochs_done = saved_epoch(run / STATE) if resume else 0
@@ -146,7 +158,7 @@ def prepare(
         "tokens_per_batch": config.tokens_per_batch,
     }
     batches = text_batches(
-        encode(tokenizer, texts, max_length=config.max_length),
+        encoded_on_disk(texts, config.max_length),
         targets,
         shuffle=True,
         seed=config.seed,
@@ -154,7 +166,7 @@ def prepare(
         **batching,
     )
     validation_batches = text_batches(
-        encode(tokenizer, validation_split.texts, max_length=config.max_length),
+        encoded_on_disk(validation_split.texts, config.max_length),
         np.eye(len(labels), dtype="float32")[validation_split.labels],
         **batching,
     )

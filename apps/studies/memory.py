@@ -1,6 +1,9 @@
 """Measures that memory does not grow with the data: training on some, and on ten times as much."""
 
+import csv
+import itertools
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -11,10 +14,12 @@ from typing import Any
 from common.artifact import METRICS, read_json
 from common.errors import UserError
 from data.captioning_sample import write_captions_folder
-from data.sentiment_sample import write_reviews_csv
+from data.sentiment_sample import review
 
 # How memory is measured.
-_ON_REVIEWS = "--epochs 1 --cell gru".split()
+_ON_REVIEWS = "--epochs 1 --units 16 --embed-dim 16 --bigram-dim 4 --embedding random".split()
+# Different ones; generated reviews in one, for IMDB has some 230 words a review.
+_REVIEWS, _JOINED = 3_000, 7
 _ON_PICTURES = [
     *"--epochs 1 --cell gru --backbone small_cnn --picture-size 224 --views 2".split(),
     *"--vocab-size 270 --decoder-units 32 --memory-dim 32 --embed-dim 32".split(),
@@ -25,7 +30,7 @@ def measure_memory(reviews: int, pictures: int) -> dict[str, Any]:
     """Trains on a file of reviews and on a folder of pictures, and on ten times as much of each.
 
     Args:
-        reviews: Reviews of the smaller file.
+        reviews: Reviews of the smaller file, as long as those of IMDB, which has 50,000.
         pictures: Pictures of the smaller folder, of 224 x 224 pixels, with a caption each.
 
     Returns:
@@ -51,10 +56,17 @@ def measure_memory(reviews: int, pictures: int) -> dict[str, Any]:
 
 
 def _write_reviews(place: Path, count: int, times: int) -> Path:
-    """Writes a file of reviews, each of them several times."""
-    path = write_reviews_csv(place.with_suffix(".csv"), rows=count)
-    header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    path.write_text(header + "".join(lines * times), encoding="utf-8")
+    """Writes a file of `count * times` reviews as long as IMDB's, each of them many times."""
+    generator = random.Random(0)
+    rows = [
+        (" ".join(review(positive, generator) for _ in range(_JOINED)), str(positive))
+        for positive in itertools.islice(itertools.cycle((True, False)), min(count, _REVIEWS))
+    ]
+    path = place.with_suffix(".csv")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("text", "label"))
+        writer.writerows(itertools.islice(itertools.cycle(rows), count * times))
     return path
 
 

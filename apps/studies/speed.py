@@ -239,7 +239,7 @@ def main(
     rounds: int = 7,
     steps: int = 5,
     length: int = 100,
-    reviews: int = 3000,
+    reviews: int = 50_000,
     pictures: int = 300,
     output: Path = Path("apps/studies/results/speed.json"),
 ) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data import tables
 from data.sentiment import load_reviews
 from data.sentiment_sample import write_reviews_csv
 from tests.helpers import refuses
@@ -134,8 +135,10 @@ def test_importing_the_pipelines_imports_no_tensorflow():
 # ---- A file of one's own ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("at_a_time", [7, 10_000])
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
-def test_all_three_formats_give_the_same(load, tmp_path, suffix):
+def test_all_three_formats_give_the_same(load, tmp_path, monkeypatch, suffix, at_a_time):
+    monkeypatch.setattr(tables, "_ROWS", at_a_time)
     rows = [(f'A "quoted", film {number}\nin two lines', number % 3) for number in range(80)]
     data = load(write_table(tmp_path / f"own{suffix}", rows))
     assert data.label_names == ("0", "1", "2")
@@ -180,7 +183,8 @@ def test_a_column_split_is_followed(load, tmp_path):
     ]
     data = load(write_table(tmp_path / "own.csv", rows, ("text", "label", "split")))
     for split in splits:
-        assert data.splits[split].texts == [text for text, _, found in rows if found == split]
+        expected = [text for text, _, found in rows if found == split]
+        assert list(data.splits[split].texts) == expected
     assert set(data.splits["unlabelled"].labels.tolist()) == {-1}
 
 
@@ -204,7 +208,7 @@ def test_unlabelled_rows_need_no_label(load, tmp_path):
         data = load(
             write_table(path, [*rows, ("more", None, "unlabelled")], ("text", "label", "split"))
         )
-        assert data.splits["unlabelled"].texts == ["more"]
+        assert list(data.splits["unlabelled"].texts) == ["more"]
         # The gap turns the column into floats; the labels are still whole.
         assert data.label_names in {("0", "1"), ("0.0", "1.0")}
 
@@ -243,14 +247,20 @@ HEADER = b"text,label\n"
         ("own.parquet", b"PAR1 not really", ["own.parquet cannot be parsed"]),
     ],
 )
-def test_a_faulty_file_is_refused_in_one_line(load, tmp_path, name, content, expected):
+@pytest.mark.parametrize("at_a_time", [1, 10_000])
+def test_a_faulty_file_is_refused_in_one_line(
+    load, tmp_path, monkeypatch, name, content, expected, at_a_time
+):
+    monkeypatch.setattr(tables, "_ROWS", at_a_time)
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
     refuses(load, path, *expected)
 
 
-def test_a_parquet_cell_of_bytes_is_read_as_utf_8_or_named(load, tmp_path):
+@pytest.mark.parametrize("at_a_time", [4, 10_000])
+def test_a_parquet_cell_of_bytes_is_read_as_utf_8_or_named(load, tmp_path, monkeypatch, at_a_time):
+    monkeypatch.setattr(tables, "_ROWS", at_a_time)
     rows = [(text.encode(), label) for text, label in many_rows()]
     assert flat(load(write_table(tmp_path / "bytes.parquet", rows))) == flat(
         load(write_table(tmp_path / "texts.parquet", many_rows()))

@@ -1,0 +1,73 @@
+import os
+import tempfile
+
+import numpy as np
+import pytest
+
+from data.errors import DataError
+from data.row_files import texts_on_disk, tokens_on_disk
+
+pytestmark = pytest.mark.no_backend
+
+TEXTS = ["first", "", "zweite, mit Umlaut: ä", "a\nb", "\ud800 alone", "last"]
+
+
+def test_texts_come_back_as_they_were_put_in(tmp_path):
+    stored = texts_on_disk(iter(TEXTS), tmp_path / "cache")
+    assert list(stored) == TEXTS
+    assert len(stored) == 6
+    assert stored[-1] == "last"
+    assert stored[1:4] == TEXTS[1:4]
+    with pytest.raises(IndexError):
+        stored[6]
+
+
+def test_what_is_taken_reads_the_same_file(tmp_path):
+    stored = texts_on_disk(TEXTS, tmp_path)
+    chosen = np.array([True, False, True, False, False, True])
+    taken = stored.take(chosen)
+    assert list(taken) == ["first", "zweite, mit Umlaut: ä", "last"]
+    assert list(taken.take(np.array([2, 0]))) == ["last", "first"]
+    del stored
+    assert taken[0] == "first"
+
+
+def test_token_ids_come_back_as_they_were_put_in(tmp_path):
+    sequences = [np.arange(5), np.array([7], "int32"), np.arange(2, 40, dtype="int32")]
+    stored = tokens_on_disk(sequences, tmp_path)
+    assert all(sequence.dtype == np.int32 for sequence in stored)
+    for found, expected in zip(stored, sequences, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_nothing_stays_in_the_folder(tmp_path):
+    stored = texts_on_disk(TEXTS, tmp_path)
+    assert stored[0] == "first"
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_empty_file_has_no_row(tmp_path):
+    assert list(texts_on_disk([], tmp_path)) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="Cannot write to .*file.*CACHE_DIR") as caught:
+        texts_on_disk(TEXTS, tmp_path / "file")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rows", [["text"], ["text" * 10_000] * 2])
+def test_a_full_disk_is_named_whenever_it_shows(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: open("/dev/full", "r+b"))
+    with pytest.raises(DataError, match="No space left.*make room"):
+        texts_on_disk(rows, tmp_path)
+
+
+def test_a_fault_of_the_source_is_not_taken_for_one_of_the_disk(tmp_path):
+    def texts():
+        yield "one"
+        raise OSError("the source")
+
+    with pytest.raises(OSError, match="the source"):
+        texts_on_disk(texts(), tmp_path)
