@@ -6,20 +6,24 @@ from typing import Any
 
 from common.device import device_name, versions
 
+# What figures depend on; those that are written while others are made are none of it.
+_CODE = ("*.py", "requirements*.txt")
 
-def commit() -> str:
-    """Returns the short hash of the checked-out commit, marked `+` if files differ from it."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
+
+def commit(folder: Path = Path(__file__).parents[1]) -> str:
+    """Returns the short hash of the checked-out commit, marked `+` if code differs from it."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
         )
+        return done.stdout.strip()
+
+    try:
+        differs = git("diff", "--name-only", "HEAD", "--", *_CODE)
+        return git("rev-parse", "--short", "HEAD") + ("+" if differs else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return described.stdout.strip()
 
 
 def provenance(
