@@ -63,12 +63,22 @@ ROWS = (
     Row("sentiment", "gru", "--cell gru", seeds=(1, 2, 3)),
     Row("sentiment", "simple_rnn", "--cell simple_rnn"),
     Row("sentiment", "feedforward", "--cell feedforward"),
-    Row("sentiment", "lstm_pretrained", _PRETRAINED, seeds=(1, 2)),
+    Row("sentiment", "lstm_pretrained", _PRETRAINED, seeds=(1, 2, 3)),
     Row(
         "sentiment",
         "pretrained_self_trained",
         f"{_PRETRAINED} --epochs 2 --teachers nb_svm,{RUNS}/sentiment/lstm_pretrained-s1,"
         f"{RUNS}/sentiment/lstm_pretrained-s2",
+        seeds=(1, 2, 3),
+    ),
+    Row(
+        "sentiment",
+        "pretrained_self_trained_ensemble",
+        members=(
+            "pretrained_self_trained-s1",
+            "pretrained_self_trained-s2",
+            "pretrained_self_trained-s3",
+        ),
     ),
     Row(
         "sentiment",
