@@ -61,8 +61,8 @@ ROWS = (
     Row("forecasting", "closes_alone", "--features returns"),
     Row("sentiment", "lstm", "--cell lstm", seeds=(1, 2, 3)),
     Row("sentiment", "gru", "--cell gru", seeds=(1, 2, 3)),
-    Row("sentiment", "simple_rnn", "--cell simple_rnn"),
-    Row("sentiment", "feedforward", "--cell feedforward"),
+    Row("sentiment", "simple_rnn", "--cell simple_rnn", seeds=(1, 2, 3)),
+    Row("sentiment", "feedforward", "--cell feedforward", seeds=(1, 2, 3)),
     Row("sentiment", "lstm_pretrained", _PRETRAINED, seeds=(1, 2, 3)),
     Row(
         "sentiment",
