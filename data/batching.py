@@ -265,7 +265,12 @@ def text_batches(
 
     Returns:
         Batches `(tokens, targets)` or `(tokens,)`; `tokens` is `<int32>(batch, time)`.
+
+    Raises:
+        ValueError: If there is no text, or not one target each.
     """
+    if targets is not None and len(targets) != len(sequences):
+        raise ValueError(f"{len(sequences)} texts, but {len(targets)} targets.")
     lengths = np.array([len(sequence) for sequence in sequences])
 
     def collate(rows: np.ndarray, length: int) -> tuple[np.ndarray, ...]:

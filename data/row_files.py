@@ -1,8 +1,8 @@
 """Texts and token ids in a file instead of in memory, so that data may be larger than memory."""
 
 import array
-import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,6 +10,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from data.errors import DataError
+
+# Bytes that are written at a time.
+_TOGETHER = 1 << 20
 
 
 class RowFile(Sequence):
@@ -35,6 +38,7 @@ class RowFile(Sequence):
             decode: Turns bytes into a row.
         """
         self._file, self._starts, self._sizes, self._decode = file, starts, sizes, decode
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -45,11 +49,16 @@ class RowFile(Sequence):
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         size, start = int(self._sizes[index]), int(self._starts[index])
-        return self._decode(os.pread(self._file.fileno(), size, start))
+        with self._lock:
+            self._file.seek(start)
+            return self._decode(self._file.read(size))
 
     def take(self, rows: np.ndarray) -> "RowFile":
         """Picks rows, by number or by a mask, as from an array; nothing is copied but where."""
-        return RowFile(self._file, self._starts[rows], self._sizes[rows], self._decode)
+        taken = RowFile(self._file, self._starts[rows], self._sizes[rows], self._decode)
+        # One file has one position.
+        taken._lock = self._lock
+        return taken
 
 
 def texts_on_disk(texts: Iterable[str], folder: Path) -> RowFile:
@@ -73,24 +82,40 @@ def tokens_on_disk(sequences: Iterable[np.ndarray], folder: Path) -> RowFile:
 
 
 def _row_file(rows: Iterable[bytes], folder: Path, decode: Callable[[bytes], Any]) -> RowFile:
-    sizes = array.array("q")
+    file, folder = _nameless_file(folder)
+    sizes, pending = array.array("q"), bytearray()
+    for row in rows:
+        pending += row
+        sizes.append(len(row))
+        if len(pending) >= _TOGETHER:
+            _write(file, pending, folder)
+    _write(file, pending, folder)
+    sizes = np.array(sizes, dtype=np.int64)
+    return RowFile(file, np.cumsum(sizes) - sizes, sizes, decode)
+
+
+def _nameless_file(folder: Path) -> tuple[BinaryIO, Path]:
+    """Opens a file below `folder`, or, where nothing can be written, below the system's own."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = tempfile.TemporaryFile(dir=folder)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    for row in rows:
+        return tempfile.TemporaryFile(dir=folder, buffering=0), folder
+    except OSError:
         try:
-            file.write(row)
+            return tempfile.TemporaryFile(buffering=0), Path(tempfile.gettempdir())
         except OSError as error:
             raise _unwritable(folder, error) from error
-        sizes.append(len(row))
-    try:
-        file.flush()
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    ends = np.cumsum(sizes, dtype=np.int64)
-    return RowFile(file, ends - sizes, np.asarray(sizes), decode)
+
+
+def _write(file: BinaryIO, pending: bytearray, folder: Path) -> None:
+    """Appends what is pending, and empties it."""
+    with memoryview(pending) as left:
+        start = 0
+        while start < len(left):
+            try:
+                start += file.write(left[start:])
+            except OSError as error:
+                raise _unwritable(folder, error) from error
+    pending.clear()
 
 
 def _unwritable(folder: Path, error: OSError) -> DataError:

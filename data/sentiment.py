@@ -248,7 +248,8 @@ def _load_file(
         found = f'only the label "{label_names[0]}"' if label_names else "no labelled row"
         raise DataError(f"{path} has {found}: a classifier needs at least two labels.")
     # From the number of a label to that of its name in order; the last is that of no label.
-    by_name = np.array([*map(label_names.index, numbers), UNLABELLED], dtype=np.int32)
+    order = {name: number for number, name in enumerate(label_names)}
+    by_name = np.array([*(order[name] for name in numbers), UNLABELLED], dtype=np.int32)
     everything = Reviews(texts=stored, labels=by_name[np.concatenate(labels)])
     parts = {"train": everything}
     if has_split:

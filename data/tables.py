@@ -11,6 +11,7 @@ from data.errors import DataError
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
+_COLUMNS = ("text", "label", "split")
 # Rows that are in memory at a time.
 _ROWS = 10_000
 
@@ -33,6 +34,8 @@ def read_table(path: Path) -> Iterator[pd.DataFrame]:
     try:
         for part in _parts(path):
             yield _checked(part, path)
+    except DataError:
+        raise
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}, line {_first_undecodable_line(path)}: not UTF-8; save the file as UTF-8."
@@ -45,13 +48,7 @@ def read_table(path: Path) -> Iterator[pd.DataFrame]:
 def _parts(path: Path) -> Iterator[pd.DataFrame]:
     """Reads some rows at a time, numbered on; an empty table is one part."""
     if path.suffix.lower() == ".parquet":
-        file = parquet.ParquetFile(path)
-        start = 0
-        parts = (batch.to_pandas() for batch in file.iter_batches(_ROWS))
-        for part in parts if file.metadata.num_rows else [file.schema_arrow.empty_table()]:
-            part.index = pd.RangeIndex(start, start + len(part))
-            yield part
-            start += len(part)
+        yield from _parquet_parts(path)
         return
     # Texts like "NA" and "null" are texts. Blank lines stay, so that rows can be counted.
     with pd.read_csv(
@@ -71,13 +68,31 @@ def _parts(path: Path) -> Iterator[pd.DataFrame]:
             yield part
 
 
+def _parquet_parts(path: Path) -> Iterator[pd.DataFrame]:
+    # Otherwise the whole file is in memory before the first row is there.
+    with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        names = [name for name in file.schema_arrow.names if name.strip() in _COLUMNS]
+        if not {"text", "label"} <= {name.strip() for name in names}:
+            # To be named as they are.
+            names = file.schema_arrow.names
+        empty = file.schema_arrow.empty_table()
+        batches = file.iter_batches(_ROWS, columns=names) if file.metadata.num_rows else [empty]
+        start = 0
+        for batch in batches:
+            # Whole numbers stay whole beside gaps, also those that a float cannot hold.
+            part = batch.to_pandas(integer_object_nulls=True)
+            part.index = pd.RangeIndex(start, start + len(part))
+            yield part
+            start += len(part)
+
+
 def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Returns a part with the columns that count, every cell a stripped string."""
     table = table.rename(columns=lambda name: str(name).strip())
     if not {"text", "label"} <= set(table.columns):
         found = ", ".join(map(repr, table.columns))
         raise DataError(f"{path} needs the columns text and label, but has {found}.")
-    columns = [name for name in ("text", "label", "split") if name in table.columns]
+    columns = [name for name in _COLUMNS if name in table.columns]
     for name in columns:
         if list(table.columns).count(name) > 1:
             raise DataError(f"{path} has the column {name} twice: rename or remove one.")
@@ -91,7 +106,7 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
                 f"{path}, row {faulty.idxmax() + 1}: the {name} is not UTF-8; write the column as"
                 " text."
             )
-    table = table[columns].apply(lambda column: column.map(_as_text))
+    table = table[columns].apply(lambda column: column.astype(object).map(_as_text))
     return table[(table != "").any(axis=1)]
 
 

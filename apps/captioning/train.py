@@ -211,13 +211,13 @@ def prepare(
 
 
 def main(
-    config: Config, flags: TrainFlags, backbone_weights: str = "", strict: bool = False
+    flags: TrainFlags, config: Config, backbone_weights: str = "", strict: bool = False
 ) -> None:
     """Trains a captioning model and leaves a run folder, scored on the validation split.
 
     Args:
-        config: Settings of the model and its training.
         flags: Where the run stands, and how it begins.
+        config: Settings of the model and its training.
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
         strict: Stop if a picture that the captions name is missing, instead of leaving it out.
     """

@@ -154,12 +154,12 @@ def prepare(
     )
 
 
-def main(config: Config, flags: TrainFlags) -> None:
+def main(flags: TrainFlags, config: Config) -> None:
     """Trains a forecasting model and leaves a run folder, scored on the validation split.
 
     Args:
-        config: Settings of the model and its training.
         flags: Where the run stands, and how it begins.
+        config: Settings of the model and its training.
     """
     run = Path(flags.run or f"runs/forecasting/{config.cell}-s{config.seed}")
     config = open_training(config, flags, run, task="forecasting")

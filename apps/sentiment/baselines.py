@@ -1,7 +1,7 @@
 """What a user would try without a recurrent network, scored on the same split."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from scipy import sparse
@@ -49,7 +49,7 @@ def tfidf_logistic_regression(
 def nb_svm(
     texts: list[str],
     labels: np.ndarray,
-    test_texts: list[str],
+    test_texts: Iterable[str],
     *,
     penalty: float = 0.01,
 ) -> np.ndarray:

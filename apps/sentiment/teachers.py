@@ -1,5 +1,6 @@
 """Self-training: trained runs, or NB-SVM, label the reviews that nobody did."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def nb_svm_verdicts(labelled: Reviews, validation: Reviews, texts: Sequence[str]
         validation: What its temperature is fitted on (Guo et al., 2017).
         texts: What to label.
     """
-    scores = nb_svm(labelled.texts, labelled.labels, [*validation.texts, *texts])
+    scores = nb_svm(labelled.texts, labelled.labels, itertools.chain(validation.texts, texts))
     known, wanted = scores[: len(validation.texts)], scores[len(validation.texts) :]
     rows = np.arange(len(known))
 

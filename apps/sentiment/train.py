@@ -199,12 +199,12 @@ def prepare(
     )
 
 
-def main(config: Config, flags: TrainFlags) -> None:
+def main(flags: TrainFlags, config: Config) -> None:
     """Trains a sentiment model and leaves a run folder, scored on the validation split.
 
     Args:
-        config: Settings of the model and its training.
         flags: Where the run stands, and how it begins.
+        config: Settings of the model and its training.
     """
     run = run_folder(
         flags.run,

@@ -238,12 +238,12 @@ def prepare(
     )
 
 
-def main(config: Config, flags: TrainFlags) -> None:
+def main(flags: TrainFlags, config: Config) -> None:
     """Trains a translation model and leaves a run folder, scored on the validation split.
 
     Args:
-        config: Settings of the model and its training.
         flags: Where the run stands, and how it begins.
+        config: Settings of the model and its training.
     """
     earlier = {"--init-from": config.init_from, "--teacher": config.teacher}
     run = run_folder(

@@ -31,7 +31,7 @@ def found(tmp_path_factory):
         epochs=4,
         learning_rate=4e-3,
     )
-    train.main(config, TrainFlags(run=str(folder / "run"), data_dir=str(folder)))
+    train.main(TrainFlags(run=str(folder / "run"), data_dir=str(folder)), config)
     scores = evaluate.evaluate_run(
         folder / "run", data="", tickers=(), data_dir=str(folder), split="test", baselines=False
     )

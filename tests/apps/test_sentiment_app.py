@@ -544,6 +544,15 @@ def test_a_student_notes_its_teachers_and_refuses_those_that_saw_other_files(
     student = prepared(tmp_path / "student")
     assert student.facts["teacher"]["runs"] == {str(copy): sha256_of(copy / "model.keras")}
     assert metrics["seconds"] < student.facts["teacher"]["seconds"] <= student.more_seconds
+    # Each text keeps its own target: these three alone have a teacher's, which is sure of nothing.
+    found = []
+    for number in range(len(student.batches)):
+        tokens, targets = student.batches[number]
+        np.testing.assert_array_equal(
+            (tokens > 0).sum(axis=1) == len("what a film".split()), targets.max(axis=1) < 1
+        )
+        found.extend(targets.max(axis=1) < 1)
+    assert sum(found) == 3
     begun = student.facts | {"teacher": {"runs": {"another": "0"}, "seconds": 1.0}}
     write_json(tmp_path / "student" / "metrics.json", begun)
     with pytest.raises(UserError, match="student was begun with other teachers"):

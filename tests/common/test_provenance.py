@@ -30,5 +30,7 @@ def test_a_commit_is_marked_if_code_differs_but_not_if_a_figure_was_written(tmp_
     assert commit(tmp_path) == f"{clean}+"
 
 
-def test_a_folder_that_is_no_checkout_has_no_commit(tmp_path):
+def test_a_folder_that_is_no_checkout_has_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert commit(tmp_path) == "unknown"
     assert commit(tmp_path / "gone") == "unknown"

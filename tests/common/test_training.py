@@ -53,7 +53,7 @@ def test_a_setting_out_of_range_is_named_as_it_is_typed(setting, value):
 
 @pytest.mark.no_backend
 def test_a_command_that_is_stopped_names_the_flag_to_go_on_with_if_it_has_it(capsys):
-    def train(config: Config, flags: TrainFlags):
+    def train(flags: TrainFlags, config: Config):
         raise KeyboardInterrupt
 
     def study(resume: bool = False):

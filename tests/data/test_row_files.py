@@ -1,3 +1,4 @@
+import errno
 import os
 import tempfile
 
@@ -50,18 +51,48 @@ def test_an_empty_file_has_no_row(tmp_path):
     assert list(texts_on_disk([], tmp_path)) == []
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_where_the_folder_cannot_be_written_the_systems_own_will_do(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="Cannot write to .*file.*CACHE_DIR") as caught:
-        texts_on_disk(TEXTS, tmp_path / "file")
+    assert list(texts_on_disk(TEXTS, tmp_path / "file")) == TEXTS
+
+
+def test_no_folder_at_all_is_named(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(DataError, match="Cannot write to .*cache.*Read-only.*CACHE_DIR") as caught:
+        texts_on_disk(TEXTS, tmp_path / "cache")
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("rows", [["text"], ["text" * 10_000] * 2])
-def test_a_full_disk_is_named_whenever_it_shows(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: open("/dev/full", "r+b"))
+class Full:
+    """A disk with room for some bytes, which takes few at a time."""
+
+    def __init__(self, room):
+        self.room, self.content = room, b""
+
+    def write(self, part):
+        if self.room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken = bytes(part[: min(5, self.room)])
+        self.room -= len(taken)
+        self.content += taken
+        return len(taken)
+
+
+@pytest.mark.parametrize("room", [0, 12, 2_000_000])
+def test_a_full_disk_is_named_whenever_it_shows(tmp_path, monkeypatch, room):
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Full(room))
     with pytest.raises(DataError, match="No space left.*make room"):
-        texts_on_disk(rows, tmp_path)
+        texts_on_disk(["text" * 100_000] * 6, tmp_path)
+
+
+def test_what_a_disk_takes_in_parts_is_whole(tmp_path, monkeypatch):
+    disk = Full(1000)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: disk)
+    texts_on_disk(["some text", "and more"], tmp_path)
+    assert disk.content == b"some textand more"
 
 
 def test_a_fault_of_the_source_is_not_taken_for_one_of_the_disk(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from data import tables
 from data.sentiment import load_reviews
 from data.sentiment_sample import write_reviews_csv
-from tests.helpers import refuses
+from tests.helpers import refused, refuses
 
 FOLDER = Path("tensorflow_datasets", "imdb_reviews", "plain_text", "1.0.0")
 
@@ -234,6 +234,7 @@ HEADER = b"text,label\n"
         ("own.csv", HEADER + b'fine,yes\n"open,no\n', ["cannot be parsed", "row 2"]),
         ("own.csv", HEADER + b"fine,yes\na, b,no\n", ["cannot be parsed", "line 3"]),
         ("own.csv", HEADER + b"a, b,no\nfine,yes\n", ["row 2", "quote"]),
+        ("own.csv", b"text,text ,label\na,b,no\n", ["the column text twice"]),
         ("own.csv", b"review;label\nfine;yes\n", ["text and label", "'review;label'"]),
         ("own.csv", HEADER + b"fine,yes\n  ,no\n", ["row 3", "the text is empty"]),
         ("own.csv", HEADER + b"fine,yes\n\nbad,\n", ["row 4", "the label is missing"]),
@@ -255,7 +256,11 @@ def test_a_faulty_file_is_refused_in_one_line(
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    refuses(load, path, *expected)
+    message = refused(load, path)
+    assert all(part in message for part in expected), message
+    # Nothing is said twice.
+    assert message.count(str(path)) == 1, message
+    assert ("cannot be parsed" in message) == ("cannot be parsed" in " ".join(expected)), message
 
 
 @pytest.mark.parametrize("at_a_time", [4, 10_000])
@@ -267,6 +272,38 @@ def test_a_parquet_cell_of_bytes_is_read_as_utf_8_or_named(load, tmp_path, monke
     )
     rows[6] = (b"not f\xefne", "no")
     refuses(load, write_table(tmp_path / "own.parquet", rows), "row 7", "text", "not UTF-8")
+
+
+def test_a_parquet_file_without_rows_or_columns_is_named(load, tmp_path):
+    refuses(load, write_table(tmp_path / "empty.parquet", []), "no labelled row")
+    odd = write_table(tmp_path / "odd.parquet", many_rows(), ("text", "stars"))
+    message = refused(load, odd)
+    assert message.endswith("needs the columns text and label, but has 'text', 'stars'."), message
+    lists = write_table(tmp_path / "lists.parquet", [(["a"], "no"), (["b"], "yes")])
+    assert refused(load, lists) == f"{lists}: the column text holds lists, not plain values."
+
+
+def test_parquet_types_mean_the_same_in_every_part(load, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_ROWS", 5)
+    large = 2**53 + 1
+    frame = pd.DataFrame(
+        {
+            "text": [f"text {number}" for number in range(60)],
+            "label": pd.array([large, large + 2] * 28 + [None, large, None, large], dtype="Int64"),
+            # As a table that was filtered: some values no row has.
+            "split": pd.Categorical(
+                ["train"] * 40 + ["test"] * 16 + ["unlabelled", "train"] * 2,
+                categories=["train", "test", "unlabelled", "left out"],
+            ),
+            "vector": [[0.0]] * 60,
+        }
+    )
+    frame.to_parquet(tmp_path / "own.parquet", row_group_size=13)
+    data = load(tmp_path / "own.parquet")
+    assert data.label_names == (str(large), str(large + 2))
+    sizes = {split: len(reviews.texts) for split, reviews in data.splits.items()}
+    assert sizes["train"] + sizes["validation"] == 42
+    assert (sizes["test"], sizes["unlabelled"]) == (16, 2)
 
 
 def test_a_folder_is_no_file(load, tmp_path):
