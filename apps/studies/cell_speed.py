@@ -49,7 +49,7 @@ def prepare_cell(task: Task, cell: str, *, data_dir: str, quick: Path | None) ->
     prepared = module.prepare(
         call.keywords["config"],
         run=Path("unused"),
-        data_dir=call.keywords.get("data_dir", "") or data_dir,
+        data_dir=call.keywords["flags"].data_dir or data_dir,
         resume=False,
         console=Console(quiet=True),
     )
