@@ -82,18 +82,6 @@ ROWS = (
     ),
     Row(
         "sentiment",
-        "student_teacher_ensemble",
-        members=(
-            "pretrained_self_trained-s1",
-            "pretrained_self_trained-s2",
-            "pretrained_self_trained-s3",
-            "lstm_pretrained-s1",
-            "lstm_pretrained-s2",
-            "lstm_pretrained-s3",
-        ),
-    ),
-    Row(
-        "sentiment",
         "lstm_gru_ensemble",
         members=("lstm-s1", "lstm-s2", "lstm-s3", "gru-s1", "gru-s2", "gru-s3"),
     ),
