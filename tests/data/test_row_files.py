@@ -67,7 +67,7 @@ def test_no_folder_at_all_is_named(tmp_path, monkeypatch):
 
 
 class Full:
-    """A disk with room for some bytes, which takes few at a time."""
+    """A disk with room for some bytes, which takes half of what it is given at a time."""
 
     def __init__(self, room):
         self.room, self.content = room, b""
@@ -75,7 +75,7 @@ class Full:
     def write(self, part):
         if self.room == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        taken = bytes(part[: min(5, self.room)])
+        taken = bytes(part[: min(-(-len(part) // 2), self.room)])
         self.room -= len(taken)
         self.content += taken
         return len(taken)
