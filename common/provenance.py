@@ -1,5 +1,6 @@
 """Where a figure comes from: the command, the code and the machine that made it."""
 
+import datetime
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -44,5 +45,6 @@ def provenance(
         "device": device_name(),
         "versions": versions(*packages),
         "commit": commit(),
+        "date": datetime.date.today().isoformat(),
         **({} if data is None else {"data": data}),
     }

@@ -5,13 +5,14 @@
 
 import csv
 import dataclasses
+import hashlib
 import math
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
-from common.artifact import CONFIG, HISTORY, METRICS, read_json, write_json
+from common.artifact import CONFIG, HISTORY, METRICS, lock_scores, read_json, write_json
 from common.errors import UserError, in_one_line
 
 _OF_THE_FIRST_SEED = ("task", "command", "parameters", "backend", "device", "versions", "data")
@@ -41,38 +42,72 @@ def check_baselines(split: str, *, baselines: bool) -> None:
         )
 
 
-def record_scores(run: Path, scores: Scores, *, task: str) -> bool:
-    """Adds scores to the run's `metrics.json`, if they are of the data that it was trained on.
-
-    Scores that stand there already stay if they are the same to four digits, the baselines' too,
-    so that evaluating on another machine does not change a published file.
+def why_not_recorded(run: Path, hashes: dict[str, str]) -> str:
+    """Returns why scores are not written into the run folder; empty if they are.
 
     Args:
         run: Run folder.
-        scores: What `evaluate` found.
-        task: Task of the run.
+        hashes: Of the data that were scored.
+    """
+    record = read_json(run / METRICS) if (run / METRICS).is_file() else {}
+    if "published" in record:
+        return "the figures of a published model stay as they are"
+    if "data" not in record:
+        return f"{run / METRICS} does not say what the run was trained on"
+    return "" if record["data"] == hashes else "the run was trained on other data"
+
+
+def record_scores(run: Path, scores: Scores) -> bool:
+    """Adds scores to the run's `metrics.json`, unless `why_not_recorded` speaks against it.
+
+    Scores that stand there already stay if they are the same to four digits, the baselines' too,
+    so that evaluating on another machine does not change the file.
+
+    Args:
+        run: Run folder, locked by `lock_run`.
+        scores: What `evaluate` measured.
 
     Returns:
         Whether the scores stand in the file now.
     """
     path = run / METRICS
-    record = read_json(path) if path.is_file() else {"task": task}
-    if record.setdefault("data", scores.hashes) != scores.hashes:
+    if why_not_recorded(run, scores.hashes):
         return False
-    record.setdefault("parameters", scores.parameters)
-    known = record.setdefault("metrics", {}).get(scores.split, {})
-    baselines = record.setdefault("baselines", {})
-    pairs = [(known, scores.metrics)]
-    for name, found in scores.baselines.items():
-        pairs.append((baselines.get(name, {}).get(scores.split, {}), found))
-    if all(_same(held, found) for held, found in pairs):
-        return True
-    # A metric that was asked for another time stays.
-    record["metrics"][scores.split] = {**known, **scores.metrics}
-    for name in scores.baselines:
-        baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
-    write_json(path, record)
+    with lock_scores(run):
+        record = read_json(path)
+        record.setdefault("parameters", scores.parameters)
+        known = record.setdefault("metrics", {}).get(scores.split, {})
+        baselines = record.setdefault("baselines", {})
+        pairs = [(known, scores.metrics)]
+        for name, found in scores.baselines.items():
+            pairs.append((baselines.get(name, {}).get(scores.split, {}), found))
+        if all(_same(held, found) for held, found in pairs):
+            return True
+        # A metric that was asked for another time stays.
+        record["metrics"][scores.split] = {**known, **scores.metrics}
+        for name in scores.baselines:
+            baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
+        write_json(path, record)
     return True
+
+
+def evaluation_folder(run: Path, *, task: str, what: str) -> Path:
+    """Returns where tables and pictures go that are not written into the run folder.
+
+    Args:
+        run: Run folder.
+        task: Task of the run.
+        what: What was scored.
+    """
+    return Path("runs", task, "evaluations", run.resolve().name, what)
+
+
+def data_label(data: str) -> str:
+    """Returns a name for `--data` that no other file or folder has; empty without `data`."""
+    if data and Path(data).exists():
+        path = Path(data).resolve()
+        return f"{path.name}_{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
+    return data
 
 
 def _same(held: dict[str, float], found: dict[str, float]) -> bool:

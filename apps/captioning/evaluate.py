@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from apps.captioning import baselines as baselines_module
@@ -20,13 +19,20 @@ from apps.captioning.baselines import score_baselines
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
 from apps.captioning.predict import PRETRAINED, Predictor
+from common.artifact import lock_run
 from common.beams import DecodedScores, decode_with_beams, table_rows, write_hypotheses
 from common.cache import cached_json
 from common.config import run_command
 from common.console import aside, open_console, warn
 from common.device import device_line
 from common.errors import UserError
-from common.results import check_baselines, record_scores
+from common.results import (
+    check_baselines,
+    data_label,
+    evaluation_folder,
+    record_scores,
+    why_not_recorded,
+)
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.caption_splits import Captions, CaptionSplit
@@ -205,7 +211,7 @@ def metrics_table(split: str, rows: dict[str, dict[str, float]]) -> Table:
             f"{metrics[name] * scale:.{digits}f}" if name in metrics else ""
             for name, (_, scale, digits) in columns.items()
         ]
-        table.add_row(escape(system), *cells)
+        table.add_row(system, *cells)
     return table
 
 
@@ -236,19 +242,23 @@ def main(
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
     aside(console, device_line())
-    scores = evaluate_run(
-        run,
-        data=data,
-        data_dir=data_dir,
-        split=split,
-        baselines=baselines,
-        beam_sizes=sizes,
-        meteor=meteor,
-        backbone_weights=backbone_weights,
-        console=console,
-    )
-    recorded = record_scores(run, scores, task="captioning")
-    paths = write_hypotheses(run, scores, own=recorded, names=scores.names)
+    with lock_run(run, shared=True):
+        scores = evaluate_run(
+            run,
+            data=data,
+            data_dir=data_dir,
+            split=split,
+            baselines=baselines,
+            beam_sizes=sizes,
+            meteor=meteor,
+            backbone_weights=backbone_weights,
+            console=console,
+        )
+        recorded = record_scores(run, scores)
+        folder = run
+        if not recorded:
+            folder = evaluation_folder(run, task="captioning", what=data_label(data))
+        paths = write_hypotheses(folder, scores, names=scores.names)
     if json:
         record = {
             "split": split,
@@ -268,7 +278,7 @@ def main(
             )
         aside(console, f"captions: {', '.join(str(path) for path in paths)}")
     if not recorded:
-        aside(console, "not recorded: the run was trained on other data")
+        aside(console, f"not recorded: {why_not_recorded(run, scores.hashes)}")
 
 
 if __name__ == "__main__":

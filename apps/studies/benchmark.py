@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from apps.studies.compare import compare_row, comparison_table
 from apps.studies.quick import run_here, samples
@@ -171,7 +170,7 @@ def main(
             try:
                 again = gather_row(made, row.name)
             except UserError as error:
-                console.print(f"[red]not gathered:[/red] {escape(str(error))}")
+                console.print(f"not gathered: {error}", style="red")
                 ungathered.append(row)
                 continue
             if check:
@@ -185,7 +184,7 @@ def main(
         moved += [one for one in compared if one.moved]
     for step in failed:
         console.print(
-            f"[red]failed:[/red] {step.row.task} {step.run.name}, {step.verb} {step.split}: its"
+            f"failed: {step.row.task} {step.run.name}, {step.verb} {step.split}: its"
             " message stands above; the same command tries it again"
         )
     if failed or moved or ungathered:

@@ -6,6 +6,7 @@ import statistics
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 from scipy.stats import t as student_t
 
 from common.tables import new_table
@@ -93,7 +94,7 @@ def comparison_table(task: str, found: list[Comparison]) -> Table:
     table = new_table(f"{task}, made again", ("row", "split", "metric"), figures)
     table.add_column("")
     for one in found:
-        verdict = "[red]moved[/red]" if one.moved else "[green]holds[/green]"
+        verdict = Text("moved", "red") if one.moved else Text("holds", "green")
         table.add_row(
             one.row,
             one.split,

@@ -21,7 +21,7 @@ from common.artifact import STATE, TOKENIZER
 from common.config import run_command, split_list
 from common.console import aside, open_console, warn
 from common.device import device_line, xla_beside_products
-from common.earlier_runs import earlier_seconds, price_of, resumed_facts, run_folder, with_shape_of
+from common.earlier_runs import price_of, resumed_facts, run_folder, with_shape_of
 from common.errors import UserError
 from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
@@ -233,7 +233,6 @@ def prepare(
         tokenizer=tokenizer.to_str(pretty=False),
         epochs_done=epochs_done,
         # What came before is part of the price.
-        more_seconds=earlier_seconds(facts),
         scores=(ValidationBleu(translate_ids, tokenizer, validation_split, config),),
     )
 
@@ -251,22 +250,22 @@ def main(flags: TrainFlags, config: Config) -> None:
         f"runs/translation/{config.cell}-s{config.seed}",
         {name: [other] for name, other in earlier.items() if other},
     )
-    config = open_training(config, flags, run, task="translation")
-    console = open_console()
-    aside(console, device_line())
-    prepared = prepare(
-        config, run=run, data_dir=flags.data_dir, resume=flags.resume, console=console
-    )
-    history = fit_prepared(prepared, flags, run=run, console=console)
-    if history is None:
-        return
-    # From disk, so that the score is the saved model's.
-    scores = evaluate_run(
-        run, data="", data_dir=flags.data_dir, split="validation", baselines=False
-    )
-    leave_scored(run, scores, history, task="translation", metric="bleu")
-    console.print(metrics_table(scores, {str(run): scores.metrics}))
-    console.print(f"Score it on the test split: make evaluate-translation RUN={run}")
+    with open_training(config, flags, run, task="translation") as config:
+        console = open_console()
+        aside(console, device_line())
+        prepared = prepare(
+            config, run=run, data_dir=flags.data_dir, resume=flags.resume, console=console
+        )
+        history = fit_prepared(prepared, flags, run=run, console=console)
+        if history is None:
+            return
+        # From disk, so that the score is the saved model's.
+        scores = evaluate_run(
+            run, data="", data_dir=flags.data_dir, split="validation", baselines=False
+        )
+        leave_scored(run, scores, history, metric="bleu")
+        console.print(metrics_table(scores, {str(run): scores.metrics}))
+        console.print(f"Score it on the test split: make evaluate-translation RUN={run}")
 
 
 if __name__ == "__main__":
