@@ -14,10 +14,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("apps", "common", "data", "models")
 ALLOWED = {
     "models": {"models"},
-    "data": {"data"},
+    "data": {"data", "common"},
     "common": {"common"},
     "apps": {"apps", "models", "data", "common"},
 }
+# What data may take of common, none of which starts a backend.
+SHARED_WITH_DATA = {"common.cache", "common.errors"}
 MAY_JOIN_TASKS = {"studies", "web"}
 
 
@@ -41,6 +43,8 @@ def test_a_package_imports_only_what_the_house_allows(path):
         parts = module.split(".")
         if parts[0] in PACKAGES:
             assert parts[0] in ALLOWED[package], f"{path} imports {module}"
+        if (package, parts[0]) == ("data", "common"):
+            assert module in SHARED_WITH_DATA, f"{path} imports {module}"
         if parts[0] == "apps" and len(parts) > 1 and inside[0] not in MAY_JOIN_TASKS:
             assert parts[1] == inside[0], f"{path} imports another task's {module}"
 

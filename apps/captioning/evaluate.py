@@ -4,7 +4,6 @@ python -m apps.captioning.evaluate --run runs/captioning/lstm-s1
 """
 
 import dataclasses
-import hashlib
 import json as json_format
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +12,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from apps.captioning import baselines as baselines_module
-from apps.captioning import metrics as metrics_module
 from apps.captioning.baselines import score_baselines
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
 from apps.captioning.predict import PRETRAINED, Predictor
 from common.artifact import lock_run
 from common.beams import DecodedScores, decode_with_beams, table_rows, write_hypotheses
-from common.cache import cached_json
+from common.cache import cache_path, cached
 from common.config import run_command
 from common.console import aside, open_console, warn
 from common.device import device_line
@@ -182,14 +179,14 @@ def _cached_baselines(
         captions, train.names, views=predictor.config.views, console=console
     )
     train_vectors, vectors = pooled(train_inputs[:, 0]), pooled(inputs)
-    texts = [line for part in (train, split) for lines in part.captions for line in (*lines, "")]
-    return cached_json(
+    path = cache_path(
         cache_directory() / "captioning_baselines",
-        [
-            "\n".join(texts).encode("utf-8", "surrogatepass"),
-            hashlib.sha256(train_vectors.tobytes() + vectors.tobytes()).digest(),
-            *(Path(module.__file__).read_bytes() for module in (baselines_module, metrics_module)),
-        ],
+        [train.captions, split.captions, train_vectors, vectors],
+        modules=["apps.captioning.baselines", "apps.captioning.metrics"],
+        suffix=".json",
+    )
+    return cached(
+        path,
         lambda: score_baselines(train, split, train_features=train_vectors, features=vectors),
     )
 

@@ -6,7 +6,7 @@ python -m apps.sentiment.evaluate --run runs/sentiment/lstm-s1
 import dataclasses
 import json as json_format
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -18,7 +18,7 @@ from apps.sentiment.config import Config
 from apps.sentiment.metrics import classification_metrics
 from apps.sentiment.predict import PRETRAINED, Predictor
 from common.artifact import lock_run
-from common.cache import cached_json
+from common.cache import cache_path, cached
 from common.config import run_command
 from common.console import aside, open_console
 from common.device import XLA, device_line
@@ -32,8 +32,6 @@ from data.errors import DataError
 from data.row_files import tokens_on_disk
 from data.sentiment import Reviews, SentimentData, load_labelled, load_reviews
 from data.tokenization import encoded
-
-_SOURCES = ("baselines.py", "metrics.py")
 
 
 def load_split_reviews(config: Config, *, data: str, data_dir: str) -> SentimentData:
@@ -91,19 +89,14 @@ def cached_baselines(data: SentimentData, split: Reviews, cache_dir: Path) -> di
         cache_dir: Root of derived files.
     """
     train = data.splits["train"]
-
-    def parts() -> Iterator[bytes]:
-        for reviews in (train, split):
-            for text in reviews.texts:
-                yield text.encode("utf-8", "surrogatepass")
-            yield reviews.labels.tobytes()
-        for source in _SOURCES:
-            yield Path(__file__).with_name(source).read_bytes()
-
-    return cached_json(
+    path = cache_path(
         cache_dir / "sentiment_baselines",
-        parts(),
-        lambda: score_baselines(train.texts, train.labels, split.texts, split.labels),
+        [train.texts, train.labels, split.texts, split.labels],
+        modules=["apps.sentiment.baselines", "apps.sentiment.metrics"],
+        suffix=".json",
+    )
+    return cached(
+        path, lambda: score_baselines(train.texts, train.labels, split.texts, split.labels)
     )
 
 

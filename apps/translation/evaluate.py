@@ -10,8 +10,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-from apps.translation import baselines as baselines_module
-from apps.translation import metrics as metrics_module
 from apps.translation.baselines import score_baselines
 from apps.translation.config import Config
 from apps.translation.metrics import length_metrics, signatures, translation_metrics
@@ -23,7 +21,7 @@ from common.beams import (
     table_rows,
     write_hypotheses,
 )
-from common.cache import cached_json
+from common.cache import cache_path, cached
 from common.config import run_command
 from common.console import aside, open_console
 from common.device import device_line
@@ -141,15 +139,14 @@ def _cached_baselines(pairs: Pairs, split: PairSplit) -> dict:
     """Returns the baselines' scores on a split, fitted once and kept in the cache."""
     train = pairs.splits["train"]
     source_language, target_language = pairs.languages
-    texts = [*train.source, *train.target, *split.source]
-    texts += [reference for references in split.references for reference in references]
-    return cached_json(
+    path = cache_path(
         cache_directory() / "translation_baselines",
-        [
-            *(name.encode() for name in pairs.languages),
-            *(text.encode("utf-8", "surrogatepass") for text in texts),
-            *(Path(module.__file__).read_bytes() for module in (baselines_module, metrics_module)),
-        ],
+        [pairs.languages, train.source, train.target, split.source, split.references],
+        modules=["apps.translation.baselines", "apps.translation.metrics"],
+        suffix=".json",
+    )
+    return cached(
+        path,
         lambda: score_baselines(
             train, split, source_language=source_language, target_language=target_language
         ),
