@@ -68,10 +68,12 @@ def publish_run(run: Path, destination: Path, *, exact: bool = False) -> None:
         exact: Whether to copy the model as it is.
 
     Raises:
-        UserError: If `run` has no model.
+        UserError: If `run` has no model, or one that is cut short.
     """
     if not (run / MODEL).is_file():
         raise UserError(f"{run} has no {MODEL}: train it first.")
+    if not zipfile.is_zipfile(run / MODEL):
+        raise UserError(f"{run / MODEL} is cut short or not a Keras model: train it again.")
     destination.mkdir(parents=True, exist_ok=True)
     if not exact:
         shrink_model(run / MODEL, destination / MODEL)
