@@ -18,7 +18,7 @@ ALLOWED = {
     "common": {"common"},
     "apps": {"apps", "models", "data", "common"},
 }
-MAY_JOIN_TASKS = {"studies", "web"}
+MAY_JOIN_TASKS = {"studies"}
 
 
 def python_files(*packages):
@@ -43,6 +43,11 @@ def test_a_package_imports_only_what_the_house_allows(path):
             assert parts[0] in ALLOWED[package], f"{path} imports {module}"
         if parts[0] == "apps" and len(parts) > 1 and inside[0] not in MAY_JOIN_TASKS:
             assert parts[1] == inside[0], f"{path} imports another task's {module}"
+
+
+def test_what_may_join_tasks_exists():
+    for name in MAY_JOIN_TASKS:
+        assert (ROOT / "apps" / name / "__init__.py").is_file()
 
 
 @pytest.mark.parametrize("path", python_files(*PACKAGES), ids=lambda p: str(p.relative_to(ROOT)))
