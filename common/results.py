@@ -70,14 +70,15 @@ def record_scores(run: Path, scores: Scores, *, task: str) -> bool:
     for name, found in scores.baselines.items():
         pairs.append((baselines.get(name, {}).get(scores.split, {}), found))
     scored = record.setdefault("scored", {})
-    # Scores that code without a commit found are replaced once committed code finds the same.
-    mended = not is_committed(scored.get(scores.split, "")) and is_committed(commit())
-    if all(_same(held, found) for held, found in pairs) and not mended:
+    same = all(_same(held, found) for held, found in pairs)
+    # Code that no commit holds is named until committed code finds the same.
+    if same and (is_committed(scored.get(scores.split, "")) or not is_committed(commit())):
         return True
-    # A metric that was asked for another time stays.
-    record["metrics"][scores.split] = {**known, **scores.metrics}
-    for name in scores.baselines:
-        baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
+    if not same:
+        # A metric that was asked for another time stays.
+        record["metrics"][scores.split] = {**known, **scores.metrics}
+        for name in scores.baselines:
+            baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
     scored[scores.split] = commit()
     write_json(path, record)
     return True
@@ -173,12 +174,16 @@ def publish_row(row: dict[str, Any], folder: Path) -> None:
     Raises:
         UserError: If code that no commit holds trained or scored one of its runs.
     """
-    for what, commits in {"trained": row["commit"], **row["scored"]}.items():
+    if not is_committed(row["commit"]):
+        raise UserError(
+            f"{row['name']} was made by code that no commit holds ({row['commit']}): commit the"
+            " code and train again."
+        )
+    for split, commits in row["scored"].items():
         if not is_committed(commits):
-            how = "trained" if what == "trained" else f"scored on {what}"
             raise UserError(
-                f"{row['name']} was {how} by code that no commit holds ({commits}): commit the"
-                " code, then train and evaluate again."
+                f"{row['name']} was scored on {split} by code that no commit holds ({commits}):"
+                " commit the code and evaluate again, with the data of the training."
             )
     write_json(folder / f"{row['name']}.json", row)
 

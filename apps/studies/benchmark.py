@@ -26,6 +26,7 @@ from apps.studies.quick import run_here, samples
 from apps.studies.rows import ROWS, Row
 from apps.studies.steps import (
     Step,
+    ask_for_scores,
     missing_runs,
     plan_rescoring,
     plan_steps,
@@ -188,10 +189,11 @@ def main(
             step.check_commit()
     if rescore:
         steps = plan_rescoring(rows, folder)
+        ask_for_scores(steps)
     failed = run_steps(steps, console, execute=run_here if quick else run_in_a_process)
 
     broken = {step.run for step in failed}
-    moved, ungathered = [], []
+    moved, ungathered, published = [], [], []
     for task in TASKS:
         compared, explained = [], []
         for row in rows:
@@ -206,6 +208,7 @@ def main(
                     for step in plan_steps([row], folder):
                         step.check_commit()
                     publish_row(again, Path("apps") / task / "results")
+                    published.append(row)
             except UserError as error:
                 console.print(f"[red]not gathered:[/red] {escape(str(error))}")
                 ungathered.append(row)
@@ -230,7 +233,7 @@ def main(
             " message stands above; the same command tries it again"
         )
     if failed or moved or ungathered or incomplete:
-        if publishes and len(rows) > len(ungathered):
+        if published:
             aside(console, "the rows that were published are not in the tables yet: make tables")
         sys.exit(1)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from apps.studies.quick import shortened
 from apps.studies.rows import ROWS, Row
-from common.artifact import CONFIG, METRICS, MODEL, read_json
+from common.artifact import CONFIG, METRICS, MODEL, own_run, read_json, write_json
 from common.config import fields_as_flags, parse_call
 from common.errors import UserError
 from common.provenance import is_committed
@@ -162,18 +162,33 @@ def missing_runs(row: Row, runs: Path) -> list[Path]:
 
 
 def plan_rescoring(rows: list[Row], runs: Path) -> list[Step]:
-    """Returns the steps that score the saved runs of some rows again, without any training.
+    """Returns the steps that score the saved runs of some rows, without any training.
 
     Args:
         rows: Which ones; trained ones are scored on validation too, as their training did it.
         runs: Folder of all runs.
     """
     return [
-        _scoring(row, name, split, runs, quick=False, afresh=True)
+        _scoring(row, name, split, runs, quick=False, afresh=False)
         for row in rows
         for name in row.runs()
         for split in (*row.splits, *(() if row.members else ("validation",)))
     ]
+
+
+def ask_for_scores(steps: list[Step]) -> None:
+    """Lets runs forget which code scored them, so that they are scored again and say by which.
+
+    The scores stay, but no row is published of them until `evaluate` has found them anew.
+
+    Args:
+        steps: From `plan_rescoring`.
+    """
+    for step in steps:
+        with own_run(step.run):
+            record = read_json(step.run / METRICS)
+            record.setdefault("scored", {})[step.split] = "unknown"
+            write_json(step.run / METRICS, record)
 
 
 def _making(row: Row, seed: int, runs: Path, *, quick: bool, afresh: bool) -> Step:

@@ -293,14 +293,17 @@ def test_rescoring_brings_a_new_metric_to_each_row_whose_runs_are_there(
             run = tmp_path / "runs" / "sentiment" / f"{name}-s{seed}"
             save_published(run, tmp_path, rows[name], seed)
     before = {name: read_json(results / f"{name}.json") for name in rows}
-    ran = []
+    ran, unrecorded = [], None
 
     def scores(arguments):
         flags = dict(zip(arguments, arguments[1:], strict=False))
         ran.append((arguments[0], benchmark.Path(flags["--run"]).name, flags["--split"]))
         path = benchmark.Path(flags["--run"]) / METRICS
         record = read_json(path)
+        if ran[-1][1:] == unrecorded:
+            return 0
         record["metrics"][flags["--split"]] |= {"brier": 0.25}
+        record["scored"][flags["--split"]] = "def2"
         if ran[-1][1:] == ("lstm-s2", "test"):
             record["metrics"]["test"]["accuracy"] = 0.125
         write_json(path, record)
@@ -319,12 +322,21 @@ def test_rescoring_brings_a_new_metric_to_each_row_whose_runs_are_there(
     for name in ("lstm", "lstm_gru_ensemble"):
         for metrics in after[name]["metrics"].values():
             assert metrics["brier"] == [0.25] * len(after[name]["seeds"])
+        assert after[name]["scored"] == dict.fromkeys(after[name]["metrics"], "def2")
     out = " ".join(capsys.readouterr().out.split())
     assert "gru-s3" in out and "gru-s1" not in out
     # The one old figure that changed is told, with both numbers.
     old = before["lstm"]["metrics"]["test"]["accuracy"][1]
     assert out.count("changed:") == 1
     assert f"test accuracy, seed 2: {old:.6g} -> 0.125" in out
+    # `evaluate` ends well with other data, too, but records nothing then.
+    unrecorded = ("lstm-s3", "validation")
+    with pytest.raises(SystemExit):
+        benchmark.main(only="sentiment lstm", rescore=True)
+    assert "scored on validation by code that no commit holds" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert read_json(results / "lstm.json") == after["lstm"]
 
 
 def test_rescoring_excludes_what_trains():

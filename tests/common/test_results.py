@@ -275,7 +275,7 @@ def test_a_row_of_code_that_no_commit_holds_is_not_published(tmp_path, monkeypat
     run = write_run(tmp_path / "run", seed=1, metrics={"bleu": 50.0})
     record = {**read_json(run / "metrics.json"), "data": {"pairs.tsv": "a"}}
     write_json(run / "metrics.json", {**record, "commit": commit})
-    with pytest.raises(UserError, match="trained by code that no commit holds"):
+    with pytest.raises(UserError, match="made by code that no commit holds"):
         publish_row(gather_row([run], "gru"), tmp_path / "results")
     write_json(run / "metrics.json", record)
     monkeypatch.setattr(results, "commit", lambda: commit)
