@@ -25,6 +25,7 @@ from common.artifact import (
     write_json,
 )
 from common.errors import UserError, in_one_line
+from common.provenance import is_committed
 
 
 def shrink_model(source: Path, destination: Path) -> None:
@@ -106,10 +107,12 @@ def publish_run(
     """
     if not (run / MODEL).is_file():
         raise UserError(f"{run} has no {MODEL}: train it first.")
+    if not zipfile.is_zipfile(run / MODEL):
+        raise UserError(f"{run / MODEL} is cut short or not a Keras model: train it again.")
     record = read_json(run / METRICS)
     commits = [record.get("commit", "unknown")]
     commits += [entry["commit"] for entry in record.get("resumed", [])]
-    if any(commit == "unknown" or commit.endswith("+") for commit in commits):
+    if not all(map(is_committed, commits)):
         raise UserError(
             f"{run} was trained by code that no commit holds ({', '.join(commits)}): commit the"
             " code and train again."

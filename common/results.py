@@ -9,15 +9,19 @@ import hashlib
 import math
 import statistics
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from common.artifact import CONFIG, HISTORY, METRICS, lock_scores, read_json, write_json
 from common.errors import UserError, in_one_line
+from common.provenance import commit, is_committed
 
 _OF_THE_FIRST_SEED = ("task", "command", "parameters", "backend", "device", "versions", "data")
 # What a run that did not begin from nothing says of where it began.
 _ORIGINS = ("init_from", "teacher", "members")
+# Scores that differ by less are the same: other machines round in another way.
+SAME = 5e-5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,12 +85,17 @@ def record_scores(run: Path, scores: Scores) -> bool:
         pairs = [(known, scores.metrics)]
         for name, found in scores.baselines.items():
             pairs.append((baselines.get(name, {}).get(scores.split, {}), found))
-        if all(_same(held, found) for held, found in pairs):
+        scored = record.setdefault("scored", {})
+        same = all(_same(held, found) for held, found in pairs)
+        # Code that no commit holds is named until committed code finds the same.
+        if same and (is_committed(scored.get(scores.split, "")) or not is_committed(commit())):
             return True
-        # A metric that was asked for another time stays.
-        record["metrics"][scores.split] = {**known, **scores.metrics}
-        for name in scores.baselines:
-            baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
+        if not same:
+            # A metric that was asked for another time stays.
+            record["metrics"][scores.split] = {**known, **scores.metrics}
+            for name in scores.baselines:
+                baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
+        scored[scores.split] = commit()
         write_json(path, record)
     return True
 
@@ -112,7 +121,7 @@ def data_label(data: str) -> str:
 
 def _same(held: dict[str, float], found: dict[str, float]) -> bool:
     """Whether all that was found is held already, the same to four digits."""
-    return all(name in held and abs(held[name] - value) < 5e-5 for name, value in found.items())
+    return all(name in held and abs(held[name] - value) < SAME for name, value in found.items())
 
 
 def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
@@ -138,7 +147,8 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         if differing:
             raise UserError(f"{run} differs from {runs[0]} in {', '.join(differing)}: not one row.")
     for run, found in zip(runs, metrics, strict=True):
-        if missing := {"metrics", "seconds"} - found.keys():
+        needed = {"metrics", "seconds", "epochs", "peak_memory_mb", "commit", *_OF_THE_FIRST_SEED}
+        if missing := needed - found.keys():
             raise UserError(f"{run} has no {min(missing)} yet: let it end, and evaluate it.")
         for key in ("data", "backend", "parameters", "versions"):
             if found[key] != metrics[0][key]:
@@ -160,7 +170,7 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
     return {
         "name": name,
         **{key: first[key] for key in _OF_THE_FIRST_SEED},
-        **{key: first[key] for key in _ORIGINS if key in first},
+        **{key: first[key] for key in ("processor", *_ORIGINS) if key in first},
         "config": configs[0],
         "seeds": seeds,
         "metrics": {
@@ -178,18 +188,57 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         "epochs": [found["epochs"] for found in metrics],
         "peak_memory_mb": max(found["peak_memory_mb"] for found in metrics),
         # One, but for seeds that were added later.
-        "commit": ", ".join(dict.fromkeys(found["commit"] for found in metrics)),
+        "commit": _joined(found["commit"] for found in metrics),
+        # Runs of older code do not say what code scored them.
+        "scored": {
+            split: _joined(found["scored"][split] for found in metrics)
+            for split in sorted(splits)
+            if all(split in found.get("scored", {}) for found in metrics)
+        },
     }
+
+
+def _joined(commits: Iterable[str]) -> str:
+    """Returns commits without those that stand twice."""
+    return ", ".join(dict.fromkeys(commits))
+
+
+def publish_row(row: dict[str, Any], folder: Path) -> None:
+    """Writes a row into a folder of results.
+
+    Raises:
+        UserError: If code that no commit holds trained or scored one of its runs.
+    """
+    if not is_committed(row["commit"]):
+        raise UserError(
+            f"{row['name']} was made by code that no commit holds ({row['commit']}): commit the"
+            " code and train again."
+        )
+    for split, commits in row["scored"].items():
+        if not is_committed(commits):
+            raise UserError(
+                f"{row['name']} was scored on {split} by code that no commit holds ({commits}):"
+                " commit the code and evaluate again, with the data of the training."
+            )
+    write_json(folder / f"{row['name']}.json", row)
 
 
 def _read_history(run: Path) -> dict[str, list[float]]:
     """Returns the columns of a run's history, one value an epoch."""
     # Not by the callbacks' own reader, which would start Keras for a table.
-    with open(run / HISTORY, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
-        raise UserError(f"{run / HISTORY} holds no epoch: restore it or train again.")
-    return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
+    path = run / HISTORY
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        columns = rows[0] if rows else ()
+        history = {name: [float(row[name] or "nan") for row in rows] for name in columns}
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: restore it or train again.") from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} is no history ({error}): restore it or train again.") from None
+    if not history:
+        raise UserError(f"{path} holds no epoch: restore it or train again.")
+    return history
 
 
 def _curves(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
@@ -205,7 +254,7 @@ def _main(arguments: list[str]) -> None:
     if len(arguments) < 3:
         raise UserError("usage: python -m common.results RESULTS_FOLDER NAME RUN...")
     folder, name, *runs = arguments
-    write_json(Path(folder) / f"{name}.json", gather_row([Path(run) for run in runs], name))
+    publish_row(gather_row([Path(run) for run in runs], name), Path(folder))
 
 
 if __name__ == "__main__":

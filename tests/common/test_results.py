@@ -1,7 +1,11 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from common import results
 from common.artifact import read_json, write_json
 from common.errors import UserError
 from common.result_tables import table, write_tables
@@ -10,11 +14,14 @@ from common.results import (
     data_label,
     evaluation_folder,
     gather_row,
+    publish_row,
     record_scores,
     why_not_recorded,
 )
 
 pytestmark = pytest.mark.no_backend
+
+ROOT = Path(__file__).parents[2]
 
 
 def write_run(folder, *, seed, accuracy=0.9, units=8, splits=("test",), metrics=None):
@@ -299,3 +306,81 @@ def test_baselines_that_score_otherwise_now_are_written_over_those_that_stand(tm
     found = recorded(tmp_path, {"bleu": 50.0}, baselines={"copy": {"bleu": 2.0}})
     assert found["baselines"]["copy"] == {"test": {"bleu": 2.0}}
     assert found["baselines"]["nearest"] == {"test": {"bleu": 3.0}}
+
+
+def test_a_split_names_the_commit_that_scored_it(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "run", seed=1, metrics={"bleu": 50.0}, splits=("test", "validation"))
+    write_json(
+        run / "metrics.json", {**read_json(run / "metrics.json"), "data": {"pairs.tsv": "a"}}
+    )
+    monkeypatch.setattr(results, "commit", lambda: "def2")
+    recorded(run, {"bleu": 50.0, "new_metric": 1.0})
+    row = gather_row([run], "gru")
+    assert (row["commit"], row["scored"]) == ("abc1", {"test": "def2"})
+
+
+@pytest.mark.parametrize("commit", ["abc+", "unknown"])
+def test_a_row_of_code_that_no_commit_holds_is_not_published(tmp_path, monkeypatch, commit):
+    run = write_run(tmp_path / "run", seed=1, metrics={"bleu": 50.0})
+    record = {**read_json(run / "metrics.json"), "data": {"pairs.tsv": "a"}}
+    write_json(run / "metrics.json", {**record, "commit": commit})
+    with pytest.raises(UserError, match="made by code that no commit holds"):
+        publish_row(gather_row([run], "gru"), tmp_path / "results")
+    write_json(run / "metrics.json", record)
+    monkeypatch.setattr(results, "commit", lambda: commit)
+    recorded(run, {"bleu": 51.0})
+    with pytest.raises(UserError, match="scored on test"):
+        publish_row(gather_row([run], "gru"), tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+    # The remedy: committed code finds the same scores.
+    monkeypatch.setattr(results, "commit", lambda: "def2")
+    recorded(run, {"bleu": 51.0})
+    publish_row(gather_row([run], "gru"), tmp_path / "results")
+    assert read_json(tmp_path / "results" / "gru.json")["scored"] == {"test": "def2"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        ("", "no epoch"),
+        ("epoch,seconds\n", "no epoch"),
+        ("epoch,seconds\n1,soon\n", "is no history"),
+    ],
+)
+def test_a_missing_or_broken_history_is_named(tmp_path, content, message):
+    run = write_run(tmp_path / "run", seed=1)
+    history = run / "history.csv"
+    history.unlink() if content is None else history.write_text(content)
+    with pytest.raises(UserError, match=f"history.csv {message}|history.csv holds {message}"):
+        gather_row([run], "lstm")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("results", "out", "lstm", "run"), "history.csv"),
+        (("results", "out", "lstm", "absent"), "absent"),
+        (("publish", "absent", "out"), "absent"),
+        (("publish", "run", "out"), "model.keras"),
+        (("result_tables", "absent.md"), "absent.md"),
+    ],
+)
+def test_a_small_command_ends_in_one_line_that_names_what_it_cannot_read(
+    tmp_path, arguments, named
+):
+    run = write_run(tmp_path / "run", seed=1)
+    (run / "history.csv").unlink()
+    (run / "model.keras").write_text("cut sho")
+    module, *rest = arguments
+    done = subprocess.run(
+        [sys.executable, "-m", f"common.{module}", *rest],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
