@@ -5,7 +5,6 @@ Dai and Le (2015) found that a recurrent network reads better when it begins as 
 
 import itertools
 import sys
-import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,7 +106,7 @@ class Regions(keras.utils.PyDataset):
 
 def pretrain(
     encoder: keras.Model, config: Config, sequences: Sequence[np.ndarray], *, cache_dir: Path
-) -> float:
+) -> None:
     """Gives an encoder the weights of a language model, trained once for all runs alike.
 
     Args:
@@ -116,9 +115,6 @@ def pretrain(
         config: Settings.
         sequences: Token ids of each text, labelled or not, as long as the classifier reads them.
         cache_dir: Root of derived files.
-
-    Returns:
-        The seconds that the training took, also when it comes from the cache.
 
     Raises:
         UserError: If the cached file is damaged, or the training ends in numbers that are none.
@@ -139,16 +135,14 @@ def pretrain(
         ".npz",
     )
     if not path.is_file():
-        begin = time.perf_counter()
         keras.utils.set_random_seed(_SEED)
         weights = _train(config, sequences, vectors=vectors)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as draft, open(draft, "wb") as file:
-            np.savez(file, seconds=time.perf_counter() - begin, **weights)
+            np.savez(file, **weights)
     try:
         with np.load(path, allow_pickle=False) as stored:
             weights = dict(stored)
-        seconds = float(weights.pop("seconds"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged: delete it and run again.") from error
     # What comes next is the same, whether the weights were kept or not.
@@ -159,7 +153,6 @@ def pretrain(
         # A kernel also has rows for the vectors of pairs, which come last.
         whole[: len(values)] = values
         own[name].assign(whole)
-    return seconds
 
 
 def _weights(encoder: keras.Model) -> dict[str, keras.Variable]:

@@ -1,22 +1,27 @@
 """Self-training: trained runs, or NB-SVM, label the reviews that nobody did."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
+import sklearn
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from apps.sentiment import baselines as baselines_module
 from apps.sentiment.baselines import nb_svm
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import predict_probabilities
 from apps.sentiment.predict import Predictor
-from common.artifact import MODEL
+from common.artifact import CONFIG, MODEL, TOKENIZER
+from common.cache import cached_json
 from common.config import split_list
-from common.earlier_runs import check_same_cut, price_of
+from common.earlier_runs import check_same_cut
 from common.errors import UserError
-from data.download import sha256_of
+from data import tokenization as tokenization_module
+from data.download import cache_directory, sha256_of
 from data.sentiment import Reviews
 
 NB_SVM = "nb_svm"
@@ -27,23 +32,9 @@ def teacher_folders(config: Config) -> list[str]:
     return [name for name in split_list(config.teachers) if name != NB_SVM]
 
 
-def teacher_facts(config: Config, *, label_seconds: float) -> dict:
-    """Returns what `metrics.json` says of the teachers.
-
-    Args:
-        config: Settings of the student.
-        label_seconds: What labelling took.
-
-    Returns:
-        `runs`, the SHA-256 of each run's model, and the `seconds` of all trainings and of
-        labelling.
-    """
-    folders = teacher_folders(config)
-    seconds = label_seconds + sum(price_of(folder).get("seconds", 0) for folder in folders)
-    return {
-        "runs": {folder: sha256_of(Path(folder) / MODEL) for folder in folders},
-        "seconds": round(seconds, 1),
-    }
+def teacher_facts(config: Config) -> dict:
+    """Returns what `metrics.json` says of the teachers: `runs`, the SHA-256 of each run's model."""
+    return {"runs": {folder: sha256_of(Path(folder) / MODEL) for folder in teacher_folders(config)}}
 
 
 def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:
@@ -97,6 +88,8 @@ def targets_of(
 ) -> np.ndarray:
     """Returns what to learn of the labelled texts and then, with teachers, of the unlabelled ones.
 
+    The unlabelled ones are labelled once; what the teachers said is kept in the cache.
+
     Args:
         labelled: The training split.
         validation: The validation split, on which `nb_svm` finds how sure it may be.
@@ -120,10 +113,27 @@ def targets_of(
     predictors = {
         name: load_teacher(Path(name), config, labels) for name in teachers if name != NB_SVM
     }
-    verdicts = [
-        nb_svm_verdicts(labelled, validation, unlabelled.texts)
-        if name == NB_SVM
-        else predict_probabilities(predictors[name], unlabelled.texts)
-        for name in teachers
-    ]
-    return np.concatenate([targets, np.mean(verdicts, axis=0)]).astype("float32")
+
+    def parts() -> Iterator[bytes]:
+        yield repr((keras.backend.backend(), keras.__version__, sklearn.__version__)).encode()
+        for file in (__file__, baselines_module.__file__, tokenization_module.__file__):
+            yield Path(file).read_bytes()
+        for name in teachers:
+            files = [] if name == NB_SVM else [CONFIG, TOKENIZER, MODEL]
+            yield repr([sha256_of(Path(name) / file) for file in files]).encode()
+        for reviews in (labelled, validation, unlabelled):
+            yield reviews.labels.tobytes()
+            for text in reviews.texts:
+                yield text.encode("utf-8", "surrogatepass")
+
+    def mean_verdicts() -> list[list[float]]:
+        verdicts = [
+            nb_svm_verdicts(labelled, validation, unlabelled.texts)
+            if name == NB_SVM
+            else predict_probabilities(predictors[name], unlabelled.texts)
+            for name in teachers
+        ]
+        return np.mean(verdicts, axis=0).tolist()
+
+    found = cached_json(cache_directory() / "sentiment_verdicts", parts(), mean_verdicts)
+    return np.concatenate([targets, found]).astype("float32")
