@@ -14,6 +14,7 @@ from common.artifact import (
     HISTORY,
     METRICS,
     MODEL,
+    STATE,
     TOKENIZER,
     load_model,
     lock_run,
@@ -27,9 +28,9 @@ from common.artifact import (
 )
 from common.config import run_command
 from common.console import open_console
-from common.earlier_runs import joint_seconds
 from common.errors import UserError
 from common.provenance import provenance
+from common.training_state import is_finished, saved_epoch
 from models import captioning, translation  # noqa: F401 - a reload needs what they register
 from models.ensemble import build_ensemble
 from models.sentiment_ensemble import join_sentiment_classifiers
@@ -78,11 +79,18 @@ def join_runs(members: list[Path], run: Path) -> None:
                     f"{member} has the {name} {config.get(name)} and {members[0]}"
                     f" {configs[0].get(name)}: join runs that agree in it."
                 )
+        if _sees_mirror_image(config) != _sees_mirror_image(configs[0]):
+            raise UserError(
+                f"{member} and {members[0]} do not both write captions from a picture and its"
+                " mirror image: join runs that agree in --mirror, and in whether --views is 1."
+            )
         if _read_tokenizer(member) != _read_tokenizer(members[0]):
             raise UserError(
                 f"{member} cuts words in another way than {members[0]}: join runs that learned"
                 " their subwords from the same data."
             )
+    for member, config in zip(members, configs, strict=True):
+        _check_ended(member, config)
     facts = _facts(task, members, run)
     models = [load_model(member) for member in members]
     try:
@@ -93,8 +101,8 @@ def join_runs(members: list[Path], run: Path) -> None:
     except ValueError as error:
         raise UserError(f"{', '.join(map(str, members))} cannot be joined: {error}") from error
     write_text(run / TOKENIZER, _read_tokenizer(members[0]))
-    _write_history(members, run)
-    write_json(run / METRICS, {**facts, "parameters": model.count_params()})
+    facts |= {"parameters": model.count_params(), "epochs": _write_history(members, run)}
+    write_json(run / METRICS, facts)
     write_json(run / CONFIG, {"task": task, **config})
     save_model(model, run / MODEL)
 
@@ -147,8 +155,13 @@ def _read_tokenizer(run: Path) -> str:
         raise UserError(f"{run / TOKENIZER} cannot be read ({error}): restore it.") from None
 
 
-def _write_history(members: list[Path], run: Path) -> None:
-    """Puts the members' epochs below each other: what was trained for the ensemble."""
+def _sees_mirror_image(config: dict[str, Any]) -> bool:
+    """Whether a captioner reads a picture's mirror image too when it writes a caption."""
+    return bool(config.get("mirror")) and config["views"] > 1
+
+
+def _write_history(members: list[Path], run: Path) -> int:
+    """Puts the members' epochs below each other and returns their number."""
     lines: list[str] = []
     for member in members:
         text = (member / HISTORY).read_text(encoding="utf-8")
@@ -159,31 +172,42 @@ def _write_history(members: list[Path], run: Path) -> None:
             raise UserError(f"{member / HISTORY} has other columns than {members[0] / HISTORY}.")
         lines += rows
     write_text(run / HISTORY, "".join(lines))
+    return len(lines) - 1
+
+
+def _check_ended(member: Path, config: dict[str, Any]) -> None:
+    """Raises a `UserError` if a training was stopped before its last epoch."""
+    state = member / STATE
+    # Published runs have none.
+    if state.is_file() and saved_epoch(state) < config["epochs"] and not is_finished(state):
+        raise UserError(
+            f"{member} was stopped after {saved_epoch(state)} of {config['epochs']} epochs: let it"
+            " end with --resume, or leave it out."
+        )
 
 
 def _facts(task: str, members: list[Path], run: Path) -> dict[str, Any]:
-    """Returns what `metrics.json` begins with; the price is that of all members."""
+    """Returns what `metrics.json` begins with."""
     found = [read_json(member / METRICS) for member in members]
     for member, facts in zip(members, found, strict=True):
-        if "seconds" not in facts:
+        if not facts.get("data"):
             raise UserError(
-                f"{member / METRICS} does not say what the training took: let a stopped one end"
-                " with --resume, or leave it out."
+                f"{member / METRICS} does not name the files that the run was trained on: restore"
+                " it, or leave the run out."
             )
-        if facts.get("data") != found[0].get("data"):
+        if facts["data"] != found[0]["data"]:
             raise UserError(
                 f"{member} was trained on other files than {members[0]}: join runs of the same"
                 " data, or some have seen what others are scored on."
             )
     arguments = shlex.join(["--members", *map(str, members), "--run", str(run)])
+    memory = [facts["peak_memory_mb"] for facts in found if "peak_memory_mb" in facts]
     return {
         "task": task,
         **provenance(f"python -m apps.ensemble {arguments}", data=found[0]["data"]),
-        "backend": found[0]["backend"],
+        "backend": found[0].get("backend", keras.backend.backend()),
         "members": [str(member) for member in members],
-        "seconds": joint_seconds(found),
-        "epochs": sum(facts["epochs"] for facts in found),
-        "peak_memory_mb": max(facts["peak_memory_mb"] for facts in found),
+        **({"peak_memory_mb": max(memory)} if memory else {}),
     }
 
 

@@ -14,8 +14,8 @@ from data.pair_splits import folded
 
 # In percent, how alike two sentences are that count as one: with another spelling, a word mended.
 _ALIKE = 90
-# Sentences that are compared at once.
-_PIECE = 10_000
+# Pairs of sentences that are compared at once, a byte each.
+_COMPARED = 20_000_000
 
 
 def load_untranslated(
@@ -82,21 +82,38 @@ def load_untranslated(
 
 def _leaks(groups: list[list[str]], held_out: Iterable[str]) -> list[bool]:
     """Whether a group has a sentence that is held out, or nearly."""
-    keys = list({folded(sentence) for sentence in held_out})
     owners = [number for number, group in enumerate(groups) for _ in group]
-    sentences = [folded(sentence) for group in groups for sentence in group]
+    alike = nearly_among([sentence for group in groups for sentence in group], held_out)
     leaks = [False] * len(groups)
-    for start in range(0, len(sentences) if keys else 0, _PIECE):
+    for row in np.flatnonzero(alike):
+        leaks[owners[row]] = True
+    return leaks
+
+
+def nearly_among(sentences: Iterable[str], others: Iterable[str]) -> np.ndarray:
+    """Returns which sentences stand among others, in these words or nearly.
+
+    Args:
+        sentences: What to look for.
+        others: Where to look; case, marks and spaces make no difference.
+
+    Returns:
+        `<bool>(sentences,)`.
+    """
+    keys = list({folded(sentence) for sentence in others})
+    wanted = [folded(sentence) for sentence in sentences]
+    found = np.zeros(len(wanted), bool)
+    piece = max(1, _COMPARED // max(1, len(keys)))
+    for start in range(0, len(wanted) if keys else 0, piece):
         alike = process.cdist(
-            sentences[start : start + _PIECE],
+            wanted[start : start + piece],
             keys,
             scorer=fuzz.ratio,
             score_cutoff=_ALIKE,
             dtype=np.uint8,
         )
-        for row in np.flatnonzero(alike.any(axis=1)):
-            leaks[owners[start + row]] = True
-    return leaks
+        found[start : start + piece] = alike.any(axis=1)
+    return found
 
 
 def _written(plain: MosesDetokenizer, caption: str) -> str:

@@ -27,13 +27,12 @@ def build_generator(
     no_repeat_ngram: int = 0,
     temperature: float = 1.0,
     top_k: int = 0,
-    seed: int = 0,
     return_attention: bool = False,
 ) -> keras.Model:
     """Builds a model that writes sequences; `predict_on_batch` runs it compiled.
 
     Every sequence ends with `end_id`: where the limit leaves room for one more token only, no
-    other is allowed.
+    other is allowed. Samples are new in every call; `set_seed` chooses which ones.
 
     Args:
         encoder: A model to a dict of what the decoder reads besides the words: `memory`,
@@ -52,7 +51,6 @@ def build_generator(
         no_repeat_ngram: Tokens in a row that no sequence has twice; 0 allows any.
         temperature: What logits are divided by before sampling, above 0.
         top_k: Number of most probable tokens to sample from; 0 for all.
-        seed: Of the samples. A generator draws new ones in every call.
         return_attention: Whether `attention` comes out besides.
 
     Returns:
@@ -85,7 +83,6 @@ def build_generator(
         no_repeat_ngram=no_repeat_ngram,
         temperature=temperature,
         top_k=top_k,
-        seed=seed,
         name="generation",
     )
     # New inputs: the operations of a reloaded encoder have names that new ones would repeat.
@@ -100,6 +97,18 @@ def build_generator(
     if return_attention:
         outputs["attention"] = _alignment(decoder, memory, outputs["sequences"], start_id=start_id)
     return keras.Model({**inputs, "length_limit": length_limit}, outputs, name="generator")
+
+
+def set_seed(generator: keras.Model, seed: int, call: int = 0) -> None:
+    """Makes the next samples of a generator those of two numbers, without compiling it again.
+
+    Args:
+        generator: From `build_generator`.
+        seed: Another seed gives other samples.
+        call: Calls of this seed that came before: a generator counts them itself from here on.
+    """
+    state = generator.get_layer("generation").seed_generator.state
+    state.assign(np.array([seed, call]).astype(state.dtype))
 
 
 def _alignment(decoder: keras.Model, memory: dict, sequences, *, start_id: int):
@@ -135,7 +144,6 @@ class Generation(layers.Layer):
         no_repeat_ngram: int,
         temperature: float,
         top_k: int,
-        seed: int,
         **options,
     ):
         """Takes the settings that `build_generator` explains."""
@@ -145,7 +153,7 @@ class Generation(layers.Layer):
         self.length_penalty, self.no_repeat_ngram = length_penalty, no_repeat_ngram
         self.vocab_size = decoder.output["logits"].shape[-1]
         self.temperature, self.top_k = temperature, min(top_k or self.vocab_size, self.vocab_size)
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(0)
         self.forbidden = np.zeros(self.vocab_size, "float32")
         self.forbidden[[start_id, *forbidden_ids]] = _IMPOSSIBLE
         self.not_the_end = np.arange(self.vocab_size) != end_id

@@ -31,6 +31,8 @@ SHAPE = (
     "decoder_layers",
     "attention",
 )
+# What decides on which pictures are held out.
+CUT = ("validation_share", "test_share", "split_seed")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,21 @@
 """What a training takes over from the run that `--init-from` names."""
 
-import keras
+import hashlib
+from pathlib import Path
 
-from apps.captioning.config import Config
-from apps.captioning.predict import Predictor
+import keras
+from rich.console import Console
+
+from apps.captioning.config import CUT, Config
+from apps.captioning.evaluate import load_split_captions
+from apps.captioning.predict import Predictor, read_backbone
+from common.artifact import CONFIG, read_config
+from common.config import config_from_flags
+from common.console import aside, warn
 from common.errors import UserError
+from common.origins import check_cut_of_origin, origin_of
+from data.caption_splits import Captions
+from data.errors import DataError
 from models.ensemble import is_ensemble
 
 
@@ -29,6 +40,65 @@ def load_start(config: Config, backbone_weights: str) -> Predictor:
             f" --fine-tune {start.config.fine_tune}: give --fine-tune too."
         )
     return start
+
+
+def origin_facts(
+    config: Config, start: Predictor, captions: Captions, *, data_dir: str, console: Console
+) -> dict:
+    """Returns what `metrics.json` keeps of the run to go on from, and says what it may know.
+
+    Args:
+        config: Settings of the second stage.
+        start: From `load_start`.
+        captions: What the second stage learns from and is scored on.
+        data_dir: As the flag.
+        console: Where to say how many of the held-out pictures the run has learned from.
+
+    Returns:
+        As `origin_of`. If the run was trained on other files, `known` is the number of pictures of
+        each held-out split that it has learned from.
+
+    Raises:
+        UserError: If it was trained on the same data, cut in another way.
+    """
+    origin = origin_of(config.init_from, start.config, CUT)
+    check_cut_of_origin(config, origin, captions.hashes)
+    if origin.get("data", captions.hashes) == captions.hashes:
+        return origin
+    named = f"--init-from {config.init_from}"
+    try:
+        learned = set(_learned_pictures(start.config, data_dir=data_dir))
+    except (DataError, UserError) as error:
+        warn(console, f"{named} may know pictures that are held out here: {error}")
+        return origin
+    digests = {name: _digests(captions, name) for name in captions.splits if name != "train"}
+    known = {name: sum(one in learned for one in ones) for name, ones in digests.items()}
+    counts = ", ".join(f"{known[name]:,} of {len(digests[name]):,} in {name}" for name in known)
+    line = f"{named} was trained on other data, which hold these pictures: {counts}"
+    if any(known.values()):
+        warn(console, f"{line}; those scores will flatter.")
+    else:
+        aside(console, line)
+    return {**origin, "known": known}
+
+
+def _learned_pictures(config: Config, *, data_dir: str) -> list[bytes]:
+    """Returns a hash of each picture that a run has learned from, or those that it began from."""
+    captions = load_split_captions(config, data=config.data, data_dir=data_dir)
+    digests = _digests(captions, "train")
+    if config.init_from:
+        before = Path(config.init_from)
+        settings = read_config(before, "captioning")
+        read_backbone(settings, before)
+        earlier = config_from_flags(Config, settings, before / CONFIG)
+        digests += _learned_pictures(earlier, data_dir=data_dir)
+    return digests
+
+
+def _digests(captions: Captions, split: str) -> list[bytes]:
+    """Returns a hash of each picture of a split."""
+    names = captions.split(split).names
+    return [hashlib.sha256(captions.read(name)).digest() for name in names]
 
 
 def copy_weights(start: keras.Model, captioner: keras.Model) -> None:

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from apps.captioning.cider import CiderD
 from apps.captioning.metrics import normalise
 from data.subwords import END_ID, START_ID, decode_texts
-from models.generation import build_generator
+from models.generation import build_generator, set_seed
 
 # Stands behind the last word of what is rewarded: else breaking off after "in a" costs nothing.
 # `normalise` leaves no such word.
@@ -126,9 +126,8 @@ class SelfCriticalBatches:
         Returns:
             `<int32>(batch, samples, max_length + 1)`, padded with 0 behind the end.
         """
-        state = self._generator.get_layer("generation").seed_generator.state
-        drawn = np.random.default_rng((self._seed, epoch, step, _SAMPLES))
-        state.assign(drawn.integers(2**30, size=2).astype("int32"))
+        numbers = np.random.default_rng((self._seed, epoch, step, _SAMPLES))
+        set_seed(self._generator, *numbers.integers(2**30, size=2))
         limits = np.full(len(pictures), self._most, "int32")
         outputs = self._generator.predict_on_batch({"picture": pictures, "length_limit": limits})
         return ops.convert_to_numpy(outputs["sequences"])

@@ -18,12 +18,12 @@ from apps.captioning.features import PictureInputs, load_backbone, takes_pixels
 from apps.captioning.metrics import readable
 from apps.captioning.objectives import own_captions, right_words
 from apps.captioning.predict import read_backbone
-from apps.captioning.second_stage import copy_weights, load_start
+from apps.captioning.second_stage import copy_weights, load_start, origin_facts
 from common.artifact import CONFIG, STATE, TOKENIZER, read_json
 from common.config import run_command
 from common.console import aside, open_console, warn
 from common.device import device_line, xla_beside_products
-from common.earlier_runs import price_of, resumed_facts, run_folder, with_shape_of
+from common.earlier_runs import resumed_facts, run_folder, with_shape_of
 from common.errors import UserError
 from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
@@ -125,7 +125,9 @@ def prepare(
     if resume:
         facts |= resumed_facts(run)
     elif start:
-        facts["init_from"] = price_of(config.init_from)
+        facts["init_from"] = origin_facts(
+            config, start, captions, data_dir=data_dir, console=console
+        )
     keras.utils.set_random_seed(config.seed)
     train_split, validation_split = captions.split("train"), captions.split("validation")
 
@@ -203,7 +205,6 @@ def prepare(
         settings={"backbone_sha256": inputs.sha256},
         tokenizer=tokenizer.to_str(pretty=False),
         epochs_done=epochs_done,
-        # What came before is part of the price.
         scores=(scorer,),
         fit=learns.fit,
     )

@@ -122,12 +122,6 @@ ROWS = (
     ),
     Row(
         "translation",
-        "self_trained_ensemble",
-        members=("gru_self_trained-s1", "gru_self_trained-s2", "gru_self_trained-s3"),
-        **_MULTI30K,
-    ),
-    Row(
-        "translation",
         "student_teacher_ensemble",
         members=(
             "gru_self_trained-s1",

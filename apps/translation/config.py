@@ -28,6 +28,8 @@ SHAPE = (
     "decoder_layers",
     "attention",
 )
+# What decides on which sentences are held out.
+CUT = ("validation_size", "test_size", "split_seed")
 
 
 @dataclasses.dataclass(frozen=True)

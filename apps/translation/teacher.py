@@ -6,18 +6,17 @@ more sentences of the same kind than there are pairs (Zhang and Zong, 2016).
 
 import dataclasses
 import hashlib
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
-from apps.translation.config import Config
+from apps.translation.config import CUT, Config
 from apps.translation.predict import Predictor
 from common.artifact import CONFIG, MODEL, TOKENIZER
 from common.cache import cache_path, cached
-from common.earlier_runs import check_same_cut, check_same_data, price_of
+from common.earlier_runs import check_same_cut, check_same_data
 from common.errors import UserError
 from data.download import cache_directory, data_directory, sha256_of
 from data.pair_splits import PairSplit
@@ -38,8 +37,8 @@ class Taught:
 
     pairs: PairSplit
     facts: dict
-    """The SHA-256 of the sentences' file and of what is learned of it, and the seconds that teacher
-    and translations took."""
+    """The teacher's folder, the SHA-256 of its model, of the sentences' file and of the pairs that
+    are learned from, and their number."""
 
 
 def load_teacher(config: Config) -> Predictor:
@@ -60,7 +59,7 @@ def load_teacher(config: Config) -> Predictor:
     check_same_cut(
         config,
         teacher.config,
-        ("validation_size", "test_size", "split_seed"),
+        CUT,
         named=f"--teacher {config.teacher}",
     )
     return teacher
@@ -89,7 +88,7 @@ def taught_pairs(
         DataError: If the sentences cannot be had.
         UserError: If the teacher was trained on other files, or no translation of its is usable.
     """
-    run, before = Path(config.teacher), price_of(config.teacher)
+    run = Path(config.teacher)
     check_same_data(pairs.hashes, run, named=f"--teacher {run}")
     sentences, path = load_untranslated(
         config.untranslated,
@@ -105,13 +104,13 @@ def taught_pairs(
     )
 
     def translate() -> dict:
-        begin, texts = time.perf_counter(), []
+        texts = []
         starts = range(0, len(sentences), _PIECE)
         hidden = not console.is_terminal
         for start in track(starts, "translating", console=console, transient=True, disable=hidden):
             piece = teacher.predict(sentences[start : start + _PIECE])
             texts += [translation.text for translation in piece]
-        return {"texts": texts, "seconds": round(time.perf_counter() - begin, 1)}
+        return {"texts": texts}
 
     model = [(run / name).read_bytes() for name in (CONFIG, TOKENIZER, MODEL)]
     path_of_translations = cache_path(
@@ -133,9 +132,11 @@ def taught_pairs(
     return Taught(
         PairSplit(sources, targets, [[text] for text in targets]),
         {
+            "run": config.teacher,
+            "model": sha256_of(run / MODEL),
             "untranslated": {path.name: sha256_of(path)},
             "pairs": hashlib.sha256("\n".join(map("\t".join, kept)).encode()).hexdigest(),
-            "seconds": round(before.get("seconds", 0) + found["seconds"], 1),
+            "count": len(kept),
         },
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from apps import ensemble
+from apps.captioning.config import Config as CaptioningConfig
 from apps.sentiment import predict as sentiment_predict
 from apps.sentiment import train as sentiment_train
 from apps.translation import evaluate, predict, train
@@ -20,6 +21,7 @@ from common.artifact import (
     HISTORY,
     METRICS,
     MODEL,
+    STATE,
     TOKENIZER,
     read_json,
     save_model,
@@ -28,7 +30,6 @@ from common.artifact import (
 )
 from common.config import fields_as_flags
 from common.errors import UserError
-from common.results import gather_row
 from data.subwords import train_subword_tokenizer
 from models.encoder_decoder import build_encoder_decoder
 from models.translation import model_name
@@ -60,9 +61,8 @@ def write_run(run, pairs, *, seed, vocab_size=300, **settings):
     model = build_encoder_decoder(encoder, decoder, name=model_name(*languages))
     write_text(run / TOKENIZER, tokenizer.to_str())
     write_text(run / HISTORY, f"epoch,seconds\n1,{seed}.0\n2,{seed}.0\n")
-    price = {"seconds": 2.0 * seed, "epochs": 2, "peak_memory_mb": 100 + seed}
-    facts = {"task": "translation", "backend": "tensorflow", "data": pairs.hashes, **price}
-    write_json(run / METRICS, facts)
+    facts = {"task": "translation", "backend": "tensorflow", "data": pairs.hashes}
+    write_json(run / METRICS, {**facts, "peak_memory_mb": 100 + seed})
     write_json(run / CONFIG, {"task": "translation", **fields_as_flags(config)})
     save_model(model, run / MODEL)
     return run
@@ -88,13 +88,13 @@ def test_an_ensemble_is_a_run_folder_like_any_other(joined, members, translation
     moved = Path(shutil.copytree(joined, tmp_path / "moved"))
     call(evaluate.main, "--run", moved, "--data-dir", translation_dir, "--no-baselines")
     assert (moved / "outputs" / "test.beam2.txt").is_file()
-    row = gather_row([moved], "joined")
-    assert row["command"].startswith(f"python -m apps.ensemble --members {members[0]} {members[1]}")
-    # The price is what all members took.
-    assert (row["seconds"], row["epochs"], row["peak_memory_mb"]) == ([6.0], [4], 102)
-    assert row["seconds_per_epoch"] == [1.5]
+    facts = read_json(moved / METRICS)
+    command = f"python -m apps.ensemble --members {members[0]} {members[1]}"
+    assert facts["command"].startswith(command)
+    assert facts["members"] == [str(member) for member in members]
+    assert (facts["epochs"], facts["peak_memory_mb"]) == (4, 102)
     sizes = [Predictor.load(run).model.count_params() for run in (*members, moved)]
-    assert row["parameters"] == sizes[2] == sizes[0] + sizes[1]
+    assert facts["parameters"] == sizes[2] == sizes[0] + sizes[1]
 
 
 @pytest.mark.slow
@@ -185,24 +185,55 @@ def test_what_cannot_be_joined_is_named(members, pairs, tmp_path):
     for name, path, values, message in (
         ("german", CONFIG, {"target_language": "de"}, "has the target_language de and"),
         ("recut", CONFIG, {"split_seed": 5}, "has the split_seed 5 and"),
-        (
-            "stopped",
-            METRICS,
-            {"seconds": None},
-            "stopped.metrics.json does not say",
-        ),
+        ("unknown", METRICS, {"data": {}}, "unknown.metrics.json does not name the files"),
         ("foreign", METRICS, {"data": {"x": "y"}}, "foreign was trained on other files"),
         ("prices", CONFIG, {"task": "forecasting"}, "is a run of forecasting"),
     ):
         changed = Path(shutil.copytree(members[1], tmp_path / name))
         change_json(changed / path, **values)
-        if values.get("seconds", 0) is None:
-            facts = read_json(changed / METRICS)
-            del facts["seconds"]
-            write_json(changed / METRICS, facts)
         with pytest.raises(UserError, match=message):
             join("--members", first, changed, "--run", tmp_path / "x")
     assert not (tmp_path / "x" / CONFIG).exists()
+
+
+def write_state(run, *, epoch, finished):
+    host = json.dumps({"epoch": epoch, "finished": finished}).encode()
+    np.savez(run / STATE, host=np.frombuffer(host, dtype=np.uint8))
+
+
+def test_a_training_that_was_stopped_is_joined_only_once_it_has_ended(members, tmp_path):
+    changed = Path(shutil.copytree(members[1], tmp_path / "stopped"))
+    assert read_json(changed / CONFIG)["epochs"] == 20
+    write_state(changed, epoch=19, finished=False)
+    with pytest.raises(UserError, match=r"stopped .*19 of 20 epochs.*--resume"):
+        join("--members", members[0], changed, "--run", tmp_path / "x")
+    # It ended by its --patience, or with its last epoch.
+    for state in ({"epoch": 7, "finished": True}, {"epoch": 20, "finished": False}):
+        write_state(changed, **state)
+        join("--members", members[0], changed, "--run", tmp_path / "x", "--overwrite")
+        assert (tmp_path / "x" / MODEL).is_file()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "agree"),
+    [
+        ({"views": 2}, {"views": 4}, True),
+        ({"views": 2}, {"views": 1}, False),
+        ({"views": 2}, {"mirror": False}, False),
+        # Neither has seen a mirror image.
+        ({"views": 1}, {"views": 1, "mirror": False}, True),
+    ],
+)
+def test_captioners_that_disagree_on_the_mirror_image_are_not_joined(
+    first, second, agree, tmp_path
+):
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for run, settings in zip(runs, (first, second), strict=True):
+        config = fields_as_flags(CaptioningConfig(**settings))
+        write_json(run / CONFIG, {"task": "captioning", "backbone_sha256": "0", **config})
+    # Those that agree go on to the tokenizers, which these folders lack.
+    with pytest.raises(UserError, match=TOKENIZER if agree else "--mirror.*--views"):
+        join("--members", *runs, "--run", tmp_path / "x")
 
 
 # ---- Classifiers -----------------------------------------------------------------------------

@@ -1,14 +1,18 @@
 import shutil
+import types
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from pycocoevalcap.cider.cider import Cider
+from rich.console import Console
 
 from apps.captioning import train
 from apps.captioning.cider import CiderD
+from apps.captioning.config import Config
 from apps.captioning.metrics import normalise
+from apps.captioning.second_stage import origin_facts
 from apps.captioning.self_critical import (
     END_WORD,
     SelfCriticalBatches,
@@ -16,11 +20,12 @@ from apps.captioning.self_critical import (
     fit_self_critical,
     sequence_loss,
 )
-from common.artifact import read_json
+from common.artifact import read_json, write_json
 from common.callbacks import History, read_history
 from common.clipping import GradientClipping
 from common.config import parse_call
 from common.errors import UserError
+from data.captioning import load_captions
 from data.subwords import END_ID, START_ID, train_subword_tokenizer
 from models.attention_decoder import build_attention_decoder
 from models.captioning import build_picture_encoder
@@ -298,7 +303,9 @@ def test_a_second_stage_leaves_a_run_folder_as_the_first_did(first, whole):
     assert metrics["metrics"]["validation"]["cider_greedy"] == pytest.approx(
         max(history["val_cider"]), abs=0.02
     )
-    assert metrics["init_from"]["seconds"] == read_json(first / "metrics.json")["seconds"]
+    origin = metrics["init_from"]
+    assert (origin["run"], origin["data"]) == (str(first), metrics["data"])
+    assert "known" not in origin
     assert any(
         np.any(one != other)
         for one, other in zip(weights_of(first), weights_of(whole), strict=True)
@@ -332,6 +339,53 @@ def test_a_wrong_setting_is_explained_in_one_line(flags, message):
     with pytest.raises(UserError, match=message) as caught:
         parse_call(train.main, prog="train", description="", arguments=flags.split())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("flags", ["--split-seed 2", "--test-share 0.2"])
+def test_a_second_stage_of_another_cut_of_the_same_data_is_refused(
+    flags, first, captions_folder, tmp_path
+):
+    data = ["--init-from", first, "--data", captions_folder, "--run", tmp_path / "run"]
+    with pytest.raises(UserError, match=f"--init-from .*{flags.split()[0]}"):
+        call(train.main, *SHARED, *flags.split(), *data)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.no_backend
+def test_held_out_pictures_that_the_first_stage_has_learned_are_counted(
+    captions_folder, tmp_path, capsys
+):
+    captions = load_captions(str(captions_folder), data_dir=tmp_path)
+    learned = captions.split("train").names
+    folder = tmp_path / "more"
+    folder.mkdir()
+    lines = ["image,caption,split"]
+    # Under other names; of the last three the files differ by a byte.
+    splits = ["test", "test", "test", "train", "validation", "test"]
+    for number, split in enumerate(splits):
+        picture = (captions_folder / learned[number]).read_bytes() + b"." * (number > 2)
+        (folder / f"{number}.jpg").write_bytes(picture)
+        lines.append(f"{number}.jpg,something else,{split}")
+    (folder / "captions.csv").write_text("\n".join(lines))
+    run = tmp_path / "first"
+    write_json(run / "metrics.json", {"data": captions.hashes})
+    (run / "model.keras").write_bytes(b"")
+    start = types.SimpleNamespace(config=Config(data=str(captions_folder)))
+    config = Config(data=str(folder), init_from=str(run))
+
+    def begun():
+        more = load_captions(str(folder), data_dir=tmp_path)
+        options = {"data_dir": str(tmp_path), "console": Console(width=999)}
+        return origin_facts(config, start, more, **options), capsys.readouterr().out
+
+    facts, said = begun()
+    assert facts["known"] == {"validation": 0, "test": 3}
+    assert "warning:" in said and "0 of 1 in validation, 3 of 4 in test" in said
+    start.config = Config(data=str(tmp_path / "gone"))
+    facts, said = begun()
+    assert "known" not in facts
+    assert "warning:" in said and "gone" in said
 
 
 @pytest.mark.no_backend

@@ -18,11 +18,12 @@ from apps.translation import evaluate, predict, train
 from apps.translation.config import Config
 from apps.translation.predict import Candidate, Predictor, Translation
 from apps.translation.teacher import taught_pairs
-from common.artifact import read_json
+from common.artifact import read_json, write_json
 from common.callbacks import read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
 from common.search import Search
+from data.download import sha256_of
 from data.errors import DataError
 from data.subwords import encode_texts
 from data.translation import load_pairs
@@ -215,10 +216,68 @@ def test_a_run_goes_on_from_another_one_with_its_weights_subwords_and_shape(
     config = read_json(run / "config.json")
     assert (config["units"], config["vocab_size"], config["bpe_dropout"]) == (6, 480, 0.3)
     before, after = (read_json(folder / "metrics.json") for folder in (whole, run))
-    seconds = sum(read_history(run / "history.csv")["seconds"])
-    assert after["seconds"] == pytest.approx(before["seconds"] + seconds, abs=0.11)
-    assert after["init_from"] == {"data": before["data"], "seconds": before["seconds"]}
+    origin = after["init_from"]
+    assert (origin["run"], origin["data"]) == (str(whole), before["data"])
+    assert origin["model"] == sha256_of(whole / "model.keras")
+    assert origin["cut"] == {"validation_size": 3000, "test_size": 5000, "split_seed": 0}
+    assert set(origin["known"]) == {"validation", "test"}
     assert after["data"] != before["data"]
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("flags", ["--split-seed 1", "--test-size 5", "--validation-size 5"])
+def test_a_run_does_not_go_on_from_one_of_another_cut_of_the_same_data(
+    flags, whole, pairs_tsv, here
+):
+    # Under another name it is the same file.
+    shutil.copy(pairs_tsv, "renamed.tsv")
+    for data in (pairs_tsv, "renamed.tsv"):
+        begun = [*DATA, *flags.split(), "--init-from", whole, "--data", data, "--run", "run"]
+        with pytest.raises(UserError, match=f"--init-from .*{flags.split()[0]}"):
+            call(train.main, *begun)
+    assert not (here / "run").exists()
+
+
+def begun_from(run, rows, here, capsys):
+    """What is kept of a run that another one goes on from, on these pairs, and what is said."""
+    lines = ["en\tfr\tsplit", *("\t".join(row) for row in rows)]
+    write_lines(here / "more.tsv", *lines)
+    config = Config(data="more.tsv", init_from=str(run))
+    pairs = load_pairs("more.tsv", data_dir=here)
+    start = Predictor.load(run)
+    facts = train.origin_facts(config, start, pairs, data_dir=str(here), console=Console(width=999))
+    return facts, capsys.readouterr().out
+
+
+@pytest.mark.no_backend
+def test_held_out_sentences_that_the_run_to_go_on_from_has_learned_are_counted(
+    whole, pairs_tsv, here, capsys
+):
+    learned = load_pairs(str(pairs_tsv), data_dir=here).splits["train"]
+    sources = sorted(set(learned.source))
+    rows = [(f"Quite another line, number {n}.", f"Tout autre {n}.", "train") for n in range(30)]
+    rows += [("Nobody wrote this before.", "Non.", "validation")]
+    # One as it is, one in capitals and without marks, one with a letter less, and a new one.
+    changed = [sources[0], sources[5].upper().strip(".!?"), sources[9][:-4] + sources[9][-3:]]
+    rows += [(text, f"Voir {n}.", "test") for n, text in enumerate([*changed, "Unheard of."])]
+    facts, said = begun_from(whole, rows, here, capsys)
+    assert facts["known"] == {"validation": 0, "test": 3}
+    assert "warning:" in said and "0 of 1 in validation, 3 of 4 in test" in said
+    rows = [row for row in rows if row[0] not in changed]
+    facts, said = begun_from(whole, rows, here, capsys)
+    assert facts["known"] == {"validation": 0, "test": 0}
+    assert "warning:" not in said and "0 of 1 in test" in said
+
+
+@pytest.mark.no_backend
+def test_data_of_the_run_to_go_on_from_that_are_gone_are_warned_of(copy, here, capsys):
+    config = read_json(copy / "config.json")
+    write_json(copy / "config.json", config | {"data": "gone.tsv"})
+    rows = [(f"Another line, number {n}.", f"Autre {n}.", "train") for n in range(30)]
+    rows += [("A.", "Un.", "validation"), ("B.", "Deux.", "test")]
+    facts, said = begun_from(copy, rows, here, capsys)
+    assert "known" not in facts
+    assert "warning: " in said and "gone.tsv" in said
 
 
 @pytest.mark.no_backend
@@ -612,9 +671,10 @@ def test_a_student_learns_what_its_teacher_translates_and_can_be_joined_with_it(
     too_long = sum(map(int, re.findall(r"(\d+) pairs have a side of more", said)))
     assert counts[0] == counts[1] + taught - too_long > counts[1]
     assert (run / "tokenizer.json").read_bytes() == (whole / "tokenizer.json").read_bytes()
-    before, after = (read_json(folder / "metrics.json") for folder in (whole, run))
-    assert after["seconds"] > before["seconds"]
-    assert list(after["teacher"]["untranslated"]) == ["lines.txt"]
+    teacher = read_json(run / "metrics.json")["teacher"]
+    assert (teacher["run"], teacher["count"]) == (str(whole), taught)
+    assert teacher["model"] == sha256_of(whole / "model.keras")
+    assert list(teacher["untranslated"]) == ["lines.txt"]
     call(ensemble.main, "--members", whole, run, "--run", tmp_path / "joined")
     assert Predictor.load(tmp_path / "joined").predict(["A dog."])[0].candidates
     lines_txt.write_text(lines_txt.read_text() + "\nA new line.")

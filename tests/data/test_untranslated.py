@@ -1,9 +1,10 @@
 import pytest
 
+from data import untranslated
 from data.captioning_sample import write_captioning_sample
 from data.errors import DataError
 from data.flickr8k import TEXT_ZIP, token_captions
-from data.untranslated import load_untranslated
+from data.untranslated import load_untranslated, nearly_among
 
 pytestmark = pytest.mark.no_backend
 
@@ -66,6 +67,17 @@ def test_what_is_nearly_held_out_does_not_stay(sentence, stays, tmp_path):
     path.write_text(f"Two dogs run.\n{sentence}\n", encoding="utf-8")
     found, _ = loaded(path, tmp_path, held_out=["A man in a grey shirt is doing a trick."])
     assert found == ["Two dogs run.", *[sentence] * stays]
+
+
+def test_what_is_nearly_among_others_is_found_piece_by_piece_too(monkeypatch):
+    others = ["Two dogs run.", "A man in a grey shirt is doing a trick."]
+    sentences = ["TWO DOGS RUN", "Cats.", "A man in a gray shirt is doing tricks", "Two men run."]
+    found = nearly_among(sentences, others)
+    assert found.tolist() == [True, False, True, False]
+    monkeypatch.setattr(untranslated, "_COMPARED", 1)
+    assert nearly_among(sentences, others).tolist() == found.tolist()
+    assert not nearly_among(sentences, []).any()
+    assert nearly_among([], others).shape == (0,)
 
 
 @pytest.mark.parametrize(

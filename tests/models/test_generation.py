@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from models import generation
+from models import generation, hypotheses
 from models.attention_decoder import build_attention_decoder
-from models.generation import build_generator
+from models.generation import build_generator, set_seed
 from models.translation import build_encoder
 from tests.helpers import sequence_scores
 
@@ -209,8 +209,9 @@ def test_samples_without_temperature_are_greedy():
 def test_samples_are_as_frequent_as_they_are_probable_and_repeat_with_their_seed():
     parts, source = build_parts(), random_source((4,), 4)
     inputs = {"source": source, "length_limit": np.array([3])}
-    options = {"method": "sample", "n_best": 4000, "temperature": 1.5, "top_k": 3, "seed": 1}
+    options = {"method": "sample", "n_best": 4000, "temperature": 1.5, "top_k": 3}
     model = generator_of(parts, 3, length_penalty=0.0, **options)
+    set_seed(model, 1)
     written = model.predict_on_batch(inputs)
     samples, sources = written["sequences"][0], np.repeat(source, 4000, axis=0)
 
@@ -226,8 +227,38 @@ def test_samples_are_as_frequent_as_they_are_probable_and_repeat_with_their_seed
     totals = sequence_scores(outputs["logits"], samples)
     np.testing.assert_allclose(written["scores"][0], totals, rtol=1e-4, atol=1e-5)
     assert np.any(model.predict_on_batch(inputs)["sequences"][0] != samples)
-    again = generator_of(parts, 3, **options).predict_on_batch(inputs)
-    np.testing.assert_array_equal(again["sequences"][0], samples)
+    again = generator_of(parts, 3, **options)
+    set_seed(again, 1)
+    np.testing.assert_array_equal(again.predict_on_batch(inputs)["sequences"][0], samples)
+
+
+def test_many_seeds_share_one_loop_and_each_draws_as_if_it_were_alone(monkeypatch):
+    built = []
+
+    def counted(*arguments, **options):
+        built.append(build_generator(*arguments, **options))
+        return built[-1]
+
+    monkeypatch.setattr(hypotheses, "build_generator", counted)
+    parts, inputs = build_parts(), {"source": random_source(), "length_limit": LIMITS}
+
+    def samples(writer, seed):
+        found = writer(inputs, method="sample", n_best=4, seed=seed)
+        return [[one.tokens.tolist() for one in row] for row in found]
+
+    def new_writer():
+        return hypotheses.SequenceWriter(*parts, start_id=START, end_id=END, max_length=MAX_LENGTH)
+
+    shared = new_writer()
+    # Two batches of each seed, by turns.
+    together = [(seed, samples(shared, seed)) for seed in (3, 4, 3, 4)]
+    assert len(built) == 1
+    for seed in (3, 4):
+        alone = new_writer()
+        own = [drawn for one, drawn in together if one == seed]
+        assert own == [samples(alone, seed) for _ in own]
+        assert own[0] != own[1]
+    assert together[0][1] != together[1][1]
 
 
 def test_the_loop_stops_when_the_last_sequence_has_ended(monkeypatch):
