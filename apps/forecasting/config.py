@@ -26,7 +26,8 @@ class Config(TrainingSettings):
     """`yahoo` for the folder `prices` of the downloads, or your own folder of .csv files, or one
     such file."""
     tickers: str = ""
-    """Tickers, separated by commas; those without a file are downloaded. Empty: all files."""
+    """Tickers, separated by commas; Yahoo's are downloaded if they have no file. Empty: all files
+    of your own data; of yahoo the set large_us, 42 companies and the S&P 500 up to 2018."""
     adjust: Literal["dividends", "splits"] = "dividends"
     """Prices with dividends put back in (Adj Close), or adjusted for splits alone (Close)."""
     market: str = "^GSPC"
