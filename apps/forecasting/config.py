@@ -97,7 +97,7 @@ class Config(TrainingSettings):
         )
         check_at_least(2, self, "lookback")
         check_shares(self, "input_dropout", "dropout", "recurrent_dropout")
-        if not 0 <= self.warmup_days < self.lookback:
+        if self.output == "every" and not 0 <= self.warmup_days < self.lookback:
             raise UserError("--warmup-days must lie between 0 and --lookback - 1.")
         if not 2 <= self.components <= 10:
             raise UserError("--components must lie between 2 and 10.")
@@ -118,6 +118,24 @@ class Config(TrainingSettings):
         ends = [as_date(getattr(self, name), name) for name in ("train_end", "validation_end")]
         if ends[0] >= ends[1]:
             raise UserError("--train-end must lie before --validation-end.")
+
+    def ignored(self) -> dict[str, str]:
+        """Returns the settings that nothing reads beside the others, each with the reason."""
+        reasons = {}
+        if self.stateful:
+            reasons["stride"] = "--stateful reads whole histories, so it has no windows to cut"
+            reasons["batch_size"] = "--stateful takes all tickers side by side"
+        if self.output == "last":
+            reasons["warmup_days"] = "--output last counts the last day of a window alone"
+        if self.distribution != "mixture":
+            reasons["components"] = f"--distribution {self.distribution} is no mixture"
+        if self.cell != "simple_rnn":
+            reasons["activation"] = f"--cell {self.cell} has its own"
+        if self.cell == "feedforward":
+            reasons["recurrent_dropout"] = "--cell feedforward has no recurrence"
+        if "market" not in split_list(self.features):
+            reasons["market"] = "--features leaves the group market out"
+        return reasons
 
 
 def as_date(text: str, name: str) -> datetime.date:

@@ -15,6 +15,7 @@ from apps.studies.rows import ROWS, Row
 from common.artifact import CONFIG, METRICS, MODEL, PLOTS, read_json, write_json, write_text
 from common.config import fields_as_flags, parse_call
 from common.errors import UserError
+from common.training import flag
 
 pytestmark = pytest.mark.no_backend
 
@@ -51,6 +52,21 @@ def test_a_published_row_was_made_by_the_command_that_makes_it_again(row):
     # A setting that came later is not in the file.
     both = made_by.keys() & held.keys() - {"seed"}
     assert {name: made_by[name] for name in both} == {name: held[name] for name in both}
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.task == "forecasting"], ids=lambda row: row.name
+)
+def test_no_flag_of_a_forecasting_row_is_ignored_by_its_mode(row, tmp_path):
+    rows_own = row.train_flags("runs")
+    for flags in (rows_own, quick.shortened(row.task, "train", rows_own, tmp_path)):
+        call = parse_call(
+            importlib.import_module("apps.forecasting.train").main,
+            prog="",
+            description="",
+            arguments=flags,
+        )
+        assert not {flag(name) for name in call.keywords["config"].ignored()} & set(flags)
 
 
 def test_rows_are_picked_by_task_and_by_name():
