@@ -282,7 +282,7 @@ def main(
         draw(scores, folder / PLOTS)
     aside(console, f"scores by ticker, pictures: {folder}")
     if not recorded:
-        reason = "not its own split" if foreign else "it was trained on other data"
+        reason = "not its own split" if foreign else "its training had files with another hash"
         aside(console, f"not recorded in the run: {reason}")
 
 
