@@ -66,10 +66,10 @@ demo-forecasting: $(VENV)/.user
 	@echo "— the sample: simulated prices with clusters of volatility and jumps"
 	$(PY) -m data.price_samples --data-dir $(DEMO)/data
 	@echo "— train"
-	$(PY) -m apps.forecasting.train --data-dir $(DEMO)/data --run $(DEMO)/forecasting --overwrite \
+	$(PY) -m apps.forecasting.train --data $(DEMO)/data/prices --run $(DEMO)/forecasting --overwrite \
 	  --market ^SIM --features returns,range,market --lookback 64 --stride 16 --warmup-days 10 --units 32 --batch-size 16
 	@echo "— evaluate: the saved model on the test split, beside GARCH and others on the same days"
-	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.forecasting.evaluate --data-dir $(DEMO)/data --run $(DEMO)/forecasting
+	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.forecasting.evaluate --run $(DEMO)/forecasting
 	@echo "— predict: the model just trained, seen from a day of the past, so that the chart shows what came"
 	$(PY) -m apps.forecasting.predict --data-dir $(DEMO)/data --run $(DEMO)/forecasting --ticker SIMA --as-of 2018-06-29 \
 	  --picture $(DEMO)/forecast.png
@@ -111,7 +111,7 @@ demo-captioning: $(VENV)/.user
 	@echo "— predict: the model just trained, with where each word looked in $(DEMO)/looked.png"
 	$(PY) -m apps.captioning.predict --run $(DEMO)/captioning --image $(DEMO)/pictures --picture $(DEMO)/looked.png
 
-train-forecasting: $(VENV)/.user  ## train on the prices of DATA_DIR, or on your own with ARGS="--data folder"
+train-forecasting: $(VENV)/.user  ## train on 42 large US companies, or on your own with ARGS="--data folder"
 	$(PY) -m apps.forecasting.train $(run_flag) $(ARGS)
 
 evaluate-forecasting: $(VENV)/.user  ## score RUN (default: the pretrained model) on the test split, beside GARCH
