@@ -8,6 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DEMO := runs/demo
 TORCH := 2.13.0
+UV := 0.13.9
 ARGS ?=
 
 # As typed, so that quotes and dollar signs in a text reach the program unchanged: exporting a
@@ -26,7 +27,7 @@ only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-cell-speed study-decoding study-gradients study-speed study-training-speed test test-slow test-torch check format tables \
+.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-cell-speed study-decoding study-gradients study-speed study-training-speed test test-slow test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict))
 
 help:  ## list the targets
@@ -43,21 +44,30 @@ help:  ## list the targets
 
 setup: $(VENV)/.user  ## install what a user needs (GPU=1: with what an NVIDIA GPU needs)
 ifdef GPU
-	$(PY) -m pip install --quiet "$(shell sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.txt)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-gpu.lock
 endif
+
+lock: | $(PY)  ## pin in requirements*.lock all that requirements*.txt need (ARGS=--upgrade: in newer versions)
+	$(PY) -m pip install --quiet uv==$(UV)
+	$(compile) requirements.txt --output-file requirements.lock
+	$(compile) --constraints requirements.lock requirements-dev.txt --output-file requirements-dev.lock
+	$(compile) --constraints requirements.lock requirements-gpu.txt --output-file requirements-gpu.lock
+
+compile = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
+  --custom-compile-command "make lock" $(ARGS)
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.user: requirements.txt | $(PY)
-	@echo "installing requirements.txt into $(VENV) (a few minutes the first time)"
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+$(VENV)/.user: requirements.lock | $(PY)
+	@echo "installing requirements.lock into $(VENV) (a few minutes the first time)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@touch $@
 
-$(VENV)/.developer: requirements-dev.txt requirements.txt | $(PY)
-	@echo "installing requirements-dev.txt into $(VENV) (a few minutes the first time)"
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/.developer: requirements-dev.lock | $(PY)
+	@echo "installing requirements-dev.lock into $(VENV) (a few minutes the first time)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@ $(VENV)/.user
 
 demo: $(addprefix demo-,$(TASKS))  ## train, evaluate and predict on the embedded samples, offline
