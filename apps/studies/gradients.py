@@ -1,6 +1,6 @@
 """Shows vanishing and exploding gradients, and what helps, on networks that anyone can train.
 
-    make study-gradients                            # half an hour on two idle cores
+    make study-gradients                            # some forty minutes on two idle cores
     make study-gradients ARGS="--parts clipping"    # one of reach, clipping, truncation, optimizers
 
 - `reach`: how long the gradient of the loss is with respect to the state some steps back, at the
