@@ -27,7 +27,7 @@ only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-cell-speed study-decoding study-gradients study-speed study-training-speed test test-slow test-torch check format tables \
+.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-cell-speed study-gradients study-speed test test-slow test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict))
 
 help:  ## list the targets
@@ -170,28 +170,15 @@ benchmark-check: $(VENV)/.user  ## train and score rows from nothing, ONLY="sent
 benchmark-quick: $(VENV)/.user  ## give every row a moment on the samples
 	$(PY) -m apps.studies.benchmark --quick $(only_flag) $(ARGS)
 
-study-batching: $(VENV)/.user  ## measure what length buckets gain over padding to one length
-	$(PY) -m apps.studies.batching $(ARGS)
-
 study-gradients: $(VENV)/.user  ## show vanishing and exploding gradients, and what helps (draws the pictures of docs/)
 	$(PY) -m apps.studies.gradients $(ARGS)
 
-study-decoding: $(VENV)/.user  ## measure batched beam search against a Python loop over predict
-	$(PY) -m apps.studies.decoding $(ARGS)
-
-study-captioning-speed: $(VENV)/.user  ## measure features and captions a second beside plainer ways
-	$(PY) -m apps.studies.captioning_speed $(ARGS)
-
-study-speed: $(VENV)/.developer  ## measure each cell on each backend beside native PyTorch, start-up, memory (installs PyTorch)
+study-speed: $(VENV)/.developer  ## measure each cell on each backend beside native PyTorch, and start-up (installs PyTorch)
 	$(PY) -m pip install --quiet torch==$(TORCH)
 	$(PY) -m apps.studies.speed $(ARGS)
 
 study-cell-speed: $(VENV)/.user  ## measure what an epoch of each cell takes, task by task
 	$(PY) -m apps.studies.cell_speed $(ARGS)
-
-study-training-speed: $(VENV)/.user  ## measure training beside the same model in native PyTorch (installs it)
-	$(PY) -m pip install --quiet torch==$(TORCH)
-	$(PY) -m apps.studies.training_speed $(ARGS)
 
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew
 	$(PY) -m common.result_tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md)
