@@ -1,7 +1,6 @@
-"""Earlier runs that a training goes on from or learns from: what fits together, and their price."""
+"""Earlier runs that a training goes on from or learns from, and what has to agree with them."""
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,6 @@ from typing import Any
 from common.artifact import METRICS, read_json
 from common.errors import UserError
 from common.training import flag
-
-# Keys of `metrics.json` under which the price of earlier runs stands.
-_EARLIER = ("init_from", "teacher")
 
 
 def run_folder(run: str, default: str, earlier: Mapping[str, Iterable[str]]) -> Path:
@@ -35,24 +31,32 @@ def run_folder(run: str, default: str, earlier: Mapping[str, Iterable[str]]) -> 
     return folder
 
 
-def with_shape_of(config: Any, held: Any, names: Iterable[str], *, of: str = "init_from") -> Any:
+def with_shape_of(
+    config: Any,
+    held: Any,
+    names: Iterable[str],
+    *,
+    of: str = "init_from",
+    given: frozenset[str] = frozenset(),
+) -> Any:
     """Returns the settings with the shape of the model that `--init-from` names.
 
     Args:
-        config: The settings from the command line; those left at their default say nothing.
+        config: The settings from the command line.
         held: Those that the model was trained with.
         names: The settings that make the shape.
         of: Another setting that names the model's run folder.
+        given: Names of the flags that were typed; others say nothing if they are at their default.
 
     Raises:
         UserError: If a flag asks for another shape.
     """
     default = type(config)()
     for name in names:
-        given, stored = getattr(config, name), getattr(held, name)
-        if given not in (stored, getattr(default, name)):
+        wanted, stored = getattr(config, name), getattr(held, name)
+        if wanted != stored and (name in given or wanted != getattr(default, name)):
             raise UserError(
-                f"{flag(name)} {given} differs from the {stored} of {flag(of)}"
+                f"{flag(name)} {wanted} differs from the {stored} of {flag(of)}"
                 f" {getattr(config, of)}: leave the flag out."
             )
     return dataclasses.replace(config, **{name: getattr(held, name) for name in names})
@@ -90,41 +94,20 @@ def check_same_data(hashes: Mapping[str, str], run: Path | str, *, named: str) -
     Raises:
         UserError: If it saw others.
     """
-    if price_of(run).get("data", hashes) != hashes:
+    if (recorded_data(run) or hashes) != hashes:
         raise UserError(
             f"{named} was trained on other files than --data, and may know the validation split:"
             " train it on the same."
         )
 
 
-def price_of(run: Path | str) -> dict[str, Any]:
-    """Returns what a run saw and took, as far as its folder tells: `data`, `seconds`."""
+def recorded_data(run: Path | str) -> dict[str, str]:
+    """Returns the hashes of the data that a run was trained on; empty if it does not tell."""
     path = Path(run) / METRICS
-    held = read_json(path) if path.is_file() else {}
-    return {key: held[key] for key in ("data", "seconds") if key in held}
+    return read_json(path).get("data", {}) if path.is_file() else {}
 
 
 def resumed_facts(run: Path) -> dict[str, Any]:
-    """Returns what a run that goes on holds of earlier runs."""
-    held = read_json(run / METRICS)
-    return {key: held[key] for key in _EARLIER if key in held}
-
-
-def earlier_seconds(facts: Mapping[str, Any]) -> float:
-    """Returns what the earlier runs took that the facts of a training name."""
-    return sum(facts.get(key, {}).get("seconds") or 0 for key in _EARLIER)
-
-
-def joint_seconds(runs: Iterable[Mapping[str, Any]]) -> float:
-    """Returns what runs took together; what several of them come after counts once.
-
-    Args:
-        runs: What their `metrics.json` hold.
-    """
-    own, earlier = 0.0, {}
-    for facts in runs:
-        own += facts["seconds"] - earlier_seconds(facts)
-        for key in _EARLIER:
-            if key in facts:
-                earlier[json.dumps(facts[key], sort_keys=True)] = facts[key].get("seconds") or 0
-    return round(own + sum(earlier.values()), 1)
+    """Returns what a run that goes on tells of the runs that it began with or learned from."""
+    record = read_json(run / METRICS)
+    return {key: record[key] for key in ("init_from", "teacher") if key in record}

@@ -96,6 +96,11 @@ class TrainingSettings:
             reasons["clip_percentile"] = "it is for --clipping adaptive"
         if self.clipping in ("none", "adaptive"):
             reasons["clip_threshold"] = f"--clipping {self.clipping} has no threshold"
+        cell = getattr(self, "cell", "simple_rnn")
+        if cell != "simple_rnn":
+            reasons["activation"] = f"--cell {cell} has its own"
+        if cell == "feedforward":
+            reasons["recurrent_dropout"] = "--cell feedforward has no recurrence"
         return reasons
 
 

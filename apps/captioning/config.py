@@ -201,3 +201,21 @@ class Config(TrainingSettings):
                     "--scheduled-sampling is for --objective cross_entropy: cider learns from"
                     " nothing but what the decoder writes itself."
                 )
+
+    def ignored(self) -> dict[str, str]:
+        """Returns the settings that nothing reads beside the others, each with the reason."""
+        reasons = super().ignored()
+        if self.data == "flickr8k":
+            for name in ("validation_share", "test_share", "split_seed"):
+                reasons[name] = "flickr8k has splits of its own"
+        if self.objective == "cider":
+            for name in ("tokens_per_batch", "label_smoothing"):
+                reasons[name] = "it is for --objective cross_entropy"
+        else:
+            for name in ("samples", "pictures_per_step"):
+                reasons[name] = "it is for --objective cider"
+        if self.variant != "attention":
+            reasons["attention"] = f"--variant {self.variant} looks at no regions"
+        if self.views == 1:
+            reasons["mirror"] = "--views 1 shows no mirror image"
+        return reasons

@@ -95,6 +95,7 @@ def prepare(
     backbone_weights: str = "",
     strict: bool = False,
     resume: bool,
+    given: frozenset[str] = frozenset(),
     console: Console,
 ) -> Prepared:
     """Loads the data and builds the model; writes nothing.
@@ -106,6 +107,7 @@ def prepare(
         backbone_weights: File of the backbone's weights, or empty.
         strict: Whether a missing picture is an error.
         resume: Whether the run goes on after its last finished epoch.
+        given: Names of the flags that were typed.
         console: Where to say what was loaded.
     """
     log = functools.partial(aside, console)
@@ -115,7 +117,7 @@ def prepare(
     start = None
     if config.init_from and not begun:
         start = load_start(config, backbone_weights)
-        config = with_shape_of(config, start.config, SHAPE)
+        config = with_shape_of(config, start.config, SHAPE, given=given)
     captions = load_split_captions(
         config, data=config.data, data_dir=data_dir, strict=strict, log=log
     )
@@ -242,6 +244,7 @@ def main(
             backbone_weights=backbone_weights,
             strict=strict,
             resume=flags.resume,
+            given=flags.given,
             console=console,
         )
         history = fit_prepared(prepared, flags, run=run, console=console)

@@ -121,7 +121,7 @@ class Config(TrainingSettings):
 
     def ignored(self) -> dict[str, str]:
         """Returns the settings that nothing reads beside the others, each with the reason."""
-        reasons = {}
+        reasons = super().ignored()
         if self.stateful:
             reasons["stride"] = "--stateful reads whole histories, so it has no windows to cut"
             reasons["batch_size"] = "--stateful takes all tickers side by side"
@@ -129,10 +129,6 @@ class Config(TrainingSettings):
             reasons["warmup_days"] = "--output last counts the last day of a window alone"
         if self.distribution != "mixture":
             reasons["components"] = f"--distribution {self.distribution} is no mixture"
-        if self.cell != "simple_rnn":
-            reasons["activation"] = f"--cell {self.cell} has its own"
-        if self.cell == "feedforward":
-            reasons["recurrent_dropout"] = "--cell feedforward has no recurrence"
         if "market" not in split_list(self.features):
             reasons["market"] = "--features leaves the group market out"
         return reasons

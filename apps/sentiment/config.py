@@ -123,3 +123,11 @@ class Config(TrainingSettings):
                 f"--tokens-per-batch {self.tokens_per_batch} is less than one review of {longest}"
                 " tokens: raise it, or lower --max-length."
             )
+
+    def ignored(self) -> dict[str, str]:
+        """Returns the settings that nothing reads beside the others, each with the reason."""
+        reasons = super().ignored()
+        if not self.bigram_buckets:
+            for name in ("bigram_dim", "bigram_dropout"):
+                reasons[name] = "--bigram-buckets 0 leaves pairs of words out"
+        return reasons

@@ -22,7 +22,7 @@ from common.cache import cache_path, cached
 from common.config import run_command
 from common.console import aside, open_console
 from common.device import XLA, device_line
-from common.earlier_runs import price_of
+from common.earlier_runs import recorded_data
 from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores, why_not_recorded
 from common.tables import new_table
@@ -67,7 +67,7 @@ def load_scored(config: Config, run: Path, *, data: str, data_dir: str) -> Senti
     if data and data not in ("imdb", config.data):
         foreign = load_labelled(data, cache_dir=cache_directory())
         # The same file under another name holds what the run has learned.
-        if set(foreign.hashes.values()) != set(price_of(run).get("data", {}).values()):
+        if set(foreign.hashes.values()) != set(recorded_data(run).values()):
             return foreign
     return load_split_reviews(config, data=data or config.data, data_dir=data_dir)
 

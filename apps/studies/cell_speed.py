@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from apps.studies.cells import CELLS, STUDIED, Task
-from apps.studies.parts import measured_by
+from apps.studies.parts import check_output
 from apps.studies.quick import samples, shortened
 from apps.studies.rows import ROWS
 from common.artifact import write_json
@@ -25,6 +25,7 @@ from common.config import parse_call, run_command, split_list
 from common.device import device_line
 from common.errors import UserError
 from common.fitting import Prepared
+from common.provenance import provenance
 from common.training import gradient_clipping
 from data.errors import DataError
 
@@ -128,6 +129,8 @@ def main(
     folder = output.parent / "quick" if quick else None
     if folder:
         samples(names, folder)
+    if not quick:
+        check_output(output)
     print(device_line())
     found: dict[str, Any] = {}
     hashes: dict[str, str] = {}
@@ -146,7 +149,7 @@ def main(
     command = f"python -m apps.studies.cell_speed --steps {steps} --rounds {rounds}"
     if tasks:
         command += f" --tasks {tasks}"
-    write_json(output, {"study": "cell_speed", **measured_by(command, data=hashes), "tasks": found})
+    write_json(output, {"study": "cell_speed", **provenance(command, data=hashes), "tasks": found})
 
 
 if __name__ == "__main__":

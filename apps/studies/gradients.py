@@ -23,7 +23,7 @@ from apps.studies.adder_training import BATCH, RECORDED, SEED, UNITS, rounded, s
 from apps.studies.gradient_plots import PARTS, write_plots
 from apps.studies.gradient_reach import reach_on_adding, reach_on_imdb
 from apps.studies.long_memory import adding_problem, build_adder
-from apps.studies.parts import chosen_parts, write_part
+from apps.studies.parts import check_output, chosen_parts, write_part
 from common.config import run_command
 from common.device import device_line
 from common.errors import UserError
@@ -143,6 +143,7 @@ def main(
         )
     if length < 20 or length % 20 or reach < 20:
         raise UserError("--length must be 20, 40, 60 ..., and --reach at least 20.")
+    check_output(output)
     print(device_line(), flush=True)
     size = {"steps": steps, "length": length}
     measure = {

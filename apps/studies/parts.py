@@ -1,7 +1,5 @@
 """Records of studies that can be measured part by part, each part with what made it and where."""
 
-import datetime
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +7,9 @@ from typing import Any
 from common.artifact import read_json, write_json
 from common.config import split_list
 from common.errors import UserError
-from common.provenance import provenance
+from common.provenance import provenance, require_clean
 
-_CPU = Path("/proc/cpuinfo")
+RESULTS = Path("apps/studies/results")
 
 
 def chosen_parts(text: str, known: Sequence[str]) -> tuple[str, ...]:
@@ -26,26 +24,14 @@ def chosen_parts(text: str, known: Sequence[str]) -> tuple[str, ...]:
     return parts
 
 
-def machine_name() -> str | None:
-    """Returns the model of the CPU and its widest vector instructions, None where unknown."""
-    if not _CPU.is_file():
-        return platform.processor() or None
-    fields: dict[str, str] = {}
-    for line in _CPU.read_text(encoding="utf-8").splitlines():
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip(), value.strip())
-    if "model name" not in fields:
-        return platform.processor() or None
-    flags = fields.get("flags", "").split()
-    vectors = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX"}
-    widest = next((title for flag, title in vectors.items() if flag in flags), None)
-    return f"{fields['model name']}, {widest}" if widest else fields["model name"]
+def check_output(output: Path) -> None:
+    """Makes sure that results that are published come from committed code.
 
-
-def measured_by(command: str, **options: Any) -> dict[str, Any]:
-    """Returns the provenance of a measurement of time, with its machine and its day."""
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return {**provenance(command, **options), "machine": machine_name(), "date": today}
+    Raises:
+        UserError: If they do not.
+    """
+    if output.resolve().parent == RESULTS.resolve():
+        require_clean()
 
 
 def write_part(
@@ -71,7 +57,7 @@ def write_part(
         The whole record.
     """
     parts = read_json(path).get("parts", {}) if path.is_file() else {}
-    parts[part] = {**measured_by(command, packages=packages), "results": results}
+    parts[part] = {**provenance(command, packages=packages), "results": results}
     record = {"study": study, "parts": parts}
     write_json(path, record)
     return record

@@ -64,7 +64,7 @@ def _without_ignored(task: str, flags: list[str], own: list[str]) -> list[str]:
     """Leaves out of `own`, pairs of flag and value, what a training with `flags` ignores."""
     main = importlib.import_module(f"apps.{task}.train").main
     config = parse_call(main, prog="", description="", arguments=flags).keywords["config"]
-    ignored = {flag(name) for name in getattr(config, "ignored", dict)()}
+    ignored = {flag(name) for name in config.ignored()}
     pairs = zip(own[::2], own[1::2], strict=True)
     return [word for pair in pairs if pair[0] not in ignored for word in pair]
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from apps.studies.parts import chosen_parts, write_part
+from apps.studies.parts import check_output, chosen_parts, write_part
 from apps.studies.speed_worker import BATCH, FEATURES, LENGTH, UNITS
 from common.artifact import read_json
 from common.config import run_command
@@ -147,7 +147,7 @@ def speed_table(paths: Iterable[Path]) -> str:
     lines.append("")
     for name, parts in records:
         for part, record in parts.items():
-            facts = [record["device"], record["machine"] or "CPU model not recorded"]
+            facts = [record["device"], record["processor"] or "CPU model not recorded"]
             facts += [record["date"], f"commit {record['commit']}"]
             if part == "start":
                 for task, seconds in record["results"].items():
@@ -184,6 +184,7 @@ def main(
         raise UserError("--rounds and --steps must be at least 1.")
     if "steps" in chosen and not importlib.util.find_spec("torch"):
         raise UserError("The comparison needs PyTorch: run `make study-speed`, which installs it.")
+    check_output(output)
     print(device_line())
     command = "python -m apps.studies.speed --parts"
     if "steps" in chosen:

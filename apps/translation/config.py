@@ -175,3 +175,11 @@ class Config(TrainingSettings):
                 f"--tokens-per-batch {self.tokens_per_batch} is less than one pair of"
                 f" {self.max_length} subwords a side: raise it, or lower --max-length."
             )
+
+    def ignored(self) -> dict[str, str]:
+        """Returns the settings that nothing reads beside the others, each with the reason."""
+        reasons = super().ignored()
+        if self.data == "multi30k":
+            for name in ("validation_size", "test_size", "split_seed"):
+                reasons[name] = "multi30k has splits of its own"
+        return reasons

@@ -178,7 +178,13 @@ def learn_subwords(config: Config, pairs: Pairs, *, data_dir: str, log) -> Token
 
 
 def prepare(
-    config: Config, *, run: Path, data_dir: str, resume: bool, console: Console
+    config: Config,
+    *,
+    run: Path,
+    data_dir: str,
+    resume: bool,
+    given: frozenset[str] = frozenset(),
+    console: Console,
 ) -> Prepared:
     """Loads the data and builds the model; writes nothing.
 
@@ -187,6 +193,7 @@ def prepare(
         run: Run folder, of which nothing is read unless `resume`.
         data_dir: Folder of downloads, or empty.
         resume: Whether the run goes on after its last finished epoch.
+        given: Names of the flags that were typed.
         console: Where to say what was loaded.
     """
     log = functools.partial(aside, console)
@@ -200,10 +207,10 @@ def prepare(
             raise UserError(
                 f"--init-from {config.init_from} is an ensemble: go on from one of its members."
             )
-        config = with_shape_of(config, start.config, SHAPE)
+        config = with_shape_of(config, start.config, SHAPE, given=given)
     teacher = load_teacher(config) if config.teacher else None
     if teacher:
-        config = with_shape_of(config, teacher.config, ["vocab_size"], of="teacher")
+        config = with_shape_of(config, teacher.config, ["vocab_size"], of="teacher", given=given)
     pairs = load_split_pairs(config, data=config.data, data_dir=data_dir, log=log)
     for line in pairs.warnings:
         warn(console, line)
@@ -322,7 +329,12 @@ def main(flags: TrainFlags, config: Config) -> None:
         console = open_console()
         aside(console, device_line())
         prepared = prepare(
-            config, run=run, data_dir=flags.data_dir, resume=flags.resume, console=console
+            config,
+            run=run,
+            data_dir=flags.data_dir,
+            resume=flags.resume,
+            given=flags.given,
+            console=console,
         )
         history = fit_prepared(prepared, flags, run=run, console=console)
         if history is None:

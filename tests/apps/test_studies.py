@@ -54,18 +54,19 @@ def test_a_part_holds_the_command_that_measures_it_alone_and_where_it_ran(monkey
     speed.main(parts="start", output=tmp_path / "a.json")
     (record,) = read_json(tmp_path / "a.json")["parts"].values()
     assert record["command"] == "python -m apps.studies.speed --parts start"
-    assert {"commit", "device", "versions", "date", "machine", "results"} <= set(record)
+    assert {"commit", "device", "versions", "date", "processor", "results"} <= set(record)
 
 
 @pytest.mark.no_backend
-def test_the_machine_is_named_by_its_cpu_and_its_widest_vectors(monkeypatch, tmp_path):
-    listing = tmp_path / "cpuinfo"
-    core = "processor\t: {}\nmodel name\t: Some CPU @ 2 GHz\nflags\t\t: fpu avx avx2 {}\n\n"
-    monkeypatch.setattr(parts, "_CPU", listing)
-    listing.write_text(core.format(0, "avx512f") + core.format(1, "avx512f"))
-    assert parts.machine_name() == "Some CPU @ 2 GHz, AVX-512"
-    listing.write_text(core.format(0, "bmi"))
-    assert parts.machine_name() == "Some CPU @ 2 GHz, AVX2"
+def test_published_results_are_measured_by_committed_code_alone(monkeypatch, tmp_path):
+    def unclean():
+        raise UserError("commit it")
+
+    monkeypatch.setattr(parts, "require_clean", unclean)
+    parts.check_output(tmp_path / "speed.json")
+    for main in (speed.main, gradients.main, cell_speed.main):
+        with pytest.raises(UserError, match="commit it"):
+            main()
 
 
 @pytest.mark.no_backend
@@ -207,7 +208,7 @@ def write_speed(path, seconds):
     """Writes a file whose implementations take as many milliseconds with every cell."""
     cells = {cell: {name: times[cell] for name, times in seconds.items()} for cell in speed.CELLS}
     times = {"milliseconds": {mode: cells for mode in speed.MODES}}
-    facts = {"device": "CPU, 2 threads", "machine": None, "date": "2026-01-01", "commit": "abc"}
+    facts = {"device": "CPU, 2 threads", "processor": None, "date": "2026-01-01", "commit": "abc"}
     write_json(path, {"parts": {"steps": {**facts, "results": times}}})
 
 

@@ -5,9 +5,7 @@ import pytest
 from common.artifact import write_json
 from common.earlier_runs import (
     check_same_cut,
-    earlier_seconds,
-    joint_seconds,
-    price_of,
+    recorded_data,
     resumed_facts,
     run_folder,
     with_shape_of,
@@ -39,6 +37,9 @@ def test_the_shape_comes_from_the_other_run_unless_a_flag_contradicts():
     assert with_shape_of(Config(units=16), held, ["units"]).units == 16
     with pytest.raises(UserError, match="--units 4 differs from the 16 of --init-from runs/a"):
         with_shape_of(Config(units=4), held, ["units"])
+    # The default, typed, is a wish too.
+    with pytest.raises(UserError, match="--units 8 differs from the 16"):
+        with_shape_of(Config(), held, ["units"], given=frozenset({"units"}))
 
 
 def test_a_teacher_of_another_cut_is_refused():
@@ -47,22 +48,9 @@ def test_a_teacher_of_another_cut_is_refused():
         check_same_cut(Config(), Config(split_seed=1), ["split_seed"], named="--teacher t")
 
 
-def test_the_price_of_earlier_runs_goes_on_and_adds_up(tmp_path):
-    assert price_of(tmp_path) == {}
-    assert earlier_seconds({"seconds": 5.0, "init_from": price_of(tmp_path)}) == 0
-    facts = {"seconds": 7.5, "data": {"a": "1"}, "metrics": {}}
-    write_json(tmp_path / "metrics.json", facts)
-    begun = {"init_from": price_of(tmp_path), "teacher": {"seconds": 2.0, "pairs": "x"}}
-    assert begun["init_from"] == {"seconds": 7.5, "data": {"a": "1"}}
-    assert earlier_seconds(begun) == 9.5
-    write_json(tmp_path / "metrics.json", begun | {"seconds": 100.0})
-    assert resumed_facts(tmp_path) == begun
-
-
-def test_what_several_runs_learned_from_is_paid_once():
-    teacher = {"pairs": "x", "seconds": 100.0}
-    students = [{"seconds": 110.0, "teacher": teacher}, {"seconds": 120.5, "teacher": teacher}]
-    other = {"seconds": 7.0, "init_from": {"seconds": 4.0}}
-    assert joint_seconds(students) == 130.5
-    assert joint_seconds([*students, other]) == 137.5
-    assert joint_seconds([{"seconds": 1.5}, {"seconds": 2.0}]) == 3.5
+def test_a_run_that_goes_on_keeps_what_it_tells_of_earlier_runs(tmp_path):
+    assert recorded_data(tmp_path) == {}
+    origins = {"init_from": {"run": "runs/a"}, "teacher": {"pairs": "x"}}
+    write_json(tmp_path / "metrics.json", {"seconds": 7.5, "data": {"a": "1"}, **origins})
+    assert recorded_data(tmp_path) == {"a": "1"}
+    assert resumed_facts(tmp_path) == origins
