@@ -13,6 +13,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from apps.studies.gradient_plots import clipping_table
 from apps.studies.speed import speed_table
 from common.artifact import read_json, write_text
 from common.config import run_command
@@ -136,8 +137,9 @@ def _epoch_label(timed: dict[str, Any] | None) -> str:
 
 
 def fill_cells(text: str, root: Path) -> str:
-    """Returns a Markdown text with the tables of cells and of speed written again."""
+    """Returns a Markdown text with the tables of cells, speed and clipping written again."""
     tables = {
+        "clipping": lambda: clipping_table(read_json(root / _RESULTS / "gradients.json")),
         "cells": lambda: cells_table(root),
         "speed": lambda: speed_table(sorted((root / _RESULTS).glob("speed*.json"))),
     }

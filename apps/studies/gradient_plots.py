@@ -7,10 +7,20 @@ from matplotlib.axes import Axes
 
 from apps.studies.long_memory import ERROR_WITHOUT_MEMORY
 from common.plots import new_axes, save_figure
+from common.result_tables import table_line
 
 PARTS = ("reach", "clipping", "truncation", "optimizers")
 # Told apart by those who see no red or green, and in print.
 _COLOURS = ("#d1495b", "#e08e2b", "#0b6e99", "#3a8f5c", "#6b4c9a", "#555555", "#b0a000")
+
+
+_CLIPPINGS = {
+    "none": "no clipping",
+    "global_norm": "global norm {:g}",
+    "norm": "norm {:g} of each variable",
+    "value": "value {:g}",
+    "adaptive": "adaptive, 10th percentile",
+}
 
 
 def write_plots(record: dict[str, Any], folder: Path) -> list[Path]:
@@ -45,6 +55,24 @@ def write_plots(record: dict[str, Any], folder: Path) -> list[Path]:
             save_figure(figure, path)
             paths.append(path)
     return paths
+
+
+def clipping_table(record: dict[str, Any]) -> str:
+    """Returns a Markdown table of the last error of each way of clipping, a column a seed."""
+    rows: dict[str, dict[int, str]] = {}
+    for run in record["parts"]["clipping"]["results"]["runs"]:
+        error = run["loss"][-1]
+        shown = "not finite" if error is None else f"{error:.3f}"
+        rows.setdefault(_clipping_label(run), {})[run["seed"]] = shown
+    seeds = sorted({seed for errors in rows.values() for seed in errors})
+    lines = [table_line(["clipping", *[f"seed {seed}" for seed in seeds]])]
+    lines.append(table_line(["---", *["---:"] * len(seeds)]))
+    lines += [table_line([way, *map(errors.get, seeds)]) for way, errors in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _clipping_label(run: dict[str, Any]) -> str:
+    return _CLIPPINGS[run["mode"]].format(run["threshold"])
 
 
 def _reach(found: dict[str, Any]):
@@ -94,19 +122,15 @@ def _errors(axis: Axes) -> None:
 
 
 def _clipping(found: dict[str, Any]):
+    seeds = len({run["seed"] for run in found["runs"]})
     figure, (errors, norms) = new_axes(
-        2, f"A ReLU network over {found['length']} steps, with and without clipping"
+        2,
+        f"A ReLU network over {found['length']} steps, with and without clipping"
+        f" ({seeds} seeds, a curve each)",
     )
-    names = {
-        "none": "no clipping",
-        "global_norm": "global norm {:g}",
-        "norm": "norm {:g} of each variable",
-        "value": "value {:g}",
-        "adaptive": "adaptive, 10th percentile",
-    }
     colours: dict[str, str] = {}
     for run in found["runs"]:
-        label = names[run["mode"]].format(run["threshold"])
+        label = _clipping_label(run)
         first_seed = label not in colours
         colour = colours.setdefault(label, _COLOURS[len(colours) % len(_COLOURS)])
         # Thick and behind the others, which end beside it.
@@ -126,7 +150,7 @@ def _clipping(found: dict[str, Any]):
 
 def _truncation(found: dict[str, Any]):
     figure, (errors, distances) = new_axes(
-        2, f"An LSTM over {found['length']} steps whose gradient flows back only so far"
+        2, f"An LSTM over {found['length']} steps whose gradient flows back only so far (one seed)"
     )
     edges = found["distances"]
     middles = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]

@@ -160,6 +160,24 @@ def test_the_pictures_hold_the_curves_of_the_kept_results(tmp_path, drawn):
     assert all(shown[f"{piece} steps"] == curve["loss"] for piece, curve in pieces.items())
 
 
+@pytest.mark.no_backend
+def test_the_table_of_clipping_shows_the_last_error_of_each_seed():
+    runs = [
+        {"mode": "norm", "threshold": threshold, "seed": seed, "loss": [0.9, last]}
+        for threshold, seed, last in (
+            (1.0, 1, 0.25),
+            (0.1, 1, 0.5),
+            (1.0, 2, None),
+            (0.1, 2, 0.125),
+        )
+    ]
+    table = gradient_plots.clipping_table({"parts": {"clipping": {"results": {"runs": runs}}}})
+    assert table.splitlines()[2:] == [
+        "| norm 1 of each variable | 0.250 | not finite |",
+        "| norm 0.1 of each variable | 0.500 | 0.125 |",
+    ]
+
+
 # ---- Speed -----------------------------------------------------------------------------------
 
 
