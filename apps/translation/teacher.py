@@ -114,10 +114,8 @@ def taught_pairs(
         return {"texts": texts, "seconds": round(time.perf_counter() - begin, 1)}
 
     model = [(run / name).read_bytes() for name in (CONFIG, TOKENIZER, MODEL)]
-    path_of_translations = cache_path(
-        cache_directory() / "taught", [model, sentences], modules=_CODE, suffix=".json"
-    )
-    found = cached(path_of_translations, translate)
+    place = cache_path(cache_directory() / "taught", [model, sentences], modules=_CODE)
+    found = cached(place, translate)
     kept = [
         (source, text)
         for source, text in zip(sentences, found["texts"], strict=True)
