@@ -36,7 +36,9 @@ def cached(path: Path, compute: Callable[[], Any]) -> Any:
     return value
 
 
-def cache_path(folder: Path, content: Iterable, *, modules: Sequence[str], suffix: str) -> Path:
+def cache_path(
+    folder: Path, content: Iterable, *, modules: Sequence[str], suffix: str = ".json"
+) -> Path:
     """Returns where a result is kept.
 
     What the named modules import of `data` and `models` counts too, and so on. Other modules of
@@ -62,7 +64,7 @@ def read_cached(path: Path) -> Any:
             return json.loads(path.read_text(encoding="utf-8"))
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile):
         return None
 
 

@@ -183,7 +183,6 @@ def _cached_baselines(
         cache_directory() / "captioning_baselines",
         [train.captions, split.captions, train_vectors, vectors],
         modules=["apps.captioning.baselines", "apps.captioning.metrics"],
-        suffix=".json",
     )
     return cached(
         path,

@@ -103,7 +103,6 @@ def cached_baselines(data: SentimentData, split: Reviews, cache_dir: Path) -> di
         cache_dir / "sentiment_baselines",
         [train.texts, train.labels, split.texts, split.labels],
         modules=["apps.sentiment.baselines", "apps.sentiment.metrics"],
-        suffix=".json",
     )
     return cached(
         path, lambda: score_baselines(train.texts, train.labels, split.texts, split.labels)

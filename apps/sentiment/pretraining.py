@@ -129,10 +129,7 @@ def pretrain(
         # Those of the run's own seed; the language model begins with others.
         vectors = np.zeros_like(vectors)
     path = cache_path(
-        cache_dir / "language_models",
-        [settings, vectors, sequences],
-        modules=_CODE,
-        suffix=".npz",
+        cache_dir / "language_models", [settings, vectors, sequences], modules=_CODE, suffix=".npz"
     )
     weights = cached(path, lambda: _train(config, sequences, vectors=vectors))
     # What comes next is the same, whether the weights were kept or not.

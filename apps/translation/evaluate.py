@@ -143,7 +143,6 @@ def _cached_baselines(pairs: Pairs, split: PairSplit) -> dict:
         cache_directory() / "translation_baselines",
         [pairs.languages, train.source, train.target, split.source, split.references],
         modules=["apps.translation.baselines", "apps.translation.metrics"],
-        suffix=".json",
     )
     return cached(
         path,

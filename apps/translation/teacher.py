@@ -113,10 +113,8 @@ def taught_pairs(
         return {"texts": texts}
 
     model = [(run / name).read_bytes() for name in (CONFIG, TOKENIZER, MODEL)]
-    path_of_translations = cache_path(
-        cache_directory() / "taught", [model, sentences], modules=_CODE, suffix=".json"
-    )
-    found = cached(path_of_translations, translate)
+    place = cache_path(cache_directory() / "taught", [model, sentences], modules=_CODE)
+    found = cached(place, translate)
     kept = [
         (source, text)
         for source, text in zip(sentences, found["texts"], strict=True)

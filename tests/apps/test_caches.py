@@ -31,6 +31,9 @@ from models.sentiment import build_encoder
 
 pytestmark = pytest.mark.no_backend
 
+# It takes a while to find out.
+DISTRIBUTIONS = importlib.metadata.packages_distributions()
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
@@ -40,6 +43,7 @@ def project(tmp_path, monkeypatch):
         ignored = shutil.ignore_patterns("pretrained", "results", "__pycache__", "*.md", "*.png")
         shutil.copytree(root / package, tmp_path / "project" / package, ignore=ignored)
     monkeypatch.setattr(cache, "_ROOT", tmp_path / "project")
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: DISTRIBUTIONS)
     monkeypatch.setenv("CACHE_DIR", str(tmp_path / "cache"))
     cache._code.cache_clear()
     yield tmp_path / "project"
@@ -100,9 +104,7 @@ def language_model(monkeypatch, **changed):
 
 
 def translations(monkeypatch):
-    path = cache.cache_path(
-        sentiment.cache_directory() / "taught", [], modules=teacher._CODE, suffix=".json"
-    )
+    path = cache.cache_path(sentiment.cache_directory() / "taught", [], modules=teacher._CODE)
     cache.write_cached(path, [])
 
 

@@ -12,7 +12,7 @@ from common.cache import cache_path, cached
 
 pytestmark = pytest.mark.no_backend
 
-# Neither sklearn nor scipy is imported by name alone: `scikit-learn` is what the first belongs to.
+# `sklearn` is a part of the distribution `scikit-learn`.
 FILES = {
     "apps/job.py": "from sklearn import svm\nfrom common.console import say\n"
     'from data import words\n\ndef run():\n    """Runs."""\n    return say(svm, words, 1)\n',
@@ -33,7 +33,7 @@ def project(tmp_path, monkeypatch):
 
     def path(modules=("apps.job",)):
         cache._code.cache_clear()
-        return cache_path(tmp_path, ["content"], modules=modules, suffix=".json")
+        return cache_path(tmp_path, ["content"], modules=modules)
 
     yield path
     cache._code.cache_clear()
