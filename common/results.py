@@ -167,6 +167,7 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
                     " seed has: evaluate them with the same flags."
                 )
     first, histories = metrics[0], [_read_history(run) for run in runs]
+    scored = [found.get("scored", {}) for found in metrics]
     return {
         "name": name,
         **{key: first[key] for key in _OF_THE_FIRST_SEED},
@@ -191,9 +192,8 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         "commit": _joined(found["commit"] for found in metrics),
         # Runs of older code do not say what code scored them.
         "scored": {
-            split: _joined(found["scored"][split] for found in metrics)
-            for split in sorted(splits)
-            if all(split in found.get("scored", {}) for found in metrics)
+            split: _joined(one[split] for one in scored if split in one)
+            for split in sorted(set().union(*scored))
         },
     }
 

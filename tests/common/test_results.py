@@ -331,6 +331,13 @@ def test_a_row_of_code_that_no_commit_holds_is_not_published(tmp_path, monkeypat
     recorded(run, {"bleu": 51.0})
     with pytest.raises(UserError, match="scored on test"):
         publish_row(gather_row([run], "gru"), tmp_path / "results")
+    # Another seed that does not say what scored it hides nothing.
+    older = write_run(tmp_path / "older", seed=3, metrics={"bleu": 50.0})
+    write_json(
+        older / "metrics.json", {**read_json(older / "metrics.json"), "data": record["data"]}
+    )
+    with pytest.raises(UserError, match="scored on test"):
+        publish_row(gather_row([older, run], "gru"), tmp_path / "results")
     assert not (tmp_path / "results").exists()
     # The remedy: committed code finds the same scores.
     monkeypatch.setattr(results, "commit", lambda: "def2")
