@@ -17,8 +17,8 @@ from common.artifact import (
     STATE,
     TOKENIZER,
     load_model,
+    lock_run,
     open_run,
-    own_run,
     read_config,
     read_json,
     replace_run,
@@ -227,18 +227,19 @@ def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False)
     folder = Path(run or f"runs/{task}/ensemble")
     if folder.resolve() in {member.resolve() for member in members}:
         raise UserError(f"--run {folder} is one of the members: name another folder.")
-    # One that was stopped while it was joined holds no model, and is nobody's loss; a training in
-    # its first epoch holds none either.
-    stopped = not (folder / MODEL).exists() and (folder / METRICS).is_file()
-    stopped = stopped and "members" in read_json(folder / METRICS)
-    if (folder / CONFIG).is_file() and not (overwrite or stopped):
-        raise UserError(
-            f"{folder} holds a run already: replace it with --overwrite, or name another folder"
-            " with --run."
-        )
-    open_run(folder, task=task, resume=False, overwrite=overwrite or stopped)
-    with own_run(folder), replace_run(folder):
-        join_runs(list(members), folder)
+    with lock_run(folder):
+        # A join that was interrupted left no model and may be replaced; a training in its first
+        # epoch has none either.
+        stopped = not (folder / MODEL).exists() and (folder / METRICS).is_file()
+        stopped = stopped and "members" in read_json(folder / METRICS)
+        if (folder / CONFIG).is_file() and not (overwrite or stopped):
+            raise UserError(
+                f"{folder} holds a run already: replace it with --overwrite, or name another"
+                " folder with --run."
+            )
+        open_run(folder, task=task, resume=False, overwrite=overwrite or stopped)
+        with replace_run(folder):
+            join_runs(list(members), folder)
     open_console().print(
         f"{len(members)} members joined. Score it on the test split: make evaluate-{task}"
         f" RUN={folder}"

@@ -78,14 +78,21 @@ def read_json(path: Path) -> Any:
 def read_config(run: Path, task: str) -> dict[str, Any]:
     """Reads the settings of a run folder and checks that it belongs to `task`.
 
+    A training that was killed while it replaced an older run is tidied up first, so that every
+    reader finds one whole run.
+
     Raises:
-        UserError: If the folder or its `config.json` is missing, or another task made it.
+        UserError: If the folder or its `config.json` is missing, another task made it, or a
+            training replaces it right now.
     """
     if not run.is_dir():
         raise UserError(
             f"There is no run folder {run}: train one with `make train-{task}`, or name another"
             " with --run."
         )
+    if any((run / name).is_dir() for name in (_ASIDE, _LEAVING, _RETURNING)):
+        with lock_run(run):
+            _end_replacement(run)
     if not (run / CONFIG).is_file():
         raise UserError(f"{run} is not a run folder: it has no {CONFIG}. Name another with --run.")
     config = read_json(run / CONFIG)
@@ -135,7 +142,7 @@ def open_run(
     """Makes sure that training may write into `run`; deletes no run.
 
     Args:
-        run: Run folder.
+        run: Run folder, locked by `lock_run` until training has written it.
         task: Task of the run.
         resume: As the flag.
         overwrite: As the flag.
@@ -143,15 +150,11 @@ def open_run(
 
     Raises:
         UserError: If the folder holds a run and neither flag is set, if it holds files that no
-            training wrote, if another process writes it, or if there is nothing to resume.
+            training wrote, or if there is nothing to resume.
     """
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other: give one of them.")
-    if run.exists() and not run.is_dir():
-        raise UserError(f"--run {run} is a file: name a folder.")
-    if run.exists():
-        with own_run(run):
-            _end_replacement(run)
+    _end_replacement(run)
     if resume:
         read_config(run, task)
         if (run / MODEL).is_file() and not (run / STATE).is_file():
@@ -160,8 +163,6 @@ def open_run(
                 f"{run} has a model but no {STATE}, as published and joined runs have none: train"
                 f" anew under another --run{go_on}."
             )
-        return
-    if not run.exists():
         return
     if (run / CONFIG).is_file():
         if not overwrite:
@@ -180,14 +181,44 @@ def open_run(
 
 
 @contextlib.contextmanager
-def own_run(run: Path) -> Iterator[None]:
-    """Keeps other processes out of a run folder while it is written; a killed one lets go of it.
+def lock_run(run: Path, *, shared: bool = False) -> Iterator[None]:
+    """Keeps other processes from writing a run folder; a killed process lets go of it.
+
+    A folder that is new and still empty at the end is removed.
+
+    Args:
+        run: Run folder; it is made unless the lock is `shared`.
+        shared: Let others score the run at the same time, but not train it.
 
     Raises:
-        UserError: If another process writes it.
+        UserError: If another process holds it, or `run` is a file.
     """
+    if run.exists() and not run.is_dir():
+        raise UserError(f"--run {run} is a file: name a folder.")
+    if shared and not run.exists():
+        yield
+        return
+    is_new = not run.exists()
     run.mkdir(parents=True, exist_ok=True)
-    handle = _lock(run)
+    handle = _lock(run, shared=shared)
+    if handle == _TAKEN:
+        raise UserError(
+            f"{run} is being trained or scored by another process: wait for its end, or name"
+            " another folder with --run."
+        )
+    try:
+        yield
+    finally:
+        if is_new and run.is_dir() and not any(run.iterdir()):
+            run.rmdir()
+        if handle is not None:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def lock_scores(run: Path) -> Iterator[None]:
+    """Waits until no other process changes the scores of a run, and keeps them out."""
+    handle = _lock(run / CONFIG, wait=True)
     try:
         yield
     finally:
@@ -195,21 +226,25 @@ def own_run(run: Path) -> Iterator[None]:
             os.close(handle)
 
 
-def _lock(folder: Path) -> int | None:
-    """Returns what holds the folder until it is closed; None where folders cannot be locked."""
+# What `_lock` returns for a path that another process holds.
+_TAKEN = -1
+
+
+def _lock(path: Path, *, shared: bool = False, wait: bool = False) -> int | None:
+    """Returns what holds a path until it is closed; None where paths cannot be locked."""
     try:
         import fcntl
     except ImportError:
         return None
-    handle = os.open(folder, os.O_RDONLY)
+    if not path.exists():
+        return None
+    kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    handle = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind)
     except BlockingIOError:
         os.close(handle)
-        raise UserError(
-            f"{folder} is being written by another process: wait for its end, or name another"
-            " folder with --run."
-        ) from None
+        return _TAKEN
     except OSError:
         # Not on every file system.
         os.close(handle)
@@ -223,7 +258,7 @@ def replace_run(run: Path) -> Iterator[None]:
 
     If it leaves none, for instance because the disk is full or the loss is no number, the old run
     is put back. Files that training did not write stay where they are. A process that is killed,
-    at whatever moment, leaves one of the two runs whole, if need be for `open_run` to find.
+    at whatever moment, leaves one of the two runs whole; `read_config` and `open_run` find it.
     """
     remove_leftovers(run)
     leaving, aside = run / _LEAVING, run / _ASIDE

@@ -40,14 +40,13 @@ def decode_with_beams(
 
 
 def write_hypotheses(
-    run: Path, scores: DecodedScores, *, own: bool, names: Sequence[str] | None = None
+    folder: Path, scores: DecodedScores, *, names: Sequence[str] | None = None
 ) -> list[Path]:
-    """Writes every text to the run folder, a line a row, one file a beam size.
+    """Writes every text, a line a row, one file a beam size.
 
     Args:
-        run: Run folder.
+        folder: The run folder, or that of an evaluation.
         scores: What holds them.
-        own: Whether they are of the data that the run was trained on; others stand apart.
         names: Of the rows, put before the texts and a tab; such files end in `.tsv`.
 
     Returns:
@@ -55,18 +54,12 @@ def write_hypotheses(
     """
     paths = []
     for beam_size, texts in scores.hypotheses.items():
-        ending = f"beam{beam_size}.{'tsv' if names else 'txt'}"
-        path = outputs_path(run, scores.split, ending, own=own)
+        path = folder / OUTPUTS / f"{scores.split}.beam{beam_size}.{'tsv' if names else 'txt'}"
         if names:
             texts = [f"{name}\t{text}" for name, text in zip(names, texts, strict=True)]
         write_text(path, "".join(f"{text}\n" for text in texts))
         paths.append(path)
     return paths
-
-
-def outputs_path(run: Path, split: str, ending: str, *, own: bool) -> Path:
-    """Returns the file of what was written for a split; `own` as in `write_hypotheses`."""
-    return run / OUTPUTS / f"{'' if own else 'other.'}{split}.{ending}"
 
 
 def table_rows(run: Path, scores: Scores) -> dict[str, dict[str, float]]:

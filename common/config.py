@@ -75,17 +75,31 @@ def parse_call(
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
-            return tyro.cli(
+            call = tyro.cli(
                 prepare,
                 prog=prog,
                 description=description,
                 args=arguments,
                 config=(tyro.conf.OmitArgPrefixes,),
             )
+            return _with_given(call, arguments)
     except SystemExit as stop:
         if not stop.code:
             raise
     raise UserError(f"{_one_line(captured.getvalue())} All flags: {prog} --help")
+
+
+def _with_given(call: functools.partial, arguments: Sequence[str]) -> functools.partial:
+    """Tells each dataclass argument that has a field `given` which flags were typed."""
+    typed = (word[2:].partition("=")[0] for word in arguments if word.startswith("--"))
+    names = {name.replace("-", "_") for name in typed}
+    # `--no-baselines` gives `baselines` its value.
+    given = frozenset(names | {name.removeprefix("no_") for name in names})
+    keywords = {
+        name: dataclasses.replace(value, given=given) if hasattr(value, "given") else value
+        for name, value in call.keywords.items()
+    }
+    return functools.partial(call.func, *call.args, **keywords)
 
 
 def check_png(picture: Path | None) -> None:
@@ -146,24 +160,25 @@ def config_from_flags(config_class: type, values: dict[str, Any], source: Path) 
     return config_class(**values)
 
 
-def resumed_config(given: Any, stored: Any, run: Path) -> Any:
+def resumed_config(given_config: Any, stored: Any, run: Path, *, given: frozenset[str]) -> Any:
     """Returns the stored settings of a run that goes on, and refuses flags that contradict them.
 
     Args:
-        given: The settings from the command line; those left at their default say nothing.
+        given_config: The settings from the command line.
         stored: The settings that the run was started with.
         run: Its folder.
+        given: Names of the flags that were typed; others say nothing if they are at their default.
 
     Raises:
         UserError: If a flag was given another value than the run has.
     """
-    default = type(given)()
-    for field in dataclasses.fields(given):
-        wanted, held = getattr(given, field.name), getattr(stored, field.name)
-        if wanted not in (held, getattr(default, field.name)):
+    default = type(stored)()
+    for name in (field.name for field in dataclasses.fields(stored)):
+        wanted, held = getattr(given_config, name), getattr(stored, name)
+        if wanted != held and (name in given or wanted != getattr(default, name)):
             raise UserError(
-                f"--{field.name.replace('_', '-')} {wanted} differs from the {held} of {run}:"
-                " --resume goes on with the run's own settings, so leave the flag out."
+                f"--{name.replace('_', '-')} {wanted} differs from the {held} of {run}: --resume"
+                " goes on with the run's own settings, so leave the flag out."
             )
     return stored
 

@@ -3,28 +3,28 @@
 import sys
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from common.errors import UserError
 
 
 def open_console(*, stderr: bool = False) -> Console:
-    """Returns a console that leaves long lines and numbers as they are.
+    """Returns a console that leaves long lines, numbers and square brackets as they are.
 
     Args:
         stderr: Write to standard error, where standard output is for a program to read.
     """
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False)
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False, markup=False)
 
 
 def aside(console: Console, line: str) -> None:
     """Prints what a user may skip: where something lies, what it runs on."""
-    console.print(f"[dim]{escape(line)}[/dim]")
+    console.print(line, style="dim", markup=False)
 
 
 def warn(console: Console, line: str) -> None:
     """Prints what a user should know before trusting a result."""
-    console.print(f"[yellow]warning:[/yellow] {escape(line)}")
+    console.print(Text.assemble(("warning:", "yellow"), f" {line}"))
 
 
 def typed_lines(verb: str) -> list[str]:

@@ -11,9 +11,13 @@ class UserError(ValueError):
 
 @contextlib.contextmanager
 def in_one_line() -> Iterator[None]:
-    """Ends the process in one line and with exit status 2 if the block meets a `UserError`."""
+    """Ends the process in one line and with exit status 2 after a `UserError` or an `OSError`."""
     try:
         yield
     except UserError as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+    except OSError as error:
+        print(f"{error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+    else:
+        return
+    sys.exit(2)

@@ -18,7 +18,7 @@ from common.artifact import (
     PLOTS,
     STATE,
     TOKENIZER,
-    own_run,
+    read_json,
     replace_run,
     save_model,
     write_json,
@@ -66,8 +66,6 @@ class Prepared:
     tokenizer: str = ""
     """What `tokenizer.json` holds; empty for a task without."""
     epochs_done: int = 0
-    more_seconds: float = 0.0
-    """What was spent besides the epochs."""
     callbacks: tuple[keras.callbacks.Callback, ...] = ()
     """What runs before all others."""
     scores: tuple[keras.callbacks.Callback, ...] = ()
@@ -84,7 +82,8 @@ def fit_prepared(
     Args:
         prepared: What to train.
         flags: Whether to go on, to write event files, or to look for a learning rate instead.
-        run: Folder to write; what stood there is replaced unless the training goes on.
+        run: Folder to write, opened by `open_training`; what stood there is replaced unless the
+            training goes on.
         console: Where to say what is trained.
 
     Returns:
@@ -114,8 +113,10 @@ def fit_prepared(
         "callbacks": [*prepared.callbacks, *callbacks],
         "verbose": 1 if sys.stdout.isatty() else 2,
     }
-    with own_run(run), contextlib.nullcontext() if flags.resume else replace_run(run):
-        if not flags.resume:
+    with contextlib.nullcontext() if flags.resume else replace_run(run):
+        if flags.resume:
+            _note_resumption(prepared, run)
+        else:
             if prepared.tokenizer:
                 write_text(run / TOKENIZER, prepared.tokenizer)
             write_json(run / METRICS, facts)
@@ -133,9 +134,26 @@ def fit_prepared(
                 **options,
             )
     history = read_history(run / HISTORY)
-    price = last_facts(history, parameters=prepared.parameters, more_seconds=prepared.more_seconds)
-    write_json(run / METRICS, facts | price)
+    record = read_json(run / METRICS)
+    # A run that was finished keeps what it says of its training.
+    if record.get("epochs") != len(history["epoch"]):
+        record |= last_facts(history, parameters=prepared.parameters)
+        write_json(run / METRICS, record)
     return history
+
+
+def _note_resumption(prepared: Prepared, run: Path) -> None:
+    """Appends to `metrics.json` what a run goes on with; what stands there stays.
+
+    Scores of the model as it was are moved beside it, since training may replace the model.
+    """
+    if is_finished(run / STATE) or prepared.epochs_done >= prepared.config.epochs:
+        return
+    record = read_json(run / METRICS)
+    entry = {"after_epoch": prepared.epochs_done}
+    entry |= {key: prepared.facts[key] for key in ("commit", "versions", "device", "date")}
+    entry |= {"metrics": record.pop("metrics")} if "metrics" in record else {}
+    write_json(run / METRICS, {**record, "resumed": [*record.get("resumed", []), entry]})
 
 
 def leave_scored(
@@ -143,7 +161,6 @@ def leave_scored(
     scores: Scores,
     history: dict[str, Sequence],
     *,
-    task: str,
     metric: str,
     mode: Literal["min", "max"] = "max",
     loss: str = "loss",
@@ -154,12 +171,11 @@ def leave_scored(
         run: Run folder.
         scores: Of the saved model.
         history: From `fit_prepared`.
-        task: Task of the run.
         metric: As in `plot_learning_curves`.
         mode: As in `plot_learning_curves`.
         loss: As in `plot_learning_curves`.
     """
-    record_scores(run, scores, task=task)
+    record_scores(run, scores)
     curves = run / PLOTS / "learning_curves.png"
     plot_learning_curves(history, curves, metric=metric, mode=mode, loss=loss, title=str(run))
     plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))

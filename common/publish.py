@@ -1,17 +1,31 @@
 """Makes a run folder small enough to be committed: weights rounded and packed.
 
-`python -m common.publish RUN DESTINATION`; with `--exact` the weights of a small model stay as they
-are.
+`python -m common.publish RUN DESTINATION` copies a scored run, scores the copy and keeps both; with
+`--exact` the weights of a small model stay as they are.
 """
 
+import json
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
-from common.artifact import CONFIG, HISTORY, MODEL, TOKENIZER, atomic_path
+from common.artifact import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    MODEL,
+    TOKENIZER,
+    atomic_path,
+    read_json,
+    write_json,
+)
 from common.errors import UserError, in_one_line
+from common.provenance import is_committed
 
 
 def shrink_model(source: Path, destination: Path) -> None:
@@ -59,27 +73,73 @@ def _pack_weights(source: Path, destination: Path) -> None:
         old.visititems(copy)
 
 
-def publish_run(run: Path, destination: Path, *, exact: bool = False) -> None:
+def score_published(run: Path, task: str, split: str) -> dict[str, float]:
+    """Returns the metrics that `evaluate` prints for a split of a published model."""
+    command = f"-m apps.{task}.evaluate --split {split} --no-baselines --json --run"
+    done = subprocess.run(
+        [sys.executable, *command.split(), str(run)], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise UserError(f"{run} cannot be scored on {split}: the reason stands above.")
+    return json.loads(done.stdout)["metrics"]
+
+
+def publish_run(
+    run: Path,
+    destination: Path,
+    *,
+    exact: bool = False,
+    score: Callable[[Path, str, str], dict[str, float]] = score_published,
+) -> None:
     """Copies what a user of the model needs from a run folder, with its model shrunk.
+
+    `metrics.json` keeps what the run says of its data, command, commit and versions. Its scores
+    move to `run_metrics`, beside those of the published model. `evaluate` never changes the file.
 
     Args:
         run: Run folder.
         destination: Folder to write.
         exact: Whether to copy the model as it is.
+        score: Returns the metrics of a run folder of a task on a split.
 
     Raises:
-        UserError: If `run` has no model.
+        UserError: If `run` has no model, was not scored, or was not made by a clean commit.
     """
     if not (run / MODEL).is_file():
         raise UserError(f"{run} has no {MODEL}: train it first.")
-    destination.mkdir(parents=True, exist_ok=True)
-    if not exact:
-        shrink_model(run / MODEL, destination / MODEL)
-    for name in (MODEL, CONFIG, TOKENIZER, HISTORY) if exact else (CONFIG, TOKENIZER, HISTORY):
-        if (run / name).is_file():
-            with atomic_path(destination / name) as temporary:
-                shutil.copyfile(run / name, temporary)
-    # Metrics are left out: `evaluate` scores the shrunk model itself.
+    if not zipfile.is_zipfile(run / MODEL):
+        raise UserError(f"{run / MODEL} is cut short or not a Keras model: train it again.")
+    record = read_json(run / METRICS)
+    commits = [record.get("commit", "unknown")]
+    commits += [entry["commit"] for entry in record.get("resumed", [])]
+    if not all(map(is_committed, commits)):
+        raise UserError(
+            f"{run} was trained by code that no commit holds ({', '.join(commits)}): commit the"
+            " code and train again."
+        )
+    if not record.get("metrics"):
+        raise UserError(f"{run} has no scores: evaluate it first.")
+    draft = destination.with_name(f".{destination.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        for name in (CONFIG, TOKENIZER, HISTORY, *([MODEL] if exact else [])):
+            if (run / name).is_file():
+                shutil.copyfile(run / name, draft / name)
+        if not exact:
+            shrink_model(run / MODEL, draft / MODEL)
+        metrics = {split: score(draft, record["task"], split) for split in record["metrics"]}
+        record |= {
+            "published": {"weights": "exact" if exact else "bfloat16"},
+            "run_metrics": record["metrics"],
+            "metrics": metrics,
+        }
+        write_json(draft / METRICS, record)
+        destination.mkdir(parents=True, exist_ok=True)
+        for path in draft.iterdir():
+            os.replace(path, destination / path.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,9 @@ def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | No
         metrics: Which ones; the first sorts the rows, the best on top.
         names: Which rows, or all; baselines are always shown, if they have the first metric.
 
+    Returns:
+        The table, and below it the `caveat` of rows that have one, marked by a dagger.
+
     Raises:
         UserError: If the folder holds no such row of that split.
     """
@@ -118,12 +121,10 @@ def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | No
         scores = row["metrics"][split]
         epochs = statistics.mean(row["epochs"])
         cells = [
-            f"`{row['name']}`",
+            f"`{row['name']}`{' †' if 'caveat' in row else ''}",
             *(_spread(scores.get(metric), metric) for metric in metrics),
             count_label(row["parameters"]),
             f"{epochs:.0f}",
-            f"{statistics.mean(row['seconds_per_epoch']):.0f} s",
-            f"{statistics.mean(row['seconds']) / 60:.1f} min",
             f"{len(row['seeds'])}",
         ]
         lines.append((statistics.mean(scores[metrics[0]]), table_line(cells)))
@@ -133,13 +134,14 @@ def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | No
         if metrics[0] in found.get(split, {}):
             scores = {metric: [value] for metric, value in found[split].items()}
             cells = [f"{name} (baseline)", *(_spread(scores.get(m), m) for m in metrics)]
-            lines.append((found[split][metrics[0]], table_line([*cells, "", "", "", "", ""])))
+            lines.append((found[split][metrics[0]], table_line([*cells, "", "", ""])))
     titles = ["row", *(_look(metric).title for metric in metrics)]
-    titles += ["parameters", "epochs", "an epoch", "training", "seeds"]
+    titles += ["parameters", "epochs", "seeds"]
     rule = table_line(["---", *["---:"] * (len(titles) - 1)])
     sign = 1 if _look(metrics[0]).lower_is_better else -1
     body = [line for _, line in sorted(lines, key=lambda item: sign * item[0])]
-    return "\n".join([table_line(titles), rule, *body]) + "\n"
+    caveats = dict.fromkeys(f"\n† {row['caveat']}" for row in rows if "caveat" in row)
+    return "\n".join([table_line(titles), rule, *body, *caveats]) + "\n"
 
 
 def write_tables(text: str, root: Path) -> str:

@@ -5,18 +5,23 @@
 
 import csv
 import dataclasses
+import hashlib
 import math
 import statistics
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from common.artifact import CONFIG, HISTORY, METRICS, read_json, write_json
+from common.artifact import CONFIG, HISTORY, METRICS, lock_scores, read_json, write_json
 from common.errors import UserError, in_one_line
+from common.provenance import commit, is_committed
 
 _OF_THE_FIRST_SEED = ("task", "command", "parameters", "backend", "device", "versions", "data")
 # What a run that did not begin from nothing says of where it began.
 _ORIGINS = ("init_from", "teacher", "members")
+# Scores that differ by less are the same: other machines round in another way.
+SAME = 5e-5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,43 +46,82 @@ def check_baselines(split: str, *, baselines: bool) -> None:
         )
 
 
-def record_scores(run: Path, scores: Scores, *, task: str) -> bool:
-    """Adds scores to the run's `metrics.json`, if they are of the data that it was trained on.
-
-    Scores that stand there already stay if they are the same to four digits, the baselines' too,
-    so that evaluating on another machine does not change a published file.
+def why_not_recorded(run: Path, hashes: dict[str, str]) -> str:
+    """Returns why scores are not written into the run folder; empty if they are.
 
     Args:
         run: Run folder.
-        scores: What `evaluate` found.
-        task: Task of the run.
+        hashes: Of the data that were scored.
+    """
+    record = read_json(run / METRICS) if (run / METRICS).is_file() else {}
+    if "published" in record:
+        return "the figures of a published model stay as they are"
+    if "data" not in record:
+        return f"{run / METRICS} does not say what the run was trained on"
+    return "" if record["data"] == hashes else "the run was trained on other data"
+
+
+def record_scores(run: Path, scores: Scores) -> bool:
+    """Adds scores to the run's `metrics.json`, unless `why_not_recorded` speaks against it.
+
+    Scores that stand there already stay if they are the same to four digits, the baselines' too,
+    so that evaluating on another machine does not change the file.
+
+    Args:
+        run: Run folder, locked by `lock_run`.
+        scores: What `evaluate` measured.
 
     Returns:
         Whether the scores stand in the file now.
     """
     path = run / METRICS
-    record = read_json(path) if path.is_file() else {"task": task}
-    if record.setdefault("data", scores.hashes) != scores.hashes:
+    if why_not_recorded(run, scores.hashes):
         return False
-    record.setdefault("parameters", scores.parameters)
-    known = record.setdefault("metrics", {}).get(scores.split, {})
-    baselines = record.setdefault("baselines", {})
-    pairs = [(known, scores.metrics)]
-    for name, found in scores.baselines.items():
-        pairs.append((baselines.get(name, {}).get(scores.split, {}), found))
-    if all(_same(held, found) for held, found in pairs):
-        return True
-    # A metric that was asked for another time stays.
-    record["metrics"][scores.split] = {**known, **scores.metrics}
-    for name in scores.baselines:
-        baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
-    write_json(path, record)
+    with lock_scores(run):
+        record = read_json(path)
+        record.setdefault("parameters", scores.parameters)
+        known = record.setdefault("metrics", {}).get(scores.split, {})
+        baselines = record.setdefault("baselines", {})
+        pairs = [(known, scores.metrics)]
+        for name, found in scores.baselines.items():
+            pairs.append((baselines.get(name, {}).get(scores.split, {}), found))
+        scored = record.setdefault("scored", {})
+        same = all(_same(held, found) for held, found in pairs)
+        # Code that no commit holds is named until committed code finds the same.
+        if same and (is_committed(scored.get(scores.split, "")) or not is_committed(commit())):
+            return True
+        if not same:
+            # A metric that was asked for another time stays.
+            record["metrics"][scores.split] = {**known, **scores.metrics}
+            for name in scores.baselines:
+                baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
+        scored[scores.split] = commit()
+        write_json(path, record)
     return True
+
+
+def evaluation_folder(run: Path, *, task: str, what: str) -> Path:
+    """Returns where tables and pictures go that are not written into the run folder.
+
+    Args:
+        run: Run folder.
+        task: Task of the run.
+        what: What was scored.
+    """
+    return Path("runs", task, "evaluations", run.resolve().name, what)
+
+
+def data_label(data: str) -> str:
+    """Returns a name for `--data` that no other file or folder has; empty without `data`."""
+    if data and Path(data).exists():
+        path = Path(data).resolve()
+        return f"{path.name}_{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
+    return data
 
 
 def _same(held: dict[str, float], found: dict[str, float]) -> bool:
     """Whether all that was found is held already, the same to four digits."""
-    return all(name in held and abs(held[name] - value) < 5e-5 for name, value in found.items())
+    return all(name in held and abs(held[name] - value) < SAME for name, value in found.items())
 
 
 def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
@@ -103,7 +147,8 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         if differing:
             raise UserError(f"{run} differs from {runs[0]} in {', '.join(differing)}: not one row.")
     for run, found in zip(runs, metrics, strict=True):
-        if missing := {"metrics", "seconds"} - found.keys():
+        needed = {"metrics", "seconds", "epochs", "peak_memory_mb", "commit", *_OF_THE_FIRST_SEED}
+        if missing := needed - found.keys():
             raise UserError(f"{run} has no {min(missing)} yet: let it end, and evaluate it.")
         for key in ("data", "backend", "parameters", "versions"):
             if found[key] != metrics[0][key]:
@@ -125,7 +170,7 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
     return {
         "name": name,
         **{key: first[key] for key in _OF_THE_FIRST_SEED},
-        **{key: first[key] for key in _ORIGINS if key in first},
+        **{key: first[key] for key in ("processor", *_ORIGINS) if key in first},
         "config": configs[0],
         "seeds": seeds,
         "metrics": {
@@ -143,18 +188,57 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         "epochs": [found["epochs"] for found in metrics],
         "peak_memory_mb": max(found["peak_memory_mb"] for found in metrics),
         # One, but for seeds that were added later.
-        "commit": ", ".join(dict.fromkeys(found["commit"] for found in metrics)),
+        "commit": _joined(found["commit"] for found in metrics),
+        # Runs of older code do not say what code scored them.
+        "scored": {
+            split: _joined(found["scored"][split] for found in metrics)
+            for split in sorted(splits)
+            if all(split in found.get("scored", {}) for found in metrics)
+        },
     }
+
+
+def _joined(commits: Iterable[str]) -> str:
+    """Returns commits without those that stand twice."""
+    return ", ".join(dict.fromkeys(commits))
+
+
+def publish_row(row: dict[str, Any], folder: Path) -> None:
+    """Writes a row into a folder of results.
+
+    Raises:
+        UserError: If code that no commit holds trained or scored one of its runs.
+    """
+    if not is_committed(row["commit"]):
+        raise UserError(
+            f"{row['name']} was made by code that no commit holds ({row['commit']}): commit the"
+            " code and train again."
+        )
+    for split, commits in row["scored"].items():
+        if not is_committed(commits):
+            raise UserError(
+                f"{row['name']} was scored on {split} by code that no commit holds ({commits}):"
+                " commit the code and evaluate again, with the data of the training."
+            )
+    write_json(folder / f"{row['name']}.json", row)
 
 
 def _read_history(run: Path) -> dict[str, list[float]]:
     """Returns the columns of a run's history, one value an epoch."""
     # Not by the callbacks' own reader, which would start Keras for a table.
-    with open(run / HISTORY, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
-        raise UserError(f"{run / HISTORY} holds no epoch: restore it or train again.")
-    return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
+    path = run / HISTORY
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        columns = rows[0] if rows else ()
+        history = {name: [float(row[name] or "nan") for row in rows] for name in columns}
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: restore it or train again.") from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} is no history ({error}): restore it or train again.") from None
+    if not history:
+        raise UserError(f"{path} holds no epoch: restore it or train again.")
+    return history
 
 
 def _curves(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
@@ -170,7 +254,7 @@ def _main(arguments: list[str]) -> None:
     if len(arguments) < 3:
         raise UserError("usage: python -m common.results RESULTS_FOLDER NAME RUN...")
     folder, name, *runs = arguments
-    write_json(Path(folder) / f"{name}.json", gather_row([Path(run) for run in runs], name))
+    publish_row(gather_row([Path(run) for run in runs], name), Path(folder))
 
 
 if __name__ == "__main__":

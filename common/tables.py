@@ -10,7 +10,7 @@ def new_table(title: str, words: Iterable[str], figures: Iterable[str] = ()) -> 
     """Returns a table without rows.
 
     Args:
-        title: What stands above it, as rich markup.
+        title: What stands above it.
         words: Titles of the columns that come first, set to the left; long ones are folded.
         figures: Titles of the columns of numbers, set to the right, which stay whole.
     """

@@ -1,12 +1,14 @@
 """What every training does alike: its settings, its callbacks, and what it notes about itself."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
+import tyro
 from rich.console import Console
 
 from common.artifact import (
@@ -16,6 +18,7 @@ from common.artifact import (
     STATE,
     TENSORBOARD,
     check_same_training,
+    lock_run,
     open_run,
     read_config,
 )
@@ -84,6 +87,17 @@ class TrainingSettings:
             raise UserError("--clip-percentile must lie between 0 and 100.")
         check_seeds(self, "seed")
 
+    def ignored(self) -> dict[str, str]:
+        """Returns the settings that the chosen mode does not read, each with the reason."""
+        reasons = {}
+        if self.schedule != "plateau":
+            reasons["plateau_patience"] = "it is for --schedule plateau"
+        if self.clipping != "adaptive":
+            reasons["clip_percentile"] = "it is for --clipping adaptive"
+        if self.clipping in ("none", "adaptive"):
+            reasons["clip_threshold"] = f"--clipping {self.clipping} has no threshold"
+        return reasons
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainFlags:
@@ -101,6 +115,8 @@ class TrainFlags:
     """Write event files for TensorBoard."""
     find_learning_rate: bool = False
     """Draw the loss over a rising learning rate instead of training."""
+    given: tyro.conf.Suppress[frozenset[str]] = frozenset()
+    """Names of the flags that were typed; `parse_call` fills it in."""
 
 
 def flag(name: str) -> str:
@@ -137,6 +153,7 @@ def check_seeds(config: Any, *names: str) -> None:
             raise UserError(f"{flag(name)} must lie between 0 and {2**32 - 1}.")
 
 
+@contextlib.contextmanager
 def open_training(
     config: Any,
     flags: TrainFlags,
@@ -144,8 +161,8 @@ def open_training(
     *,
     task: str,
     read_besides: Callable[[dict[str, Any], Path], Any] | None = None,
-) -> Any:
-    """Makes sure that a training may begin or go on in `run`; deletes nothing.
+) -> Iterator[Any]:
+    """Makes sure that a training may begin or go on in `run`, and holds its lock for the block.
 
     Args:
         config: The settings from the command line.
@@ -155,28 +172,44 @@ def open_training(
         read_besides: Takes what `config.json` holds beside the settings out of it, such as
             `read_labels`.
 
-    Returns:
+    Yields:
         The settings to train with: those given or, to resume, those that the run holds.
 
     Raises:
-        UserError: If the flags contradict each other, the folder or what it holds.
+        UserError: If the flags contradict each other, the folder or what it holds, or if another
+            process trains or scores the run.
     """
     if flags.find_learning_rate and (flags.resume or flags.overwrite):
         raise UserError("--find-learning-rate trains nothing: leave --resume and --overwrite out.")
-    if not flags.find_learning_rate:
-        open_run(
-            run,
-            task=task,
-            resume=flags.resume,
-            overwrite=flags.overwrite,
-            init_from=hasattr(config, "init_from"),
-        )
-    if not flags.resume:
-        return config
-    stored = read_config(run, task)
-    if read_besides:
-        read_besides(stored, run)
-    return resumed_config(config, config_from_flags(type(config), stored, run / CONFIG), run)
+    check_ignored(config, flags.given)
+    with lock_run(run):
+        if not flags.find_learning_rate:
+            open_run(
+                run,
+                task=task,
+                resume=flags.resume,
+                overwrite=flags.overwrite,
+                init_from=hasattr(config, "init_from"),
+            )
+        if flags.resume:
+            stored = read_config(run, task)
+            if read_besides:
+                read_besides(stored, run)
+            stored = config_from_flags(type(config), stored, run / CONFIG)
+            config = resumed_config(config, stored, run, given=flags.given)
+        yield config
+
+
+def check_ignored(config: TrainingSettings, given: frozenset[str]) -> None:
+    """Raises a `UserError` if a setting was typed that the chosen mode does not read.
+
+    Args:
+        config: Settings.
+        given: Names of the flags that were typed.
+    """
+    for name, reason in config.ignored().items():
+        if name in given:
+            raise UserError(f"{flag(name)} has no effect here, {reason}: leave it out.")
 
 
 def first_facts(
@@ -203,19 +236,19 @@ def first_facts(
     return facts
 
 
-def last_facts(
-    history: dict[str, Sequence], *, parameters: int, more_seconds: float = 0
-) -> dict[str, Any]:
-    """Returns what `metrics.json` gains after training: its price.
+def last_facts(history: dict[str, Sequence], *, parameters: int) -> dict[str, Any]:
+    """Returns what `metrics.json` gains after training.
 
     Args:
         history: From `read_history`.
         parameters: Trainable numbers.
-        more_seconds: What was spent besides the epochs.
+
+    Returns:
+        `parameters`, `seconds` of all epochs, `epochs` and `peak_memory_mb`.
     """
     return {
         "parameters": parameters,
-        "seconds": round(more_seconds + sum(history["seconds"]), 1),
+        "seconds": round(sum(history["seconds"]), 1),
         "epochs": len(history["seconds"]),
         "peak_memory_mb": peak_memory_mb(),
     }

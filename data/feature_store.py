@@ -1,9 +1,7 @@
 """What is computed of pictures, kept on disk and across interruptions: features, or pixels."""
 
-import hashlib
 import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -23,25 +21,22 @@ class FeatureStore:
     reached the disk, so that a killed run or a power cut costs no more than the rows in work.
 
     Attributes:
-        path: The folder of this store, which the key alone decides.
+        path: The folder of this store.
         shape: `(pictures, views, regions, channels)`, or whatever follows `pictures`.
         dtype: Of the array.
     """
 
     def __init__(
         self,
-        folder: Path,
+        path: Path,
         *,
-        key: Sequence[bytes],
         shape: tuple[int, ...],
         dtype: Literal["float16", "uint8"] = "float16",
     ):
         """Opens the store, or makes an empty one.
 
         Args:
-            folder: Folder of all stores.
-            key: What the features depend on, such as the backbone's name and hash, the pictures'
-                size, names and hash. Any difference makes another store.
+            path: Its folder, of a name that tells all that the features depend on.
             shape: The shape of the array.
             dtype: float16 for features, uint8 for pixels.
 
@@ -51,12 +46,7 @@ class FeatureStore:
         """
         if not shape or min(shape) < 1:
             raise ValueError(f"A store of shape {shape} holds nothing.")
-        digest = hashlib.sha256()
-        for part in key:
-            # With its length, so that parts cannot run into each other.
-            digest.update(len(part).to_bytes(8, "big") + part)
-        self.path = folder / digest.hexdigest()[:16]
-        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
+        self.path, self.shape, self.dtype = path, tuple(shape), np.dtype(dtype)
         if not self.path.exists():
             self._make()
         try:

@@ -1,15 +1,12 @@
 """Word vectors trained on the task's own texts, labelled or not, kept in the cache."""
 
-import hashlib
 import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from data.download import atomic_file
-from data.errors import DataError
+from common.cache import cache_path, cached
 
 _EPOCHS, _WINDOW, _NEGATIVES, _FREQUENT, _THREADS = 3, 8, 5, 1e-4, 1
 
@@ -43,23 +40,18 @@ def train_word_vectors(
     Returns:
         vectors: `(vocab_size, embed_dim)` float32; padding and tokens without an example have 0.
         seconds: How long the training took, also when it comes from the cache.
-
-    Raises:
-        DataError: If the cached file is damaged.
-        OSError: If it cannot be written.
     """
-    settings = (vocab_size, embed_dim, _EPOCHS, _WINDOW, _NEGATIVES, _FREQUENT, _THREADS)
-    digest = hashlib.sha256(repr(settings).encode())
-    for sequence in sequences:
-        digest.update(sequence.tobytes() + b"|")
-    path = cache_dir / "word_vectors" / f"{digest.hexdigest()[:16]}.npz"
-    if path.is_file():
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                return stored["vectors"], float(stored["seconds"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is damaged: delete it and run again.") from error
+    path = cache_path(
+        cache_dir / "word_vectors",
+        [vocab_size, embed_dim, sequences],
+        modules=["data.word_vectors"],
+        suffix=".npz",
+    )
+    stored = cached(path, lambda: _train(sequences, vocab_size, embed_dim))
+    return stored["vectors"], float(stored["seconds"])
 
+
+def _train(sequences: Sequence[np.ndarray], vocab_size: int, embed_dim: int) -> dict:
     from gensim.models import Word2Vec
 
     begin = time.perf_counter()
@@ -77,8 +69,4 @@ def train_word_vectors(
     )
     vectors = np.zeros((vocab_size, embed_dim), dtype=np.float32)
     vectors[[int(name) for name in model.wv.index_to_key]] = model.wv.vectors
-    seconds = time.perf_counter() - begin
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as draft, open(draft, "wb") as file:
-        np.savez(file, vectors=vectors, seconds=seconds)
-    return vectors, seconds
+    return {"vectors": vectors, "seconds": time.perf_counter() - begin}

@@ -14,11 +14,13 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("apps", "common", "data", "models")
 ALLOWED = {
     "models": {"models"},
-    "data": {"data"},
+    "data": {"data", "common"},
     "common": {"common"},
     "apps": {"apps", "models", "data", "common"},
 }
-MAY_JOIN_TASKS = {"studies", "web"}
+# What data may take of common, none of which starts a backend.
+SHARED_WITH_DATA = {"common.cache", "common.errors"}
+MAY_JOIN_TASKS = {"studies"}
 
 
 def python_files(*packages):
@@ -41,8 +43,15 @@ def test_a_package_imports_only_what_the_house_allows(path):
         parts = module.split(".")
         if parts[0] in PACKAGES:
             assert parts[0] in ALLOWED[package], f"{path} imports {module}"
+        if (package, parts[0]) == ("data", "common"):
+            assert module in SHARED_WITH_DATA, f"{path} imports {module}"
         if parts[0] == "apps" and len(parts) > 1 and inside[0] not in MAY_JOIN_TASKS:
             assert parts[1] == inside[0], f"{path} imports another task's {module}"
+
+
+def test_what_may_join_tasks_exists():
+    for name in MAY_JOIN_TASKS:
+        assert (ROOT / "apps" / name / "__init__.py").is_file()
 
 
 @pytest.mark.parametrize("path", python_files(*PACKAGES), ids=lambda p: str(p.relative_to(ROOT)))

@@ -4,29 +4,32 @@ python -m apps.captioning.evaluate --run runs/captioning/lstm-s1
 """
 
 import dataclasses
-import hashlib
 import json as json_format
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from apps.captioning import baselines as baselines_module
-from apps.captioning import metrics as metrics_module
 from apps.captioning.baselines import score_baselines
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
 from apps.captioning.predict import PRETRAINED, Predictor
+from common.artifact import lock_run
 from common.beams import DecodedScores, decode_with_beams, table_rows, write_hypotheses
-from common.cache import cached_json
+from common.cache import cache_path, cached
 from common.config import run_command
 from common.console import aside, open_console, warn
 from common.device import device_line
 from common.errors import UserError
-from common.results import check_baselines, record_scores
+from common.results import (
+    check_baselines,
+    data_label,
+    evaluation_folder,
+    record_scores,
+    why_not_recorded,
+)
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.caption_splits import Captions, CaptionSplit
@@ -176,14 +179,14 @@ def _cached_baselines(
         captions, train.names, views=predictor.config.views, console=console
     )
     train_vectors, vectors = pooled(train_inputs[:, 0]), pooled(inputs)
-    texts = [line for part in (train, split) for lines in part.captions for line in (*lines, "")]
-    return cached_json(
+    path = cache_path(
         cache_directory() / "captioning_baselines",
-        [
-            "\n".join(texts).encode("utf-8", "surrogatepass"),
-            hashlib.sha256(train_vectors.tobytes() + vectors.tobytes()).digest(),
-            *(Path(module.__file__).read_bytes() for module in (baselines_module, metrics_module)),
-        ],
+        [train.captions, split.captions, train_vectors, vectors],
+        modules=["apps.captioning.baselines", "apps.captioning.metrics"],
+        suffix=".json",
+    )
+    return cached(
+        path,
         lambda: score_baselines(train, split, train_features=train_vectors, features=vectors),
     )
 
@@ -205,7 +208,7 @@ def metrics_table(split: str, rows: dict[str, dict[str, float]]) -> Table:
             f"{metrics[name] * scale:.{digits}f}" if name in metrics else ""
             for name, (_, scale, digits) in columns.items()
         ]
-        table.add_row(escape(system), *cells)
+        table.add_row(system, *cells)
     return table
 
 
@@ -236,19 +239,23 @@ def main(
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
     aside(console, device_line())
-    scores = evaluate_run(
-        run,
-        data=data,
-        data_dir=data_dir,
-        split=split,
-        baselines=baselines,
-        beam_sizes=sizes,
-        meteor=meteor,
-        backbone_weights=backbone_weights,
-        console=console,
-    )
-    recorded = record_scores(run, scores, task="captioning")
-    paths = write_hypotheses(run, scores, own=recorded, names=scores.names)
+    with lock_run(run, shared=True):
+        scores = evaluate_run(
+            run,
+            data=data,
+            data_dir=data_dir,
+            split=split,
+            baselines=baselines,
+            beam_sizes=sizes,
+            meteor=meteor,
+            backbone_weights=backbone_weights,
+            console=console,
+        )
+        recorded = record_scores(run, scores)
+        folder = run
+        if not recorded:
+            folder = evaluation_folder(run, task="captioning", what=data_label(data))
+        paths = write_hypotheses(folder, scores, names=scores.names)
     if json:
         record = {
             "split": split,
@@ -268,7 +275,7 @@ def main(
             )
         aside(console, f"captions: {', '.join(str(path) for path in paths)}")
     if not recorded:
-        aside(console, "not recorded: the run was trained on other data")
+        aside(console, f"not recorded: {why_not_recorded(run, scores.hashes)}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from apps.captioning.config import SMALL_CNN, Config
+from common.cache import cache_path
 from common.device import xla_beside_products
 from common.errors import UserError
 from data.caption_splits import Captions
@@ -125,17 +126,18 @@ class PictureInputs:
         config = self._config
         if self._backbone is None:
             row, dtype = (config.picture_size, config.picture_size, 3), "uint8"
+            modules = ["data.pictures", "data.picture_views"]
         else:
             row, dtype = self._backbone.output.shape[1:], "float16"
+            modules = [__name__]
         *_, pictures_hash = captions.hashes.values()
-        sizes = (config.picture_size, config.fit, views)
-        key = [self.sha256, pictures_hash, *sizes, "\n".join(names)]
-        store = FeatureStore(
+        path = cache_path(
             folder or cache_directory() / "pictures",
-            key=[str(part).encode() for part in key],
-            shape=(len(names), views, *row),
-            dtype=dtype,
+            [self.sha256, pictures_hash, config.picture_size, config.fit, views, names],
+            modules=modules,
+            suffix="",
         )
+        store = FeatureStore(path, shape=(len(names), views, *row), dtype=dtype)
         if len(missing := store.missing()):
             self._fill(store, missing, captions, names, views, console)
         return store.features

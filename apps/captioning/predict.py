@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
-from rich.markup import escape
+from rich.text import Text
 from tokenizers import Tokenizer
 
 from apps.captioning.attention_maps import plot_attention
@@ -318,7 +318,7 @@ def main(
         elif n_best > 1:
             aside(console, str(path))
             for one in captions:
-                console.print(f"[dim]{one.score:8.4f}[/dim]  {escape(one.text)}")
+                console.print(Text.assemble((f"{one.score:8.4f}", "dim"), f"  {one.text}"))
         else:
             print(captions[0].text if len(paths) == 1 else f"{path}\t{captions[0].text}")
         if picture is not None and not drawn:

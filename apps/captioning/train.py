@@ -232,35 +232,35 @@ def main(
         raise UserError(
             "--find-learning-rate is for --objective cross_entropy: cider has no loss that tells."
         )
-    config = open_training(config, flags, run, task="captioning", read_besides=read_backbone)
-    console = open_console()
-    aside(console, device_line())
-    prepared = prepare(
-        config,
-        run=run,
-        data_dir=flags.data_dir,
-        backbone_weights=backbone_weights,
-        strict=strict,
-        resume=flags.resume,
-        console=console,
-    )
-    history = fit_prepared(prepared, flags, run=run, console=console)
-    if history is None:
-        return
-    # From disk, so that the score is the saved model's.
-    scores = evaluate_run(
-        run,
-        data="",
-        data_dir=flags.data_dir,
-        split="validation",
-        baselines=False,
-        backbone_weights="" if takes_pixels(prepared.config) else backbone_weights,
-        console=Console(quiet=True),
-    )
-    loss = "reward" if config.objective == "cider" else "loss"
-    leave_scored(run, scores, history, task="captioning", metric="cider", loss=loss)
-    console.print(metrics_table("validation", {str(run): scores.metrics}))
-    console.print(f"Score it on the test split: make evaluate-captioning RUN={run}")
+    with open_training(config, flags, run, task="captioning", read_besides=read_backbone) as config:
+        console = open_console()
+        aside(console, device_line())
+        prepared = prepare(
+            config,
+            run=run,
+            data_dir=flags.data_dir,
+            backbone_weights=backbone_weights,
+            strict=strict,
+            resume=flags.resume,
+            console=console,
+        )
+        history = fit_prepared(prepared, flags, run=run, console=console)
+        if history is None:
+            return
+        # From disk, so that the score is the saved model's.
+        scores = evaluate_run(
+            run,
+            data="",
+            data_dir=flags.data_dir,
+            split="validation",
+            baselines=False,
+            backbone_weights="" if takes_pixels(prepared.config) else backbone_weights,
+            console=Console(quiet=True),
+        )
+        loss = "reward" if config.objective == "cider" else "loss"
+        leave_scored(run, scores, history, metric="cider", loss=loss)
+        console.print(metrics_table("validation", {str(run): scores.metrics}))
+        console.print(f"Score it on the test split: make evaluate-captioning RUN={run}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
 """What a user would try without a recurrent network, scored on the same origins."""
 
-import importlib.metadata
 import os
 import subprocess
 import sys
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -16,9 +14,8 @@ import numpy as np
 from apps.forecasting import baseline_models
 from apps.forecasting.distributions import Distribution
 from apps.forecasting.metrics import Scored, score
-from common.cache import cache_path
+from common.cache import cache_path, read_cached, write_cached
 from common.errors import UserError
-from data.download import atomic_file
 
 BASELINES: dict[str, Callable[..., Distribution]] = {
     "last_value": baseline_models.last_value,
@@ -31,7 +28,12 @@ BASELINES: dict[str, Callable[..., Distribution]] = {
 }
 FEWEST_DAYS = 30
 _ARRAYS = ("crps", "pit", "probability_of_rise", "quantiles")
-_SOURCES = ("baselines.py", "baseline_models.py", "distributions.py", "metrics.py")
+_CODE = (
+    "apps.forecasting.baselines",
+    "apps.forecasting.baseline_models",
+    "apps.forecasting.distributions",
+    "apps.forecasting.metrics",
+)
 _ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
 # Importing the package `apps` starts Keras: seven seconds and 800 MB that a worker has no use for.
 # It is given the folder without that, and the jobs' files.
@@ -86,34 +88,37 @@ def score_baselines(
 
     Raises:
         UserError: If a ticker has too few days to be fitted on or a price that never moves, if an
-            origin lies before `fit_until` or too near to the end, if there is none, or if a file
-            of the cache is damaged.
+            origin lies before `fit_until` or too near to the end, or if there is none.
         subprocess.CalledProcessError: If a worker fails; its error is on standard error.
     """
     for history in histories:
         _check(history, fit_until, origins[history.ticker], horizon)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) if cache_dir is None else cache_dir / "forecasting_baselines"
-        results, jobs = [], []
+        paths, results, jobs = {}, {}, {}
         for history in histories:
             job = {
                 "ticker": history.ticker,
                 "dates": np.asarray(history.dates, "datetime64[D]"),
                 "close": np.asarray(history.close, np.float64),
-                "fit_until": np.datetime64(fit_until, "D"),
+                "fit_until": np.asarray(fit_until, "datetime64[D]"),
                 "origins": np.asarray(origins[history.ticker], np.int64),
                 "horizon": horizon,
                 "seed": seed,
                 "names": list(names),
             }
-            results.append(cache_path(root, _parts(job), ".npz"))
-            if not results[-1].is_file():
-                jobs.append(f"{folder}/{len(jobs)}.npz")
-                np.savez(jobs[-1], result=str(results[-1]), **job)
-        for ticker in _run(jobs, min(processes, len(jobs))):
+            path = cache_path(root, job, modules=_CODE, suffix=".npz")
+            results[history.ticker] = read_cached(path)
+            if results[history.ticker] is None:
+                jobs[history.ticker] = Path(folder, f"job-{len(jobs)}.npz")
+                np.savez(jobs[history.ticker], **job)
+                paths[history.ticker] = path
+        for ticker in _run(list(map(str, jobs.values())), min(processes, len(jobs))):
+            results[ticker] = read_cached(_result_of(jobs[ticker]))
+            write_cached(paths[ticker], results[ticker])
             if progress:
                 progress(ticker)
-        tickers = [_read(path, names) for path in results]
+    tickers = [_scored(arrays, names) for arrays in results.values()]
     return {name: [ticker[name] for ticker in tickers] for name in names}
 
 
@@ -147,16 +152,8 @@ def _last_training_day(dates: np.ndarray, fit_until: np.datetime64) -> int:
     return int(np.searchsorted(dates, fit_until, side="right")) - 1
 
 
-def _parts(job: dict) -> Iterator[bytes]:
-    """Yields all that a job's result depends on."""
-    for name, value in job.items():
-        value = np.asarray(value)
-        yield f"{name} {value.dtype} {value.shape}".encode()
-        yield value.tobytes()
-    for package in ("arch", "statsmodels"):
-        yield f"{package} {importlib.metadata.version(package)}".encode()
-    for source in _SOURCES:
-        yield Path(__file__).with_name(source).read_bytes()
+def _result_of(job: Path) -> Path:
+    return job.with_name(f"result-{job.name}")
 
 
 def _run(jobs: list[str], processes: int) -> Iterator[str]:
@@ -187,7 +184,7 @@ def _run(jobs: list[str], processes: int) -> Iterator[str]:
 
 
 def run_job(path: str) -> str:
-    """Computes what `score_baselines` wrote down in a file, and returns the ticker."""
+    """Computes a job of `score_baselines`, saves the result beside it and returns the ticker."""
     with np.load(path, allow_pickle=False) as stored:
         job = dict(stored)
     ticker, horizon = str(job["ticker"]), int(job["horizon"])
@@ -220,29 +217,23 @@ def run_job(path: str) -> str:
         arrays[f"{name} note"] = "; ".join(str(warning.message) for warning in caught)
         for field in _ARRAYS:
             arrays[f"{name} {field}"] = getattr(scored, field).astype(np.float32)
-    with atomic_file(Path(str(job["result"]))) as draft, open(draft, "wb") as file:
-        np.savez(file, **arrays)
+    np.savez(_result_of(Path(path)), **arrays)
     return ticker
 
 
-def _read(path: Path, names: Sequence[str]) -> dict[str, Scored]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-        known = {
-            "ticker": str(arrays["ticker"]),
-            "dates": arrays["dates"],
-            "close": arrays["close"],
-            "outcome": arrays["outcome"],
-            "naive_error": float(arrays["naive_error"]),
-        }
-        return {
-            name: Scored(
-                **known,
-                **{field: arrays[f"{name} {field}"] for field in _ARRAYS},
-                note=str(arrays[f"{name} note"]),
-            )
-            for name in names
-        }
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged: delete it and run again.") from error
+def _scored(arrays: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, Scored]:
+    known = {
+        "ticker": str(arrays["ticker"]),
+        "dates": arrays["dates"],
+        "close": arrays["close"],
+        "outcome": arrays["outcome"],
+        "naive_error": float(arrays["naive_error"]),
+    }
+    return {
+        name: Scored(
+            **known,
+            **{field: arrays[f"{name} {field}"] for field in _ARRAYS},
+            note=str(arrays[f"{name} note"]),
+        )
+        for name in names
+    }

@@ -31,19 +31,17 @@ from apps.forecasting.report import (
     verdicts,
 )
 from apps.forecasting.splits import SPLITS, blocks, split_span
-from common.artifact import OUTPUTS, PLOTS, write_text
+from common.artifact import OUTPUTS, PLOTS, lock_run, write_text
 from common.config import run_command, split_list
 from common.console import aside, open_console, warn
 from common.device import device_line
 from common.errors import UserError
-from common.results import record_scores
+from common.results import data_label, evaluation_folder, record_scores, why_not_recorded
 from data.download import cache_directory
 from data.errors import DataError
 
 # Days ahead that are scored, besides the last.
 HORIZONS = (1, 5, 10, 20)
-# Where scores and pictures go that are not of the run's own splits.
-EVALUATIONS = Path("runs/forecasting/evaluations")
 
 
 def evaluate_run(
@@ -247,16 +245,20 @@ def main(
         raise UserError("--refit is for days that the model has not learnt from: leave it out.")
     console = open_console(stderr=json)
     aside(console, device_line())
-    scores = evaluate_run(
-        run,
-        data=data,
-        tickers=split_list(tickers),
-        data_dir=data_dir,
-        split=split,
-        baselines=baselines,
-        refit=refit,
-        log=functools.partial(aside, console),
-    )
+    # Dates and tickers of the user's own are not the run's splits.
+    foreign = bool(refit or data or tickers or split not in SPLITS)
+    with lock_run(run, shared=True):
+        scores = evaluate_run(
+            run,
+            data=data,
+            tickers=split_list(tickers),
+            data_dir=data_dir,
+            split=split,
+            baselines=baselines,
+            refit=refit,
+            log=functools.partial(aside, console),
+        )
+        recorded = not foreign and record_scores(run, scores)
     for line in scores.warnings:
         warn(console, line)
     if json:
@@ -267,31 +269,23 @@ def main(
             console.print(table)
         for line in verdicts(scores):
             console.print(line)
-    # Dates and tickers of one's own do not belong into the run, whose split they are not.
-    foreign = bool(refit or data or tickers or split not in SPLITS)
-    recorded = not foreign and record_scores(run, scores, task="forecasting")
     name = split.replace(":", "_")
     folder = run
     if not recorded:
         what = _what_is_scored(name, data, split_list(tickers), refit)
-        folder = EVALUATIONS / run.resolve().name / what
+        folder = evaluation_folder(run, task="forecasting", what=what)
     write_text(folder / OUTPUTS / f"{name}.csv", by_ticker(scores))
     if scores.baselines:
         draw(scores, folder / PLOTS)
     aside(console, f"scores by ticker, pictures: {folder}")
     if not recorded:
-        reason = "not its own split" if foreign else "it was trained on other data"
+        reason = "not its own split" if foreign else why_not_recorded(run, scores.hashes)
         aside(console, f"not recorded in the run: {reason}")
 
 
 def _what_is_scored(split: str, data: str, tickers: tuple[str, ...], refit: int) -> str:
     """Returns the name of a folder that no other way of scoring the same run has."""
-    parts = [split]
-    if data and Path(data).exists():
-        path = Path(data).resolve()
-        parts.append(f"{path.name}_{_digest(str(path))}")
-    elif data:
-        parts.append(data)
+    parts = [split, *([data_label(data)] if data else [])]
     if len(tickers) > 3:
         parts.append(f"{len(tickers)}_tickers_{_digest(','.join(tickers))}")
     elif tickers:

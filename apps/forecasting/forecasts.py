@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from apps.forecasting.fan_charts import plot_fan
@@ -79,7 +78,7 @@ def forecast_table(found: Forecast) -> Table:
     def price(value: float) -> str:
         return f"{value:,.{digits}f}"
 
-    title = f"{escape(found.ticker)}: {price(found.close)} at the close of {found.origin}"
+    title = f"{found.ticker}: {price(found.close)} at the close of {found.origin}"
     beyond = f"{found.change * 100:g}%"
     names = ["median", "80 %", "95 %", "rise", f"fall>{beyond}", f"rise>{beyond}"]
     table = new_table(title, ["date"], names)

@@ -10,7 +10,6 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 
 from apps.forecasting.config import Config, as_date
 from apps.forecasting.distributions import (
@@ -257,7 +256,7 @@ def main(
                 max_gap_days=predictor.config.max_gap_days,
             )
     draw(found, history, path)
-    console.print(f"fan chart: {escape(str(path))}")
+    console.print(f"fan chart: {path}")
     aside(console, "A model's probabilities, learnt from the past. No investment advice.")
 
 

@@ -162,28 +162,28 @@ def main(flags: TrainFlags, config: Config) -> None:
         config: Settings of the model and its training.
     """
     run = Path(flags.run or f"runs/forecasting/{config.cell}-s{config.seed}")
-    config = open_training(config, flags, run, task="forecasting")
-    console = open_console()
-    aside(console, device_line())
-    prepared = prepare(
-        config, run=run, data_dir=flags.data_dir, resume=flags.resume, console=console
-    )
-    history = fit_prepared(prepared, flags, run=run, console=console)
-    if history is None:
-        return
-    # From disk, so that the score is the saved model's.
-    scores = evaluate_run(
-        run,
-        data="",
-        tickers=(),
-        data_dir=flags.data_dir,
-        split="validation",
-        baselines=False,
-    )
-    leave_scored(run, scores, history, task="forecasting", metric="loss", mode="min")
-    for table in metrics_tables(scores, "validation"):
-        console.print(table)
-    console.print(f"Score it on the test split: make evaluate-forecasting RUN={run}")
+    with open_training(config, flags, run, task="forecasting") as config:
+        console = open_console()
+        aside(console, device_line())
+        prepared = prepare(
+            config, run=run, data_dir=flags.data_dir, resume=flags.resume, console=console
+        )
+        history = fit_prepared(prepared, flags, run=run, console=console)
+        if history is None:
+            return
+        # From disk, so that the score is the saved model's.
+        scores = evaluate_run(
+            run,
+            data="",
+            tickers=(),
+            data_dir=flags.data_dir,
+            split="validation",
+            baselines=False,
+        )
+        leave_scored(run, scores, history, metric="loss", mode="min")
+        for table in metrics_tables(scores, "validation"):
+            console.print(table)
+        console.print(f"Score it on the test split: make evaluate-forecasting RUN={run}")
 
 
 if __name__ == "__main__":

@@ -6,25 +6,25 @@ python -m apps.sentiment.evaluate --run runs/sentiment/lstm-s1
 import dataclasses
 import json as json_format
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from apps.sentiment.baselines import score_baselines
 from apps.sentiment.config import Config
 from apps.sentiment.metrics import classification_metrics
 from apps.sentiment.predict import PRETRAINED, Predictor
-from common.cache import cached_json
+from common.artifact import lock_run
+from common.cache import cache_path, cached
 from common.config import run_command
 from common.console import aside, open_console
 from common.device import XLA, device_line
 from common.earlier_runs import price_of
 from common.errors import UserError
-from common.results import Scores, check_baselines, record_scores
+from common.results import Scores, check_baselines, record_scores, why_not_recorded
 from common.tables import new_table
 from data.batching import text_batches
 from data.download import cache_directory, data_directory
@@ -32,8 +32,6 @@ from data.errors import DataError
 from data.row_files import tokens_on_disk
 from data.sentiment import Reviews, SentimentData, load_labelled, load_reviews
 from data.tokenization import encoded
-
-_SOURCES = ("baselines.py", "metrics.py")
 
 
 def load_split_reviews(config: Config, *, data: str, data_dir: str) -> SentimentData:
@@ -91,19 +89,14 @@ def cached_baselines(data: SentimentData, split: Reviews, cache_dir: Path) -> di
         cache_dir: Root of derived files.
     """
     train = data.splits["train"]
-
-    def parts() -> Iterator[bytes]:
-        for reviews in (train, split):
-            for text in reviews.texts:
-                yield text.encode("utf-8", "surrogatepass")
-            yield reviews.labels.tobytes()
-        for source in _SOURCES:
-            yield Path(__file__).with_name(source).read_bytes()
-
-    return cached_json(
+    path = cache_path(
         cache_dir / "sentiment_baselines",
-        parts(),
-        lambda: score_baselines(train.texts, train.labels, split.texts, split.labels),
+        [train.texts, train.labels, split.texts, split.labels],
+        modules=["apps.sentiment.baselines", "apps.sentiment.metrics"],
+        suffix=".json",
+    )
+    return cached(
+        path, lambda: score_baselines(train.texts, train.labels, split.texts, split.labels)
     )
 
 
@@ -170,7 +163,7 @@ def metrics_table(rows: dict[str, dict[str, float]], title: str) -> Table:
     table = new_table(title, [""], names)
     for system, metrics in rows.items():
         cells = [f"{metrics[name]:.2%}" if name in metrics else "" for name in names]
-        table.add_row(escape(system), *cells)
+        table.add_row(system, *cells)
     return table
 
 
@@ -197,7 +190,9 @@ def main(
         raise UserError(f"--split {split} is unknown: choose train, validation or test.")
     console = open_console(stderr=json)
     aside(console, device_line())
-    scores = evaluate_run(run, data=data, data_dir=data_dir, split=split, baselines=baselines)
+    with lock_run(run, shared=True):
+        scores = evaluate_run(run, data=data, data_dir=data_dir, split=split, baselines=baselines)
+        record_scores(run, scores)
     if json:
         record = {"split": split, "metrics": scores.metrics, "baselines": scores.baselines}
         print(json_format.dumps(record))
@@ -205,8 +200,8 @@ def main(
         rows = {str(run): scores.metrics, **scores.baselines}
         console.print(metrics_table(rows, f"sentiment, {split} split, {scores.reviews:,} reviews"))
         aside(console, f"{scores.reviews_per_second:.0f} reviews a second")
-    if not record_scores(run, scores, task="sentiment"):
-        aside(console, "not recorded: the run was trained on other data")
+    if reason := why_not_recorded(run, scores.hashes):
+        aside(console, f"not recorded: {reason}")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from apps.sentiment.config import Config
 from common.artifact import CONFIG, TOKENIZER, load_model, read_config, read_labels
 from common.config import check_png, config_from_flags, run_command
-from common.console import open_console, typed_lines
+from common.console import aside, open_console, typed_lines
 from common.errors import UserError
 from common.plots import plot_words, word_colour
 from data.batching import pad_tokens
@@ -196,11 +195,7 @@ def as_json(prediction: Prediction) -> str:
 
 def show(prediction: Prediction, console: Console) -> None:
     """Prints a verdict and its text, coloured by what each word added, in a terminal."""
-    console.print(
-        f"[bold]{escape(prediction.label)}[/bold] {prediction.probability:.1%}",
-        end="  ",
-    )
-    line = Text()
+    line = Text.assemble((prediction.label, "bold"), f" {prediction.probability:.1%}  ")
     _, _, pieces = prediction.sides()
     greatest = max((abs(score) for _, score in pieces), default=0.0)
     for characters, score in pieces:
@@ -211,11 +206,12 @@ def show(prediction: Prediction, console: Console) -> None:
             line.append(characters)
     console.print(line)
     words = " ".join(f"{word} {score:+.2f}" for word, score in prediction.top_words())
-    console.print(f"  [dim]moved by[/dim] {escape(words)}")
+    console.print(Text.assemble(("  moved by", "dim"), f" {words}"))
     if prediction.tokens_read < prediction.tokens:
-        console.print(
-            f"  [dim]read {prediction.tokens_read} of {prediction.tokens} tokens: the first quarter"
-            " and the last three quarters of what fits[/dim]"
+        aside(
+            console,
+            f"  read {prediction.tokens_read} of {prediction.tokens} tokens: the first quarter and"
+            " the last three quarters of what fits",
         )
 
 

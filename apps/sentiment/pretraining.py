@@ -3,10 +3,8 @@
 Dai and Le (2015) found that a recurrent network reads better when it begins as a language model.
 """
 
-import itertools
 import sys
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,15 +12,12 @@ import keras
 import numpy as np
 
 from apps.sentiment.config import Config
-from common.cache import cache_path
+from common.cache import cache_path, cached
 from common.callbacks import StopOnNaN
+from common.clipping import GradientClipping
 from common.device import xla_beside_products
-from common.errors import UserError
 from common.learning_rate import LearningRateControl
 from common.optimizers import build_optimizer
-from common.training import gradient_clipping
-from data.download import atomic_file
-from models import language_model as language_model_module
 from models.language_model import build_language_model, mean_surprise
 from models.sentiment import build_encoder
 
@@ -45,7 +40,16 @@ _SETTINGS = (
     "clipping",
     "clip_threshold",
     "clip_percentile",
+    "jit_compile",
     "pretrain_epochs",
+)
+# The modules that they depend on, besides those of `models`.
+_CODE = (
+    "apps.sentiment.pretraining",
+    "common.clipping",
+    "common.learning_rate",
+    "common.optimizer_hook",
+    "common.optimizers",
 )
 
 
@@ -121,8 +125,7 @@ def pretrain(
         The seconds that the training took, also when it comes from the cache.
 
     Raises:
-        UserError: If the cached file is damaged, or the training ends in numbers that are none.
-        OSError: If it cannot be written.
+        UserError: If a weight or the loss becomes NaN.
     """
     settings = {name: getattr(config, name) for name in _SETTINGS}
     vectors = keras.ops.convert_to_numpy(encoder.get_layer("embedding").embeddings)
@@ -131,26 +134,12 @@ def pretrain(
         vectors = np.zeros_like(vectors)
     path = cache_path(
         cache_dir / "language_models",
-        itertools.chain(
-            [repr((keras.backend.backend(), settings)).encode(), vectors.tobytes()],
-            (sequence.tobytes() for sequence in sequences),
-            (Path(file).read_bytes() for file in (__file__, language_model_module.__file__)),
-        ),
-        ".npz",
+        [settings, vectors, sequences],
+        modules=_CODE,
+        suffix=".npz",
     )
-    if not path.is_file():
-        begin = time.perf_counter()
-        keras.utils.set_random_seed(_SEED)
-        weights = _train(config, sequences, vectors=vectors)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as draft, open(draft, "wb") as file:
-            np.savez(file, seconds=time.perf_counter() - begin, **weights)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            weights = dict(stored)
-        seconds = float(weights.pop("seconds"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged: delete it and run again.") from error
+    weights = cached(path, lambda: _train(config, sequences, vectors=vectors))
+    seconds = float(weights.pop("seconds"))
     # What comes next is the same, whether the weights were kept or not.
     keras.utils.set_random_seed(config.seed)
     own = _weights(encoder)
@@ -174,7 +163,13 @@ def _weights(encoder: keras.Model) -> dict[str, keras.Variable]:
 def _train(
     config: Config, sequences: Sequence[np.ndarray], *, vectors: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Trains a language model, from these vectors if any is not 0, and returns its encoder's."""
+    """Trains a language model, from these vectors if any is not 0.
+
+    Returns:
+        The weights of its encoder by their names, and the `seconds` that the training took.
+    """
+    begin = time.perf_counter()
+    keras.utils.set_random_seed(_SEED)
     vocab_size = len(vectors)
     encoder = build_encoder(
         vocab_size=vocab_size,
@@ -218,7 +213,9 @@ def _train(
     steps = config.pretrain_epochs * len(batches)
     callbacks = [
         StopOnNaN(),
-        gradient_clipping(config),
+        GradientClipping(
+            config.clipping, threshold=config.clip_threshold, percentile=config.clip_percentile
+        ),
         LearningRateControl(
             _RATE, "cosine", total_steps=steps, warmup_steps=min(_WARMUP, steps // 10)
         ),
@@ -230,4 +227,5 @@ def _train(
         callbacks=callbacks,
         verbose=1 if sys.stdout.isatty() else 2,
     )
-    return {name: keras.ops.convert_to_numpy(value) for name, value in _weights(encoder).items()}
+    weights = {name: keras.ops.convert_to_numpy(value) for name, value in _weights(encoder).items()}
+    return weights | {"seconds": np.array(time.perf_counter() - begin)}

@@ -25,7 +25,6 @@ from common.console import aside, open_console
 from common.device import XLA, device_line
 from common.earlier_runs import (
     check_same_data,
-    earlier_seconds,
     resumed_facts,
     run_folder,
 )
@@ -194,8 +193,6 @@ def prepare(
         settings={"labels": labels},
         tokenizer=tokenizer.to_str(pretty=False),
         epochs_done=epochs_done,
-        # What the vectors, the pretraining and the teachers took is part of the price.
-        more_seconds=start_seconds + earlier_seconds(facts),
     )
 
 
@@ -211,22 +208,22 @@ def main(flags: TrainFlags, config: Config) -> None:
         f"runs/sentiment/{config.cell}-s{config.seed}",
         {"--teachers": teacher_folders(config)},
     )
-    config = open_training(config, flags, run, task="sentiment", read_besides=read_labels)
-    console = open_console()
-    aside(console, device_line())
-    prepared = prepare(
-        config, run=run, data_dir=flags.data_dir, resume=flags.resume, console=console
-    )
-    history = fit_prepared(prepared, flags, run=run, console=console)
-    if history is None:
-        return
-    # From disk, so that the score is the saved model's.
-    scores = evaluate_run(
-        run, data="", data_dir=flags.data_dir, split="validation", baselines=False
-    )
-    leave_scored(run, scores, history, task="sentiment", metric="accuracy")
-    console.print(metrics_table({str(run): scores.metrics}, "sentiment, validation split"))
-    console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}")
+    with open_training(config, flags, run, task="sentiment", read_besides=read_labels) as config:
+        console = open_console()
+        aside(console, device_line())
+        prepared = prepare(
+            config, run=run, data_dir=flags.data_dir, resume=flags.resume, console=console
+        )
+        history = fit_prepared(prepared, flags, run=run, console=console)
+        if history is None:
+            return
+        # From disk, so that the score is the saved model's.
+        scores = evaluate_run(
+            run, data="", data_dir=flags.data_dir, split="validation", baselines=False
+        )
+        leave_scored(run, scores, history, metric="accuracy")
+        console.print(metrics_table({str(run): scores.metrics}, "sentiment, validation split"))
+        console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     make benchmark                                # all of them; a day on two cores
     make benchmark ONLY="translation gru"         # some of a task; "gru" alone means those of all
+    make benchmark ARGS=--rescore                 # new or changed metrics, from the saved runs
     make benchmark-check ONLY="sentiment lstm"    # from nothing, beside the published figures
 
 Every step is a command that a reader could type. What is finished is kept, and what was stopped
@@ -18,17 +19,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
-from apps.studies.compare import compare_row, comparison_table
+from apps.studies.compare import changed_scores, compare_row, comparison_table, explanation
 from apps.studies.quick import run_here, samples
 from apps.studies.rows import ROWS, Row
-from apps.studies.steps import Step, plan_steps, published_row, published_rows
+from apps.studies.steps import (
+    Step,
+    ask_for_scores,
+    missing_runs,
+    plan_rescoring,
+    plan_steps,
+    published_row,
+    published_rows,
+)
 from common.artifact import write_json
 from common.config import run_command
 from common.console import aside, open_console
 from common.errors import UserError
-from common.results import gather_row
+from common.provenance import require_clean
+from common.results import gather_row, publish_row
 
 TASKS = tuple(dict.fromkeys(row.task for row in ROWS))
 
@@ -126,6 +135,7 @@ def main(
     quick: bool = False,
     check: bool = False,
     afresh: bool = False,
+    rescore: bool = False,
     runs: Path | None = None,
 ) -> None:
     """Trains and scores the rows of the result tables, and publishes or compares them.
@@ -137,15 +147,23 @@ def main(
             instead of publishing it.
         afresh: Train and score again what is finished too: after a change of the code. What other
             rows need of runs that are not picked stays.
+        rescore: Score the saved runs again and train nothing: after a change of the metrics. A row
+            whose runs are missing stays as it is.
         runs: Folder of the runs (default: runs, or runs/check/<hash of the code>, or runs/quick).
     """
     if quick and check:
         raise UserError("--quick and --check exclude each other: a moment reproduces no figure.")
+    if rescore and (quick or check or afresh):
+        raise UserError("--rescore trains nothing: leave out --quick, --check and --afresh.")
+    publishes = not (quick or check)
+    if publishes:
+        require_clean()
     console = open_console()
     # From nothing: what other code made is not taken for this code's.
     own = ("quick",) if quick else ("check", code_version()) if check else ()
     folder = runs or Path("runs", *own)
     rows = pick_rows(only)
+    incomplete = []
     if check:
         for row in rows:
             if not published_row(row):
@@ -155,40 +173,67 @@ def main(
     if quick:
         samples({row.task for row in rows}, folder)
         rows = [dataclasses.replace(row, seeds=row.seeds[:1], splits=("test",)) for row in rows]
+    if rescore:
+        for row in rows:
+            if missing := missing_runs(row, folder):
+                folders = ", ".join(map(str, missing))
+                line = f"{row.task} {row.name} has no finished run in {folders}"
+                console.print(f"left as it is: {line}", style="red")
+                incomplete.append(row)
+        rows = [row for row in rows if row not in incomplete]
     steps = plan_steps(rows, folder, quick=quick, afresh=afresh)
     for step in steps:
         step.check_settings()
+        if publishes:
+            step.check_commit()
+    if rescore:
+        steps = plan_rescoring(rows, folder)
+        ask_for_scores(steps)
     failed = run_steps(steps, console, execute=run_here if quick else run_in_a_process)
 
     broken = {step.run for step in failed}
-    moved, ungathered = [], []
+    moved, ungathered, published = [], [], []
     for task in TASKS:
-        compared = []
+        compared, explained = [], []
         for row in rows:
             made = [folder / task / name for name in row.runs()]
             if row.task != task or broken & set(made):
                 continue
+            before = published_row(row)
             try:
                 again = gather_row(made, row.name)
+                if publishes:
+                    # Code may have been edited while a step ran.
+                    for step in plan_steps([row], folder):
+                        step.check_commit()
+                    publish_row(again, Path("apps") / task / "results")
+                    published.append(row)
             except UserError as error:
-                console.print(f"[red]not gathered:[/red] {escape(str(error))}")
+                console.print(f"not gathered: {error}", style="red")
                 ungathered.append(row)
                 continue
             if check:
-                compared += compare_row(published_row(row), again, published_rows(task))
+                found = compare_row(before, again, published_rows(task))
+                explained.append(explanation(before, again, found))
+                compared += found
             elif quick:
                 write_json(folder / "results" / task / f"{row.name}.json", again)
-            else:
-                write_json(Path("apps") / task / "results" / f"{row.name}.json", again)
+            elif rescore and before:
+                for line in changed_scores(before, again):
+                    console.print(f"changed: {task} {row.name}, {line}")
         if compared:
             console.print(comparison_table(task, compared))
-        moved += [one for one in compared if one.moved]
+            for line in explained:
+                console.print(line)
+        moved += [one for one in compared if one.verdict == "moved"]
     for step in failed:
         console.print(
-            f"[red]failed:[/red] {step.row.task} {step.run.name}, {step.verb} {step.split}: its"
+            f"failed: {step.row.task} {step.run.name}, {step.verb} {step.split}: its"
             " message stands above; the same command tries it again"
         )
-    if failed or moved or ungathered:
+    if failed or moved or ungathered or incomplete:
+        if published:
+            aside(console, "the rows that were published are not in the tables yet: make tables")
         sys.exit(1)
 
 

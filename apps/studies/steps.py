@@ -9,9 +9,10 @@ from typing import Any
 
 from apps.studies.quick import shortened
 from apps.studies.rows import ROWS, Row
-from common.artifact import CONFIG, METRICS, MODEL, PLOTS, read_json
+from common.artifact import CONFIG, METRICS, MODEL, lock_run, read_json, write_json
 from common.config import fields_as_flags, parse_call
 from common.errors import UserError
+from common.provenance import is_committed
 from common.training import flag
 
 # What scoring takes beside training, about; and what a moment is, in seconds.
@@ -42,17 +43,28 @@ class Step:
         if self.verb == "join":
             return self._is_joined()
         if self.verb == "train":
-            # The last thing that a training writes.
-            return (self.run / PLOTS / "optimisation.png").is_file()
-        record = read_json(self.run / METRICS) if (self.run / METRICS).is_file() else {}
-        return self.split in record.get("metrics", {})
+            # A training that ended records its length, and then its scores on validation.
+            return "seconds" in self._record() and "validation" in self._record().get("metrics", {})
+        # Scores of code that no commit holds could not be published.
+        scored = is_committed(self._record().get("scored", {}).get(self.split, ""))
+        return scored and self.split in self._record().get("metrics", {})
+
+    def has_run(self) -> bool:
+        """Whether the run folder holds a model that can be scored, whatever joined it."""
+        if self.verb == "join":
+            return (self.run / MODEL).is_file() and "members" in self._record()
+        return (self.run / MODEL).is_file() and self.done()
+
+    def _record(self) -> dict[str, Any]:
+        """Returns what the run folder records; nothing if there is no such file."""
+        return read_json(self.run / METRICS) if (self.run / METRICS).is_file() else {}
 
     def _is_joined(self) -> bool:
         """Whether the run joins the row's members as they are now."""
         members = [self.run.with_name(name) / MODEL for name in self.row.members]
         if not (self.run / MODEL).is_file() or not all(map(Path.is_file, members)):
             return False
-        held = [Path(name).name for name in read_json(self.run / METRICS).get("members", [])]
+        held = [Path(name).name for name in self._record().get("members", [])]
         joined = (self.run / MODEL).stat().st_mtime
         newer = any(member.stat().st_mtime > joined for member in members)
         return held == list(self.row.members) and not newer
@@ -87,6 +99,18 @@ class Step:
             raise UserError(
                 f"{self.run} was trained with other settings than its row ({', '.join(differing)}):"
                 " move it away, or name another folder of runs with --runs."
+            )
+
+    def check_commit(self) -> None:
+        """Makes sure that git holds the code that trained or joined what stands in the folder.
+
+        Raises:
+            UserError: If it does not: no row can come from such a run.
+        """
+        if not self.afresh and not is_committed(self._record().get("commit", "")):
+            raise UserError(
+                f"{self.run} was made by code that no commit holds ({self._record()['commit']}), so"
+                " its figures cannot be published: move it away, and it is made again."
             )
 
 
@@ -131,6 +155,42 @@ def plan_steps(
     return steps
 
 
+def missing_runs(row: Row, runs: Path) -> list[Path]:
+    """Returns the run folders of a row that hold no finished run to score."""
+    made = [step for step in plan_steps([row], runs) if step.verb != "evaluate"]
+    return [step.run for step in made if step.run.name in row.runs() and not step.has_run()]
+
+
+def plan_rescoring(rows: list[Row], runs: Path) -> list[Step]:
+    """Returns the steps that score the saved runs of some rows, without any training.
+
+    Args:
+        rows: Which ones; trained ones are scored on validation too, as their training did it.
+        runs: Folder of all runs.
+    """
+    return [
+        _scoring(row, name, split, runs, quick=False, afresh=False)
+        for row in rows
+        for name in row.runs()
+        for split in (*row.splits, *(() if row.members else ("validation",)))
+    ]
+
+
+def ask_for_scores(steps: list[Step]) -> None:
+    """Lets runs forget which code scored them, so that they are scored again and say by which.
+
+    The scores stay, but no row is published of them until `evaluate` has found them anew.
+
+    Args:
+        steps: From `plan_rescoring`.
+    """
+    for step in steps:
+        with lock_run(step.run):
+            record = read_json(step.run / METRICS)
+            record.setdefault("scored", {})[step.split] = "unknown"
+            write_json(step.run / METRICS, record)
+
+
 def _making(row: Row, seed: int, runs: Path, *, quick: bool, afresh: bool) -> Step:
     """Returns the step that trains a run, or joins its members."""
     run = runs / row.task / f"{row.name}-s{seed}"
@@ -148,7 +208,9 @@ def _making(row: Row, seed: int, runs: Path, *, quick: bool, afresh: bool) -> St
 
 def _scoring(row: Row, name: str, split: str, runs: Path, *, quick: bool, afresh: bool) -> Step:
     """Returns the step that scores a run on a split."""
-    run, flags = runs / row.task / name, shlex.split(row.scoring)
+    run = runs / row.task / name
+    # Validation is scored as at the end of a training, which knows no baselines and no more beams.
+    flags = shlex.split(row.scoring) if split in row.splits else ["--no-baselines"]
     if quick:
         flags = shortened(row.task, "evaluate", flags, runs)
     arguments = (f"apps.{row.task}.evaluate", "--run", str(run), "--split", split, *flags)

@@ -8,28 +8,30 @@ import json as json_format
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
-from apps.translation import baselines as baselines_module
-from apps.translation import metrics as metrics_module
 from apps.translation.baselines import score_baselines
 from apps.translation.config import Config
 from apps.translation.metrics import length_metrics, signatures, translation_metrics
 from apps.translation.predict import PRETRAINED, Predictor
-from common.artifact import write_json
+from common.artifact import OUTPUTS, lock_run, write_json
 from common.beams import (
     DecodedScores,
     decode_with_beams,
-    outputs_path,
     table_rows,
     write_hypotheses,
 )
-from common.cache import cached_json
+from common.cache import cache_path, cached
 from common.config import run_command
 from common.console import aside, open_console
 from common.device import device_line
-from common.results import check_baselines, record_scores
+from common.results import (
+    check_baselines,
+    data_label,
+    evaluation_folder,
+    record_scores,
+    why_not_recorded,
+)
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory
@@ -137,15 +139,14 @@ def _cached_baselines(pairs: Pairs, split: PairSplit) -> dict:
     """Returns the baselines' scores on a split, fitted once and kept in the cache."""
     train = pairs.splits["train"]
     source_language, target_language = pairs.languages
-    texts = [*train.source, *train.target, *split.source]
-    texts += [reference for references in split.references for reference in references]
-    return cached_json(
+    path = cache_path(
         cache_directory() / "translation_baselines",
-        [
-            *(name.encode() for name in pairs.languages),
-            *(text.encode("utf-8", "surrogatepass") for text in texts),
-            *(Path(module.__file__).read_bytes() for module in (baselines_module, metrics_module)),
-        ],
+        [pairs.languages, train.source, train.target, split.source, split.references],
+        modules=["apps.translation.baselines", "apps.translation.metrics"],
+        suffix=".json",
+    )
+    return cached(
+        path,
         lambda: score_baselines(
             train, split, source_language=source_language, target_language=target_language
         ),
@@ -162,7 +163,7 @@ def metrics_table(scores: TranslationScores, rows: dict[str, dict[str, float]]) 
             half_width = metrics.get(f"{name}_ci")
             cell = f"{metrics[name]:.2f}" if name in metrics else ""
             cells.append(cell + (f" ± {half_width:.2f}" if half_width is not None else ""))
-        table.add_row(escape(system), *cells)
+        table.add_row(system, *cells)
     return table
 
 
@@ -191,18 +192,22 @@ def main(
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
     aside(console, device_line())
-    scores = evaluate_run(
-        run,
-        data=data,
-        data_dir=data_dir,
-        split=split,
-        baselines=baselines,
-        beam_sizes=sizes,
-        bootstrap=BOOTSTRAP,
-    )
-    recorded = record_scores(run, scores, task="translation")
-    paths = write_hypotheses(run, scores, own=recorded)
-    write_json(outputs_path(run, split, "signatures.json", own=recorded), scores.signatures)
+    with lock_run(run, shared=True):
+        scores = evaluate_run(
+            run,
+            data=data,
+            data_dir=data_dir,
+            split=split,
+            baselines=baselines,
+            beam_sizes=sizes,
+            bootstrap=BOOTSTRAP,
+        )
+        recorded = record_scores(run, scores)
+        folder = run
+        if not recorded:
+            folder = evaluation_folder(run, task="translation", what=data_label(data))
+        paths = write_hypotheses(folder, scores)
+        write_json(folder / OUTPUTS / f"{split}.signatures.json", scores.signatures)
     if json:
         record = {
             "split": split,
@@ -223,7 +228,7 @@ def main(
             )
         aside(console, f"translations: {', '.join(str(path) for path in paths)}")
     if not recorded:
-        aside(console, "not recorded: the run was trained on other data")
+        aside(console, f"not recorded: {why_not_recorded(run, scores.hashes)}")
 
 
 if __name__ == "__main__":

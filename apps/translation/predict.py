@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from rich.markup import escape
+from rich.text import Text
 
 from apps.translation.alignment import merge_words, plot_alignment
 from apps.translation.config import Config
@@ -291,7 +291,9 @@ def main(
                 print(translation.text)
             else:
                 for candidate in translation.candidates:
-                    console.print(f"[dim]{candidate.score:8.4f}[/dim]  {escape(candidate.text)}")
+                    console.print(
+                        Text.assemble((f"{candidate.score:8.4f}", "dim"), f"  {candidate.text}")
+                    )
                 if number < len(texts):
                     print()
         # Whoever reads on need not wait for the end of a long file.

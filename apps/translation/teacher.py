@@ -9,31 +9,26 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-import keras
 from rich.console import Console
 from rich.progress import track
 
-from apps.translation import decoding as decoding_module
-from apps.translation import predict as predict_module
 from apps.translation.config import CUT, Config
 from apps.translation.predict import Predictor
 from common.artifact import CONFIG, MODEL, TOKENIZER
-from common.cache import cached_json
+from common.cache import cache_path, cached
 from common.earlier_runs import check_same_cut, check_same_data
 from common.errors import UserError
 from data.download import cache_directory, data_directory, sha256_of
 from data.pair_splits import PairSplit
 from data.translation import Pairs
 from data.untranslated import load_untranslated
-from models import generation as generation_module
-from models import hypotheses as hypotheses_module
 
 # Sentences between two steps of the progress bar.
 _PIECE = 1000
 # Fewest and most words of a translation, as shares of its source's: outside, it has run away.
 _LENGTHS = 0.5, 2.0
-# The code that a translation depends on, besides the run.
-_CODE = predict_module, decoding_module, generation_module, hypotheses_module
+# The modules that a translation depends on, besides the run and those of data and models.
+_CODE = "apps.translation.predict", "apps.translation.decoding", "common.search"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,16 +112,11 @@ def taught_pairs(
             texts += [translation.text for translation in piece]
         return {"texts": texts}
 
-    found = cached_json(
-        cache_directory() / "taught",
-        [
-            *((run / name).read_bytes() for name in (CONFIG, TOKENIZER, MODEL)),
-            *(Path(module.__file__).read_bytes() for module in _CODE),
-            keras.backend.backend().encode(),
-            *(sentence.encode("utf-8", "surrogatepass") for sentence in sentences),
-        ],
-        translate,
+    model = [(run / name).read_bytes() for name in (CONFIG, TOKENIZER, MODEL)]
+    path_of_translations = cache_path(
+        cache_directory() / "taught", [model, sentences], modules=_CODE, suffix=".json"
     )
+    found = cached(path_of_translations, translate)
     kept = [
         (source, text)
         for source, text in zip(sentences, found["texts"], strict=True)

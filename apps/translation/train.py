@@ -318,22 +318,22 @@ def main(flags: TrainFlags, config: Config) -> None:
         f"runs/translation/{config.cell}-s{config.seed}",
         {name: [other] for name, other in earlier.items() if other},
     )
-    config = open_training(config, flags, run, task="translation")
-    console = open_console()
-    aside(console, device_line())
-    prepared = prepare(
-        config, run=run, data_dir=flags.data_dir, resume=flags.resume, console=console
-    )
-    history = fit_prepared(prepared, flags, run=run, console=console)
-    if history is None:
-        return
-    # From disk, so that the score is the saved model's.
-    scores = evaluate_run(
-        run, data="", data_dir=flags.data_dir, split="validation", baselines=False
-    )
-    leave_scored(run, scores, history, task="translation", metric="bleu")
-    console.print(metrics_table(scores, {str(run): scores.metrics}))
-    console.print(f"Score it on the test split: make evaluate-translation RUN={run}")
+    with open_training(config, flags, run, task="translation") as config:
+        console = open_console()
+        aside(console, device_line())
+        prepared = prepare(
+            config, run=run, data_dir=flags.data_dir, resume=flags.resume, console=console
+        )
+        history = fit_prepared(prepared, flags, run=run, console=console)
+        if history is None:
+            return
+        # From disk, so that the score is the saved model's.
+        scores = evaluate_run(
+            run, data="", data_dir=flags.data_dir, split="validation", baselines=False
+        )
+        leave_scored(run, scores, history, metric="bleu")
+        console.print(metrics_table(scores, {str(run): scores.metrics}))
+        console.print(f"Score it on the test split: make evaluate-translation RUN={run}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
+import functools
 import importlib
 import math
 import os
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -9,16 +11,32 @@ from rich.console import Console
 
 from apps.sentiment.config import Config as SentimentConfig
 from apps.studies import benchmark, quick
-from apps.studies.benchmark import pick_rows, plan_steps, published_row, run_steps
-from apps.studies.compare import JUDGED, compare_row
+from apps.studies.benchmark import (
+    pick_rows,
+    plan_rescoring,
+    plan_steps,
+    published_row,
+    run_steps,
+)
+from apps.studies.compare import (
+    JUDGED,
+    changed_scores,
+    compare_row,
+    explanation,
+    why_it_may_differ,
+)
 from apps.studies.rows import ROWS, Row
-from common.artifact import CONFIG, METRICS, MODEL, PLOTS, read_json, write_json, write_text
+from common.artifact import CONFIG, HISTORY, METRICS, MODEL, read_json, write_json, write_text
 from common.config import fields_as_flags, parse_call
 from common.errors import UserError
+from common.provenance import is_committed, require_clean
 
 pytestmark = pytest.mark.no_backend
 
 QUIET = Console(quiet=True)
+ROOT = benchmark.Path(__file__).parents[2]
+# What a run folder records when its training has ended and was scored.
+ENDED = {"seconds": 1.0, "metrics": {"validation": {}}}
 
 
 def row_named(task, name):
@@ -51,6 +69,14 @@ def test_a_published_row_was_made_by_the_command_that_makes_it_again(row):
     # A setting that came later is not in the file.
     both = made_by.keys() & held.keys() - {"seed"}
     assert {name: made_by[name] for name in both} == {name: held[name] for name in both}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.task} {row.name}")
+def test_git_holds_the_code_that_made_a_published_row(row):
+    published = published_row(row)
+    if published is not None:
+        assert is_committed(published["commit"])
+        assert all(map(is_committed, published.get("scored", {}).values()))
 
 
 def test_rows_are_picked_by_task_and_by_name():
@@ -99,7 +125,7 @@ class Machine:
         if arguments[0].endswith(".train"):
             write_json(run / CONFIG, {})
             write_text(run / MODEL, "")
-            write_text(run / PLOTS / "optimisation.png", "")
+            write_json(run / METRICS, ENDED)
         elif arguments[0].endswith(".evaluate"):
             record = read_json(run / METRICS) if (run / METRICS).is_file() else {"metrics": {}}
             record["metrics"][flags["--split"]] = {}
@@ -154,7 +180,7 @@ def test_what_is_done_is_kept_and_what_was_stopped_goes_on(tmp_path):
     steps = plan_steps([row_named("translation", "gru")], tmp_path)
     # The first seed was trained, the second one stopped in its training.
     first, second = tmp_path / "translation" / "gru-s1", tmp_path / "translation" / "gru-s2"
-    write_text(first / PLOTS / "optimisation.png", "")
+    write_json(first / METRICS, ENDED)
     write_json(second / CONFIG, {})
     machine = Machine()
     assert run_steps(steps, QUIET, execute=machine) == []
@@ -164,6 +190,171 @@ def test_what_is_done_is_kept_and_what_was_stopped_goes_on(tmp_path):
     again = Machine()
     assert run_steps(steps, QUIET, execute=again) == []
     assert again.ran == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        {"command": "python -m apps.translation.train"},
+        # Ended, but killed before it was scored; scored by hand, but killed before its end.
+        {"seconds": 1.0},
+        {"metrics": {"validation": {}, "test": {}}},
+    ],
+)
+def test_a_training_that_records_no_end_or_no_score_goes_on_whatever_was_drawn(tmp_path, record):
+    step = plan_steps([row_named("translation", "gru")], tmp_path)[0]
+    write_json(step.run / CONFIG, {})
+    write_text(step.run / "plots" / "optimisation.png", "")
+    if record is not None:
+        write_json(step.run / METRICS, record)
+    assert not step.done()
+    assert "--resume" in step.command()
+
+
+def test_a_split_that_uncommitted_code_scored_is_scored_again(tmp_path):
+    scoring = plan_steps([row_named("translation", "gru")], tmp_path)[1]
+    scored = {"metrics": {"test": {}}, "scored": {"test": "abc"}}
+    write_json(scoring.run / METRICS, scored)
+    assert scoring.done()
+    write_json(scoring.run / METRICS, {**scored, "scored": {"test": "abc+"}})
+    assert not scoring.done()
+
+
+def no_command(arguments):
+    raise AssertionError(f"{arguments} was run")
+
+
+def test_nothing_is_trained_for_a_row_that_could_not_be_published(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(benchmark, "run_in_a_process", no_command)
+    # No checkout at all.
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    unclean = functools.partial(require_clean, tmp_path)
+    monkeypatch.setattr(benchmark, "require_clean", unclean)
+    with pytest.raises(UserError, match="clone"):
+        benchmark.main(only="sentiment lstm")
+    # Of members, too: what comes before a row is as much a part of it.
+    monkeypatch.setattr(benchmark, "require_clean", lambda: None)
+    member = tmp_path / "runs" / "translation" / "gru-s2"
+    write_json(member / METRICS, {**ENDED, "commit": "abc123+"})
+    with pytest.raises(UserError, match=r"gru-s2 .*abc123\+.*move it away"):
+        benchmark.main(only="translation gru_ensemble")
+
+
+def test_code_that_is_edited_while_a_row_is_made_is_not_published(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(benchmark, "require_clean", lambda: None)
+
+    def edited(arguments):
+        flags = dict(zip(arguments, arguments[1:], strict=False))
+        if arguments[0].endswith(".train"):
+            run = benchmark.Path(flags["--run"])
+            save_published(run, ROOT, row_named("sentiment", "lstm"), int(flags["--seed"]))
+            if run.name == "lstm-s3":
+                write_json(run / METRICS, {**read_json(run / METRICS), "commit": "abc123+"})
+        return 0
+
+    monkeypatch.setattr(benchmark, "run_in_a_process", edited)
+    with pytest.raises(SystemExit):
+        benchmark.main(only="sentiment lstm")
+    assert "lstm-s3 was made by code that no commit holds" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert not (tmp_path / "apps").exists()
+
+
+def save_published(run, root, row, seed):
+    """Writes the run folder that a published row would have been gathered from."""
+    published = read_json(root / "apps" / row.task / "results" / f"{row.name}.json")
+    place = published["seeds"].index(seed)
+    of_the_seed = {
+        split: {metric: values[place] for metric, values in metrics.items()}
+        for split, metrics in published["metrics"].items()
+    }
+    ended = {name: published[name][place] for name in ("seconds", "epochs")}
+    write_json(run / METRICS, {**published, **ended, "metrics": of_the_seed})
+    write_json(run / CONFIG, {**published["config"], "seed": seed})
+    write_text(run / HISTORY, "epoch,seconds,loss\n1,10,0.5\n")
+    write_text(run / MODEL, "")
+
+
+def test_rescoring_brings_a_new_metric_to_each_row_whose_runs_are_there(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(benchmark, "require_clean", lambda: None)
+    results = tmp_path / "apps" / "sentiment" / "results"
+    shutil.copytree(ROOT / "apps" / "sentiment" / "results", results)
+    rows = {name: row_named("sentiment", name) for name in ("lstm", "gru", "lstm_gru_ensemble")}
+    # The ensemble's members are gone, but it does not need them; one seed of the GRU is gone too.
+    for name, seeds in {"lstm": (1, 2, 3), "gru": (1, 2), "lstm_gru_ensemble": (1,)}.items():
+        for seed in seeds:
+            run = tmp_path / "runs" / "sentiment" / f"{name}-s{seed}"
+            save_published(run, tmp_path, rows[name], seed)
+    before = {name: read_json(results / f"{name}.json") for name in rows}
+    ran, unrecorded = [], None
+
+    def scores(arguments):
+        flags = dict(zip(arguments, arguments[1:], strict=False))
+        ran.append((arguments[0], benchmark.Path(flags["--run"]).name, flags["--split"]))
+        path = benchmark.Path(flags["--run"]) / METRICS
+        record = read_json(path)
+        if ran[-1][1:] == unrecorded:
+            return 0
+        record["metrics"][flags["--split"]] |= {"brier": 0.25}
+        record["scored"][flags["--split"]] = "def2"
+        if ran[-1][1:] == ("lstm-s2", "test"):
+            record["metrics"]["test"]["accuracy"] = 0.125
+        write_json(path, record)
+        return 0
+
+    monkeypatch.setattr(benchmark, "run_in_a_process", scores)
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.main(only=f"sentiment {' '.join(rows)}", rescore=True)
+    assert stopped.value.code == 1
+    runs = [(f"lstm-s{s}", split) for s in (1, 2, 3) for split in ("test", "validation")]
+    assert ran == [
+        ("apps.sentiment.evaluate", *one) for one in (*runs, ("lstm_gru_ensemble-s1", "test"))
+    ]
+    after = {name: read_json(results / f"{name}.json") for name in rows}
+    assert after["gru"] == before["gru"]
+    for name in ("lstm", "lstm_gru_ensemble"):
+        for metrics in after[name]["metrics"].values():
+            assert metrics["brier"] == [0.25] * len(after[name]["seeds"])
+        assert after[name]["scored"] == dict.fromkeys(after[name]["metrics"], "def2")
+    out = " ".join(capsys.readouterr().out.split())
+    assert "gru-s3" in out and "gru-s1" not in out
+    # The one old figure that changed is told, with both numbers.
+    old = before["lstm"]["metrics"]["test"]["accuracy"][1]
+    assert out.count("changed:") == 1
+    assert f"test accuracy, seed 2: {old:.6g} -> 0.125" in out
+    # `evaluate` ends well with other data, too, but records nothing then.
+    unrecorded = ("lstm-s3", "validation")
+    with pytest.raises(SystemExit):
+        benchmark.main(only="sentiment lstm", rescore=True)
+    assert "scored on validation by code that no commit holds" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert read_json(results / "lstm.json") == after["lstm"]
+
+
+def test_rescoring_excludes_what_trains():
+    for other in ("quick", "check", "afresh"):
+        with pytest.raises(UserError, match=f"--rescore .*--{other}"):
+            benchmark.main(rescore=True, **{other: True})
+
+
+def test_a_changed_score_is_told_and_one_that_rounds_alike_is_not():
+    row = {"seeds": [1, 2], "metrics": {"test": {"bleu": [50.0, 51.0]}}}
+    before = {**row, "baselines": {"copy": {"test": {"bleu": 2.0}}}}
+    assert changed_scores(before, before) == []
+    same = {"seeds": [1, 2], "metrics": {"test": {"bleu": [50.00001, 51.0], "chrf": [1.0, 2.0]}}}
+    assert changed_scores(before, {**same, "baselines": before["baselines"]}) == []
+    # Seeds are matched by what they are, not by their place.
+    other = {"seeds": [2], "metrics": {"test": {"bleu": [52.0]}}}
+    lines = changed_scores(before, {**other, "baselines": {"copy": {"test": {"bleu": 3.0}}}})
+    assert [line.split(": ")[1] for line in lines] == ["51 -> 52", "2 -> 3"]
 
 
 def test_after_a_change_of_the_code_rows_are_made_afresh_but_not_what_they_need(tmp_path):
@@ -227,8 +418,27 @@ def test_the_time_left_follows_the_machine(tmp_path, monkeypatch):
     assert f"{benchmark.duration(2 * steps[1].expected)} left for all" in lines[1]
 
 
-def published(name, values):
-    return {"name": name, "task": "sentiment", "metrics": {"test": {"accuracy": values}}}
+MACHINE = {
+    "backend": "tensorflow",
+    "device": "CPU, 2 threads",
+    "processor": "a processor (1234)",
+    "versions": {"tensorflow": "2"},
+    "data": {"imdb": "abc"},
+}
+
+
+def published(name, values, *, seeds=None, split="test", **more):
+    """A published row of an unknown machine, or with `**MACHINE` of a known one."""
+    metrics = {metric: numbers for metric, numbers in more.items() if metric in JUDGED["sentiment"]}
+    others = {key: value for key, value in more.items() if key not in metrics}
+    return {
+        "name": name,
+        "task": "sentiment",
+        "commit": "abc",
+        "seeds": seeds or [*range(1, len(values) + 1)],
+        "metrics": {split: {"accuracy": values, **metrics}},
+        **others,
+    }
 
 
 def test_a_row_has_moved_if_seeds_do_not_explain_it():
@@ -237,13 +447,89 @@ def test_a_row_has_moved_if_seeds_do_not_explain_it():
     (same,) = compare_row(rows[0], published("lstm", [0.905]), rows)
     # The 99.5th percentile of Student's t with three degrees of freedom is 5.841.
     np.testing.assert_allclose(same.bound, 5.841 * deviation * math.sqrt(1 / 3 + 1), rtol=1e-3)
-    assert not same.moved
+    assert same.verdict == "within chance"
     (other,) = compare_row(rows[0], published("lstm", [0.885]), rows)
-    assert other.moved
+    assert other.verdict == "moved"
     alone = [published("merge", [0.9])]
     (unknown,) = compare_row(alone[0], published("merge", [0.5]), alone)
     assert unknown.bound is None
-    assert not unknown.moved
+    assert unknown.verdict not in ("moved", "within chance", "identical")
+
+
+def test_chance_alone_moves_one_row_in_a_hundred_however_many_metrics_it_has():
+    generator = np.random.default_rng(0)
+
+    def row(seeds):
+        metrics = {
+            split: {metric: [*generator.normal(size=seeds)] for metric in JUDGED["sentiment"]}
+            for split in ("test", "validation", "other")
+        }
+        return {**published("lstm", [0.0] * seeds), "metrics": metrics}
+
+    moved = []
+    for _ in range(400):
+        rows = [row(3), row(3)]
+        moved.append(any(c.verdict == "moved" for c in compare_row(rows[0], row(1), rows)))
+    # One per cent; six tests at one per cent each would give nearly six.
+    assert np.mean(moved) < 0.03
+
+
+def test_a_seed_that_gives_the_same_figures_is_identical_on_any_machine():
+    before = published("lstm", [0.900, 0.902, 0.904])
+    (one,) = compare_row(before, published("lstm", [0.902], seeds=[2]), [before])
+    assert (one.verdict, one.published) == ("identical", 0.902)
+    (one,) = compare_row(before, published("lstm", [0.902], seeds=[1]), [before])
+    assert one.verdict == "within chance"
+
+
+def test_on_the_machine_of_the_row_the_least_difference_is_told_in_each_metric():
+    before = published("lstm", [0.900, 0.950], roc_auc=[0.96, 0.97], **MACHINE)
+    before["metrics"]["test"] |= {"f1": [0.9, 0.8], "ece": [0.01, 0.02]}
+    again = published("lstm", [0.900 + 1e-12], roc_auc=[0.96], **MACHINE, seeds=[1])
+    again["metrics"]["test"] |= {"f1": [0.9], "ece": [0.0100001]}
+    again["commit"] = "def"
+    compared = compare_row(before, again, [before])
+    assert {one.metric: one.verdict for one in compared} == {
+        "accuracy": "moved",
+        "roc_auc": "identical",
+        "ece": "moved",
+    }
+    # Both numbers are of seed 1.
+    assert [(one.published, one.again) for one in compared if one.metric == "ece"] == [
+        (0.01, 0.0100001)
+    ]
+    line = explanation(before, again, compared)
+    assert "abc" in line and "def" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("backend", "jax"),
+        ("device", "CPU, 1 threads"),
+        ("processor", "another processor (5678)"),
+        ("versions", {"tensorflow": "3"}),
+        ("data", {"imdb": "def"}),
+    ],
+)
+def test_elsewhere_chance_decides_and_the_reason_is_told(name, value):
+    before = published("lstm", [0.900, 0.902, 0.904], **MACHINE)
+    for old, new in (
+        (before, {**MACHINE, name: value}),
+        ({key: item for key, item in before.items() if key != name}, MACHINE),
+    ):
+        again = published("lstm", [0.901], **new, seeds=[1])
+        compared = compare_row(old, again, [old])
+        assert [one.verdict for one in compared] == ["within chance"]
+        assert name in why_it_may_differ(old, again)
+        assert name in explanation(old, again, compared)
+
+
+def test_gpus_and_rows_after_other_runs_need_not_repeat():
+    row = published("lstm", [0.900], **MACHINE)
+    assert not why_it_may_differ(row, row)
+    for more in ({"device": "1 x GPU"}, {"members": ["a"]}, {"teacher": {}}, {"init_from": {}}):
+        assert why_it_may_differ({**row, **more}, {**row, **more})
 
 
 @pytest.mark.parametrize(
@@ -263,4 +549,17 @@ def test_a_quick_benchmark_makes_a_row_of_each_task(tasks, tmp_path, monkeypatch
         assert row["seeds"] == [1]
         assert row["metrics"]["test"].keys() >= {*JUDGED[task]}
         assert row["config"]["cell"] == "gru"
+    # Rescoring finds on validation what the training found there.
+    (again,) = (
+        step
+        for step in plan_rescoring([row_named(tasks[0], "gru")], tmp_path / "runs" / "quick")
+        if (step.run.name, step.split) == ("gru-s1", "validation")
+    )
+    recorded = read_json(again.run / METRICS)
+    write_json(again.run / METRICS, {**recorded, "metrics": {}})
+    data = tmp_path / "runs" / "quick" / "data" / tasks[0]
+    assert quick.run_here([*again.command(), "--data-dir", str(data)]) == 0
+    found = read_json(again.run / METRICS)
+    assert found["metrics"] == {"validation": recorded["metrics"]["validation"]}
+    assert found["baselines"] == recorded["baselines"]
     assert not (tmp_path / "apps").exists()

@@ -20,11 +20,10 @@ from apps.forecasting.report import draw
 from common.artifact import read_json
 from common.callbacks import History, read_history
 from common.config import run_command
-from common.publish import publish_run
 from data import yahoo
 from data.errors import DataError
 from data.price_samples import write_price_sample
-from tests.helpers import assert_same_training, call, files_of
+from tests.helpers import assert_same_training, call, files_of, published
 
 pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
 
@@ -778,7 +777,7 @@ def test_a_ticker_that_cannot_be_downloaded_is_explained_in_one_line(trained, re
 
 
 def test_a_run_is_published_as_it_is_if_wanted(trained, tmp_path):
-    publish_run(trained, tmp_path / "small", exact=True)
+    published(trained, tmp_path / "small", exact=True)
     for name in ("model.keras", "config.json", "history.csv"):
         assert (tmp_path / "small" / name).read_bytes() == (trained / name).read_bytes()
     assert not (tmp_path / "small" / "state.npz").exists()

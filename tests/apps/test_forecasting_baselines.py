@@ -286,10 +286,13 @@ def test_a_price_that_never_moves_is_named():
         scores(histories(np.zeros(1200), ("ABC",)), None)
 
 
-def test_a_damaged_cache_is_named(returns, tmp_path):
-    found = histories(returns, ("ABC",))
-    scores(found, tmp_path)
-    (path,) = (tmp_path / "forecasting_baselines").iterdir()
+def test_a_damaged_file_is_computed_again_and_without_a_folder_nothing_is_kept(returns, tmp_path):
+    found, computed = histories(returns), []
+    first = scores(found, tmp_path, progress=computed.append)
+    path, _ = (tmp_path / "forecasting_baselines").iterdir()
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match="delete it"):
-        scores(found, tmp_path)
+    folders = (tmp_path, tmp_path, path / "file")
+    for folder in folders:
+        again = scores(found, folder, progress=computed.append)
+        np.testing.assert_array_equal(first["ewma"][0].crps, again["ewma"][0].crps)
+    assert len(computed) == 2 + 1 + 0 + 2

@@ -8,7 +8,6 @@ from apps.sentiment import pretraining, train
 from apps.sentiment.config import Config
 from apps.sentiment.pretraining import Regions, pretrain
 from common.artifact import read_json
-from common.errors import UserError
 from models.language_model import build_language_model, mean_surprise
 from models.sentiment import build_encoder
 from tests.helpers import call, weights_of
@@ -125,16 +124,11 @@ def test_what_was_learned_is_kept_for_all_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.no_backend
-def test_other_texts_and_settings_are_learned_anew_and_damage_is_told(tmp_path):
+def test_other_texts_are_learned_anew(tmp_path):
     texts = rhymes(30)
     pretrain(encoder(), CONFIG, texts, cache_dir=tmp_path)
     pretrain(encoder(), CONFIG, texts[1:], cache_dir=tmp_path)
-    files = list((tmp_path / "language_models").iterdir())
-    assert len(files) == 2
-    for path in files:
-        path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"is damaged: delete it and run again\."):
-        pretrain(encoder(), CONFIG, texts, cache_dir=tmp_path)
+    assert len(list((tmp_path / "language_models").iterdir())) == 2
 
 
 @pytest.mark.no_backend

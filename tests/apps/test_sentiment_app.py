@@ -19,12 +19,11 @@ from common.artifact import read_json, write_json
 from common.callbacks import History, read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
-from common.publish import publish_run
 from common.results import record_scores
 from data.download import sha256_of
 from data.errors import DataError
 from data.sentiment import Reviews, load_reviews
-from tests.helpers import assert_same_training, call, files_of
+from tests.helpers import assert_same_training, call, files_of, published
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -169,7 +168,7 @@ def test_resume_refuses_a_run_that_lost_the_names_of_its_labels(copy, reviews_cs
 
 
 def test_a_published_run_is_smaller_and_predicts_alike(trained, tmp_path):
-    publish_run(trained, tmp_path / "small")
+    published(trained, tmp_path / "small")
     texts = ["A moving film.", "Far from good."]
     before = Predictor.load(trained).predict(texts)
     after = Predictor.load(tmp_path / "small").predict(texts)
@@ -471,7 +470,7 @@ def test_teachers_label_the_unlabelled_reviews_with_their_mean_verdict(trained, 
     labelled = Reviews(["good film", "bad film"], np.array([1, 0], "int32"))
     unlabelled = Reviews(["fine", "a dull and long film", "great"], np.full(3, -1, "int32"))
     other = tmp_path / "other"
-    publish_run(trained, other)
+    published(trained, other)
     config = Predictor.load(trained).config
     targets = targets_of(
         labelled,

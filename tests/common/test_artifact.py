@@ -1,12 +1,15 @@
 import contextlib
+import multiprocessing
 import os
 
 import pytest
 
 from common.artifact import (
     atomic_path,
+    lock_run,
+    lock_scores,
     open_run,
-    own_run,
+    read_config,
     read_json,
     replace_run,
     write_json,
@@ -22,6 +25,10 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
         raise RuntimeError
     assert read_json(path) == {"units": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+class Killed(BaseException):
+    """A process that ends at once: nothing behind it is done."""
 
 
 def old_run(folder):
@@ -66,22 +73,80 @@ def test_a_run_that_was_set_aside_by_a_killed_process_comes_back(tmp_path):
     assert (run / "model.keras").read_text() == "old"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows cannot lock a folder")
-def test_a_second_command_leaves_a_run_alone_that_another_one_writes(tmp_path):
-    run = old_run(tmp_path)
-    with own_run(run), replace_run(run):
-        write_json(run / "config.json", {"task": "sentiment", "units": 2})
-        for flags in ({"resume": True}, {"overwrite": True}, {}):
-            with pytest.raises(UserError, match="is being written by another process"):
-                open_run(run, task="sentiment", **{"resume": False, "overwrite": False, **flags})
+needs_locks = pytest.mark.skipif(os.name == "nt", reason="Windows cannot lock a folder")
+
+
+@needs_locks
+def test_nobody_trains_or_scores_a_run_while_another_process_trains_it(tmp_path):
+    run = tmp_path / "new"
+    with lock_run(run):
+        for shared in (False, True):
+            with pytest.raises(UserError, match=str(run)), lock_run(run, shared=shared):
+                pytest.fail("two processes hold one run")
+        (run / "config.json").write_text("{}")
+    with lock_run(run):
+        assert (run / "config.json").is_file()
+
+
+@needs_locks
+def test_a_run_may_be_scored_twice_at_once_but_not_trained_meanwhile(tmp_path):
+    run = old_run(tmp_path / "run")
+    with lock_run(run, shared=True), lock_run(run, shared=True):
+        with pytest.raises(UserError, match="another process"), lock_run(run):
+            pytest.fail("a run is trained while it is scored")
+
+
+@needs_locks
+def test_who_changes_scores_waits_for_who_does_so_already(tmp_path):
+    run = old_run(tmp_path / "run")
+    write_json(run / "metrics.json", {"scores": 0})
+
+    def add():
+        for _ in range(20):
+            with lock_scores(run):
+                record = read_json(run / "metrics.json")
+                write_json(run / "metrics.json", {"scores": record["scores"] + 1})
+
+    children = [multiprocessing.get_context("fork").Process(target=add) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert read_json(run / "metrics.json") == {"scores": 60}
+
+
+def test_a_refused_command_leaves_no_empty_folder(tmp_path):
+    with pytest.raises(RuntimeError), lock_run(tmp_path / "a" / "run"):
+        raise RuntimeError
+    assert not (tmp_path / "a" / "run").exists()
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["in its first epoch", "later"])
+def test_whoever_reads_a_run_finds_a_whole_one_after_its_replacement_was_killed(trained, tmp_path):
+    run = old_run(tmp_path / "run")
+    with contextlib.suppress(Killed), pytest.MonkeyPatch.context() as patch, replace_run(run):
+        (run / "config.json").write_text('{"task": "sentiment", "units": 2}')
+        if trained:
+            (run / "model.keras").write_text("new")
+        # Nothing that stands in a `finally` is done.
+        patch.setattr("common.artifact._end_replacement", lambda run: None)
+        patch.setattr("common.artifact.remove_leftovers", lambda run: None)
+        raise Killed
+    units, model = (2, "new") if trained else (1, "old")
+    assert read_config(run, "sentiment") == {"units": units}
+    assert (run / "model.keras").read_text() == model
+    assert not (run / ".replaced").exists()
+
+
+@needs_locks
+def test_a_run_that_is_being_replaced_is_not_put_back_under_its_training(tmp_path):
+    run = old_run(tmp_path / "run")
+    with lock_run(run), replace_run(run):
+        (run / "config.json").write_text('{"task": "sentiment", "units": 2}')
+        with pytest.raises(UserError, match="being trained"):
+            read_config(run, "sentiment")
         (run / "model.keras").write_text("new")
-    assert read_json(run / "config.json")["units"] == 2
-    assert (run / "model.keras").read_text() == "new"
-    open_run(run, task="sentiment", resume=False, overwrite=True)
-
-
-class Killed(BaseException):
-    """A process that ends at once: nothing behind it is done."""
+    assert read_config(run, "sentiment") == {"units": 2}
 
 
 @pytest.mark.parametrize("fails", [True, False], ids=["training fails", "training ends"])

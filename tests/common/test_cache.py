@@ -1,25 +1,166 @@
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
 import pytest
 
-from common.cache import cached_json
-from common.errors import UserError
+from common import cache
+from common.cache import cache_path, cached
+
+pytestmark = pytest.mark.no_backend
+
+# Neither sklearn nor scipy is imported by name alone: `scikit-learn` is what the first belongs to.
+FILES = {
+    "apps/job.py": "from sklearn import svm\nfrom common.console import say\n"
+    'from data import words\n\ndef run():\n    """Runs."""\n    return say(svm, words, 1)\n',
+    "data/words.py": 'from models.net import build\n\nPATTERN = "a+"  # As long as it is.\n',
+    "models/net.py": "import scipy\n\ndef build(): return scipy\n",
+    "models/other.py": "import keras\n",
+    "common/console.py": "def say(*things): return things\n",
+}
 
 
-def test_a_result_is_computed_once_for_the_same_parts(tmp_path):
-    computed = []
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A small project in place of this one; the function returns where its job is kept."""
+    monkeypatch.setattr(cache, "_ROOT", tmp_path / "project")
+    for name, text in FILES.items():
+        (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project" / name).write_text(text)
 
-    def result(*parts):
-        return cached_json(tmp_path, parts, lambda: computed.append(parts) or {"score": 0.1 + 0.2})
+    def path(modules=("apps.job",)):
+        cache._code.cache_clear()
+        return cache_path(tmp_path, ["content"], modules=modules, suffix=".json")
 
-    assert result(b"ab", b"c") == result(b"ab", b"c") == {"score": 0.1 + 0.2}
-    # Neither the order nor the cuts between the parts are the same.
-    result(b"c", b"ab")
-    result(b"a", b"bc")
-    assert computed == [(b"ab", b"c"), (b"c", b"ab"), (b"a", b"bc")]
+    yield path
+    cache._code.cache_clear()
 
 
-def test_a_damaged_result_is_named_with_its_remedy(tmp_path):
-    cached_json(tmp_path, [b"a"], dict)
-    (path,) = tmp_path.iterdir()
-    path.write_text("{")
-    with pytest.raises(UserError, match=f"{path.name} is damaged: delete it"):
-        cached_json(tmp_path, [b"a"], dict)
+def edit(name, old, new):
+    file = cache._ROOT / name
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("apps/job.py", "words, 1)", "words, 2)"),
+        ("data/words.py", '"a+"', '"a*"'),
+        ("models/net.py", "return scipy", "return scipy.stats"),
+    ],
+)
+def test_changed_code_is_another_result(project, name, old, new):
+    before = project()
+    edit(name, old, new)
+    assert project() != before
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("data/words.py", "# As long as it is.", "# Whatever its length."),
+        ("apps/job.py", '"""Runs."""', '"""Walks."""'),
+        ("models/net.py", "def build(): return scipy", "def build():\n\n    return (scipy)"),
+        # Imported, but neither named nor of data or models.
+        ("common/console.py", "return things", "return None"),
+        ("models/other.py", "import keras", "import numpy"),
+    ],
+)
+def test_comments_layout_and_what_computes_nothing_change_no_result(project, name, old, new):
+    before = project()
+    edit(name, old, new)
+    assert project() == before
+
+
+@pytest.mark.parametrize(
+    ("distribution", "counts"), [("scikit-learn", True), ("scipy", True), ("nltk", False)]
+)
+def test_another_version_of_a_library_that_computes_is_another_result(
+    project, monkeypatch, distribution, counts
+):
+    before, real = project(), importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "0" if name == distribution else real(name)
+    )
+    assert (project() != before) == counts
+
+
+def test_the_backend_counts_where_keras_does(project, monkeypatch):
+    modules = ["apps.job"], ["models.other"]
+    before = [project(names) for names in modules]
+    monkeypatch.setattr(keras.backend, "backend", lambda: "another")
+    assert [project(names) == path for names, path in zip(modules, before, strict=True)] == [
+        True,
+        False,
+    ]
+
+
+def test_every_difference_of_content_is_another_result():
+    contents = [
+        ["ab", "c"],
+        ["a", "bc"],
+        ["c", "ab"],
+        [["ab"], "c"],
+        [b"ab", "c"],
+        [1],
+        [1.0],
+        [True],
+        ["1"],
+        [None],
+        [],
+        [[]],
+        [{"units": 1, "cell": "gru"}],
+        [{"units": 2, "cell": "gru"}],
+        [np.arange(4)],
+        [np.arange(4).reshape(2, 2)],
+        [np.arange(4).reshape(2, 2).T],
+        [np.arange(4.0)],
+        [np.array(["ab", "c"])],
+        [np.zeros(0)],
+    ]
+    paths = {cache_path(Path(), one, modules=["data.errors"], suffix="") for one in contents}
+    assert len(paths) == len(contents)
+
+
+def test_equal_content_is_one_result_wherever_it_lies():
+    array = np.arange(6).reshape(2, 3)
+    contents = [
+        ["a", array, [1, 2]],
+        ("a", np.asfortranarray(array), (number for number in (1, 2))),
+    ]
+    paths = {cache_path(Path(), one, modules=["data.errors"], suffix="") for one in contents}
+    assert len(paths) == 1
+
+
+VALUES = {".json": {"score": 0.1 + 0.2}, ".npz": {"score": np.array(0.1 + 0.2)}}
+
+
+@pytest.mark.parametrize("suffix", VALUES)
+def test_a_result_is_computed_once_and_again_if_its_file_is_damaged(tmp_path, suffix):
+    computed, path = [], tmp_path / f"folder/result{suffix}"
+
+    def result():
+        return cached(path, lambda: computed.append(1) or VALUES[suffix])
+
+    assert result() == result() == VALUES[suffix]
+    assert len(computed) == 1
+    for content in (path.read_bytes()[:-5], b"", b"{"):
+        path.write_bytes(content)
+        assert result() == result() == VALUES[suffix]
+    assert len(computed) == 4
+
+
+@pytest.mark.parametrize("suffix", VALUES)
+def test_a_result_comes_also_where_nothing_can_be_kept(tmp_path, suffix):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / f"file/folder/result{suffix}"
+    assert cached(path, lambda: VALUES[suffix]) == VALUES[suffix]
+
+
+def test_data_that_keep_results_start_no_keras():
+    script = "import sys, data.word_vectors; assert 'keras' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(cache.__file__).parents[1])

@@ -1,11 +1,27 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from common import results
 from common.artifact import read_json, write_json
 from common.errors import UserError
 from common.result_tables import table, write_tables
-from common.results import Scores, gather_row, record_scores
+from common.results import (
+    Scores,
+    data_label,
+    evaluation_folder,
+    gather_row,
+    publish_row,
+    record_scores,
+    why_not_recorded,
+)
 
 pytestmark = pytest.mark.no_backend
+
+ROOT = Path(__file__).parents[2]
 
 
 def write_run(folder, *, seed, accuracy=0.9, units=8, splits=("test",), metrics=None):
@@ -92,7 +108,6 @@ def test_a_table_shows_the_best_row_first_and_the_baselines_among_them(tmp_path)
     assert names == ["`strong`", "majority (baseline)", "`weak`"]
     # The sample standard deviation of 80 and 90 is 10 / sqrt(2).
     assert "85.00 ± 7.07" in lines[2]
-    assert "1.5 min" in lines[2]
 
 
 def test_a_table_may_show_some_rows_alone(tmp_path):
@@ -198,7 +213,10 @@ def scores(metrics, *, split="test", baselines=None, data="a"):
 
 def recorded(run, *arguments, **options):
     """Records scores and returns what the file holds then."""
-    assert record_scores(run, scores(*arguments, **options), task="translation")
+    if not (run / "metrics.json").exists():
+        write_json(run / "metrics.json", {"task": "translation", "data": {"pairs.tsv": "a"}})
+        write_json(run / "config.json", {"task": "translation"})
+    assert record_scores(run, scores(*arguments, **options))
     return read_json(run / "metrics.json")
 
 
@@ -230,8 +248,47 @@ def test_scores_that_differ_in_the_fifth_digit_change_no_file(tmp_path):
 def test_scores_on_other_data_are_not_recorded(tmp_path):
     recorded(tmp_path, {"bleu": 50.0})
     before = (tmp_path / "metrics.json").read_bytes()
-    assert not record_scores(tmp_path, scores({"bleu": 1.0}, data="b"), task="translation")
+    foreign = scores({"bleu": 1.0}, data="b")
+    assert not record_scores(tmp_path, foreign)
+    assert "other data" in why_not_recorded(tmp_path, foreign.hashes)
     assert (tmp_path / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("record", [None, {"task": "translation"}])
+def test_a_run_that_does_not_name_its_data_takes_no_scores(record, tmp_path):
+    if record:
+        write_json(tmp_path / "metrics.json", record)
+    assert not record_scores(tmp_path, scores({"bleu": 1.0}))
+    assert "metrics.json" in why_not_recorded(tmp_path, {})
+    assert [path.name for path in tmp_path.iterdir()] == (["metrics.json"] if record else [])
+
+
+def test_a_published_model_keeps_its_figures(tmp_path):
+    record = {"data": {"pairs.tsv": "a"}, "metrics": {}, "published": {"weights": "exact"}}
+    write_json(tmp_path / "metrics.json", record)
+    assert not record_scores(tmp_path, scores({"bleu": 1.0}))
+    assert read_json(tmp_path / "metrics.json") == record
+
+
+def test_a_file_that_is_scored_has_a_place_that_no_other_has(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pairs.tsv").touch()
+    one, other = (data_label(str(tmp_path / name / "pairs.tsv")) for name in ("a", "b"))
+    assert one != other
+    assert data_label("tatoeba") == "tatoeba"
+    folder = evaluation_folder(tmp_path / "gru-s1", task="translation", what=one)
+    assert folder == Path("runs/translation/evaluations/gru-s1") / one
+
+
+def test_a_row_with_a_caveat_says_so_below_its_table(tmp_path):
+    for name, more in (("plain", {}), ("marked", {"caveat": "It saw too much."})):
+        run = write_run(tmp_path / name, seed=1)
+        write_json(tmp_path / "results" / f"{name}.json", gather_row([run], name) | more)
+    text = table(tmp_path / "results", split="test", metrics=["accuracy"])
+    assert "| `marked` † |" in text
+    assert "| `plain` |" in text
+    assert text.endswith("\n\n† It saw too much.\n")
 
 
 def test_baselines_of_a_split_are_added_to_scores_that_stand_already(tmp_path):
@@ -249,3 +306,81 @@ def test_baselines_that_score_otherwise_now_are_written_over_those_that_stand(tm
     found = recorded(tmp_path, {"bleu": 50.0}, baselines={"copy": {"bleu": 2.0}})
     assert found["baselines"]["copy"] == {"test": {"bleu": 2.0}}
     assert found["baselines"]["nearest"] == {"test": {"bleu": 3.0}}
+
+
+def test_a_split_names_the_commit_that_scored_it(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "run", seed=1, metrics={"bleu": 50.0}, splits=("test", "validation"))
+    write_json(
+        run / "metrics.json", {**read_json(run / "metrics.json"), "data": {"pairs.tsv": "a"}}
+    )
+    monkeypatch.setattr(results, "commit", lambda: "def2")
+    recorded(run, {"bleu": 50.0, "new_metric": 1.0})
+    row = gather_row([run], "gru")
+    assert (row["commit"], row["scored"]) == ("abc1", {"test": "def2"})
+
+
+@pytest.mark.parametrize("commit", ["abc+", "unknown"])
+def test_a_row_of_code_that_no_commit_holds_is_not_published(tmp_path, monkeypatch, commit):
+    run = write_run(tmp_path / "run", seed=1, metrics={"bleu": 50.0})
+    record = {**read_json(run / "metrics.json"), "data": {"pairs.tsv": "a"}}
+    write_json(run / "metrics.json", {**record, "commit": commit})
+    with pytest.raises(UserError, match="made by code that no commit holds"):
+        publish_row(gather_row([run], "gru"), tmp_path / "results")
+    write_json(run / "metrics.json", record)
+    monkeypatch.setattr(results, "commit", lambda: commit)
+    recorded(run, {"bleu": 51.0})
+    with pytest.raises(UserError, match="scored on test"):
+        publish_row(gather_row([run], "gru"), tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+    # The remedy: committed code finds the same scores.
+    monkeypatch.setattr(results, "commit", lambda: "def2")
+    recorded(run, {"bleu": 51.0})
+    publish_row(gather_row([run], "gru"), tmp_path / "results")
+    assert read_json(tmp_path / "results" / "gru.json")["scored"] == {"test": "def2"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        ("", "no epoch"),
+        ("epoch,seconds\n", "no epoch"),
+        ("epoch,seconds\n1,soon\n", "is no history"),
+    ],
+)
+def test_a_missing_or_broken_history_is_named(tmp_path, content, message):
+    run = write_run(tmp_path / "run", seed=1)
+    history = run / "history.csv"
+    history.unlink() if content is None else history.write_text(content)
+    with pytest.raises(UserError, match=f"history.csv {message}|history.csv holds {message}"):
+        gather_row([run], "lstm")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("results", "out", "lstm", "run"), "history.csv"),
+        (("results", "out", "lstm", "absent"), "absent"),
+        (("publish", "absent", "out"), "absent"),
+        (("publish", "run", "out"), "model.keras"),
+        (("result_tables", "absent.md"), "absent.md"),
+    ],
+)
+def test_a_small_command_ends_in_one_line_that_names_what_it_cannot_read(
+    tmp_path, arguments, named
+):
+    run = write_run(tmp_path / "run", seed=1)
+    (run / "history.csv").unlink()
+    (run / "model.keras").write_text("cut sho")
+    module, *rest = arguments
+    done = subprocess.run(
+        [sys.executable, "-m", f"common.{module}", *rest],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()

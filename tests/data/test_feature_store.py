@@ -19,8 +19,8 @@ SHAPE = (10, 2, 3, 4)
 WANTED = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
 
 
-def open_store(folder, key=(b"backbone", b"224"), shape=SHAPE):
-    return FeatureStore(folder, key=key, shape=shape)
+def open_store(folder, shape=SHAPE):
+    return FeatureStore(folder / "store", shape=shape)
 
 
 def test_rows_in_any_order_become_one_array(tmp_path):
@@ -60,7 +60,7 @@ def die(handle):
     to_disk(handle)
 os.fsync = die
 wanted = np.arange({WANTED.size}.0).reshape({SHAPE})
-store = FeatureStore(Path({str(tmp_path)!r}), key=(b"backbone", b"224"), shape={SHAPE})
+store = FeatureStore(Path({str(tmp_path / "store")!r}), shape={SHAPE})
 for rows in np.arange(10).reshape(2, 5):
     store.write(rows, wanted[rows])
 """
@@ -85,15 +85,6 @@ def test_rows_count_only_after_their_bytes_have_reached_the_disk(tmp_path, monke
         store.write(np.array([4]), WANTED[[4]])
     assert 4 in store.missing()
     assert 4 in open_store(tmp_path).missing()
-
-
-def test_every_part_of_the_key_makes_another_store(tmp_path):
-    keys = [(b"a", b"b"), (b"ab",), (b"a", b"b", b""), (b"b", b"a"), (b"", b"ab")]
-    stores = [open_store(tmp_path, key=key) for key in keys]
-    assert len({store.path for store in stores}) == len(keys)
-    stores[0].write(np.arange(10), WANTED)
-    assert open_store(tmp_path, key=keys[0]).missing().size == 0
-    assert all(len(open_store(tmp_path, key=key).missing()) == 10 for key in keys[1:])
 
 
 PICKS = {
@@ -128,7 +119,7 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from data.feature_store import FeatureStore
-store = FeatureStore(Path({str(tmp_path)!r}), key=[], shape=(1000, 1, 49, 1280))
+store = FeatureStore(Path({str(tmp_path / "store")!r}), shape=(1000, 1, 49, 1280))
 for rows in np.arange(1000).reshape(20, 50):
     store.write(rows, np.ones((50, 1, 49, 1280), np.float16))
 features = store.features
@@ -230,12 +221,12 @@ def test_a_store_without_room_is_refused(tmp_path):
 
 def test_pixels_are_kept_as_they_are(tmp_path):
     pixels = np.arange(2 * 12, dtype="uint8").reshape(2, 12) * 10
-    store = FeatureStore(tmp_path, key=[b"pixels"], shape=(2, 12), dtype="uint8")
+    store = FeatureStore(tmp_path / "pixels", shape=(2, 12), dtype="uint8")
     store.write(np.arange(2), pixels)
-    again = FeatureStore(tmp_path, key=[b"pixels"], shape=(2, 12), dtype="uint8")
+    again = FeatureStore(tmp_path / "pixels", shape=(2, 12), dtype="uint8")
     np.testing.assert_array_equal(again.features, pixels)
     assert again.features.dtype == np.uint8
     with pytest.raises(ValueError, match="Pixels are uint8"):
         again.write(np.arange(2), pixels / 255)
     with pytest.raises(DataError, match="delete this folder"):
-        FeatureStore(tmp_path, key=[b"pixels"], shape=(2, 12))
+        FeatureStore(tmp_path / "pixels", shape=(2, 12))

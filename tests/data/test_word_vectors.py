@@ -1,7 +1,5 @@
 import numpy as np
-import pytest
 
-from data.errors import DataError
 from data.word_vectors import train_word_vectors
 
 
@@ -45,11 +43,3 @@ def test_two_trainings_give_the_same_vectors(tmp_path):
         for name in ("one", "other")
     )
     np.testing.assert_array_equal(one, other)
-
-
-def test_a_damaged_cache_is_named(tmp_path):
-    train(tmp_path)
-    (path,) = (tmp_path / "word_vectors").iterdir()
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DataError, match="delete it"):
-        train(tmp_path)
