@@ -121,8 +121,7 @@ class Config(TrainingSettings):
     samples: int = 5
     """Captions that --objective cider draws of each picture in a step, to compare them."""
     pictures_per_step: int = 16
-    """Pictures in one step of --objective cider, which ignores --tokens-per-batch and
-    --label-smoothing."""
+    """Pictures in one step of --objective cider."""
     learning_rate: float = 1.5e-3
     warmup_steps: int = 400
     epochs: int = 12
@@ -201,3 +200,25 @@ class Config(TrainingSettings):
                     "--scheduled-sampling is for --objective cross_entropy: cider learns from"
                     " nothing but what the decoder writes itself."
                 )
+
+    def ignored(self) -> dict[str, str]:
+        """Returns the settings that the chosen mode does not read, each with the reason."""
+        reasons = super().ignored()
+        if self.data == "flickr8k":
+            for name in CUT:
+                reasons[name] = "--data flickr8k has splits of its own"
+        if self.cell != "simple_rnn":
+            reasons["activation"] = "it is for --cell simple_rnn"
+        if self.cell == "feedforward":
+            reasons["recurrent_dropout"] = "--cell feedforward has no recurrence"
+        if self.variant != "attention":
+            reasons["attention"] = f"--variant {self.variant} has none"
+        if self.views == 1:
+            reasons["mirror"] = "a model that is trained with --views 1 sees no mirror images"
+        if self.objective == "cider":
+            for name in ("label_smoothing", "tokens_per_batch"):
+                reasons[name] = "it is for --objective cross_entropy"
+        else:
+            for name in ("samples", "pictures_per_step"):
+                reasons[name] = "it is for --objective cider"
+        return reasons

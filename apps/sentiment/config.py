@@ -121,3 +121,15 @@ class Config(TrainingSettings):
                 f"--tokens-per-batch {self.tokens_per_batch} is less than one review of {longest}"
                 " tokens: raise it, or lower --max-length."
             )
+
+    def ignored(self) -> dict[str, str]:
+        """Returns the settings that the chosen mode does not read, each with the reason."""
+        reasons = super().ignored()
+        if self.cell != "simple_rnn":
+            reasons["activation"] = "it is for --cell simple_rnn"
+        if self.cell == "feedforward":
+            reasons["recurrent_dropout"] = "--cell feedforward has no recurrence"
+        if not self.bigram_buckets:
+            for name in ("bigram_dim", "bigram_dropout"):
+                reasons[name] = "--bigram-buckets 0 has no vectors of pairs of words"
+        return reasons
