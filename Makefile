@@ -8,6 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DEMO := runs/demo
 TORCH := 2.13.0
+UV := 0.13.9
 ARGS ?=
 
 # As typed, so that quotes and dollar signs in a text reach the program unchanged: exporting a
@@ -26,7 +27,7 @@ only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ensemble benchmark benchmark-check benchmark-quick study-batching study-captioning-speed study-cell-speed study-decoding study-gradients study-speed study-training-speed test test-slow test-torch check format tables \
+.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-cell-speed study-gradients study-speed test test-slow test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict))
 
 help:  ## list the targets
@@ -43,21 +44,30 @@ help:  ## list the targets
 
 setup: $(VENV)/.user  ## install what a user needs (GPU=1: with what an NVIDIA GPU needs)
 ifdef GPU
-	$(PY) -m pip install --quiet "$(shell sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.txt)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-gpu.lock
 endif
+
+lock: | $(PY)  ## pin in requirements*.lock all that requirements*.txt need (ARGS=--upgrade: in newer versions)
+	$(PY) -m pip install --quiet uv==$(UV)
+	$(compile) requirements.txt --output-file requirements.lock
+	$(compile) --constraints requirements.lock requirements-dev.txt --output-file requirements-dev.lock
+	$(compile) --constraints requirements.lock requirements-gpu.txt --output-file requirements-gpu.lock
+
+compile = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
+  --custom-compile-command "make lock" $(ARGS)
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.user: requirements.txt | $(PY)
-	@echo "installing requirements.txt into $(VENV) (a few minutes the first time)"
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+$(VENV)/.user: requirements.lock | $(PY)
+	@echo "installing requirements.lock into $(VENV) (a few minutes the first time)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@touch $@
 
-$(VENV)/.developer: requirements-dev.txt requirements.txt | $(PY)
-	@echo "installing requirements-dev.txt into $(VENV) (a few minutes the first time)"
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/.developer: requirements-dev.lock | $(PY)
+	@echo "installing requirements-dev.lock into $(VENV) (a few minutes the first time)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@ $(VENV)/.user
 
 demo: $(addprefix demo-,$(TASKS))  ## train, evaluate and predict on the embedded samples, offline
@@ -66,10 +76,10 @@ demo-forecasting: $(VENV)/.user
 	@echo "— the sample: simulated prices with clusters of volatility and jumps"
 	$(PY) -m data.price_samples --data-dir $(DEMO)/data
 	@echo "— train"
-	$(PY) -m apps.forecasting.train --data-dir $(DEMO)/data --run $(DEMO)/forecasting --overwrite \
+	$(PY) -m apps.forecasting.train --data $(DEMO)/data/prices --run $(DEMO)/forecasting --overwrite \
 	  --market ^SIM --features returns,range,market --lookback 64 --stride 16 --warmup-days 10 --units 32 --batch-size 16
 	@echo "— evaluate: the saved model on the test split, beside GARCH and others on the same days"
-	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.forecasting.evaluate --data-dir $(DEMO)/data --run $(DEMO)/forecasting
+	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.forecasting.evaluate --run $(DEMO)/forecasting
 	@echo "— predict: the model just trained, seen from a day of the past, so that the chart shows what came"
 	$(PY) -m apps.forecasting.predict --data-dir $(DEMO)/data --run $(DEMO)/forecasting --ticker SIMA --as-of 2018-06-29 \
 	  --picture $(DEMO)/forecast.png
@@ -111,7 +121,7 @@ demo-captioning: $(VENV)/.user
 	@echo "— predict: the model just trained, with where each word looked in $(DEMO)/looked.png"
 	$(PY) -m apps.captioning.predict --run $(DEMO)/captioning --image $(DEMO)/pictures --picture $(DEMO)/looked.png
 
-train-forecasting: $(VENV)/.user  ## train on the prices of DATA_DIR, or on your own with ARGS="--data folder"
+train-forecasting: $(VENV)/.user  ## train on 42 large US companies, or on your own with ARGS="--data folder"
 	$(PY) -m apps.forecasting.train $(run_flag) $(ARGS)
 
 evaluate-forecasting: $(VENV)/.user  ## score RUN (default: the pretrained model) on the test split, beside GARCH
@@ -160,28 +170,15 @@ benchmark-check: $(VENV)/.user  ## train and score rows from nothing, ONLY="sent
 benchmark-quick: $(VENV)/.user  ## give every row a moment on the samples
 	$(PY) -m apps.studies.benchmark --quick $(only_flag) $(ARGS)
 
-study-batching: $(VENV)/.user  ## measure what length buckets gain over padding to one length
-	$(PY) -m apps.studies.batching $(ARGS)
-
 study-gradients: $(VENV)/.user  ## show vanishing and exploding gradients, and what helps (draws the pictures of docs/)
 	$(PY) -m apps.studies.gradients $(ARGS)
 
-study-decoding: $(VENV)/.user  ## measure batched beam search against a Python loop over predict
-	$(PY) -m apps.studies.decoding $(ARGS)
-
-study-captioning-speed: $(VENV)/.user  ## measure features and captions a second beside plainer ways
-	$(PY) -m apps.studies.captioning_speed $(ARGS)
-
-study-speed: $(VENV)/.developer  ## measure each cell on each backend beside native PyTorch, start-up, memory (installs PyTorch)
+study-speed: $(VENV)/.developer  ## measure each cell on each backend beside native PyTorch, and start-up (installs PyTorch)
 	$(PY) -m pip install --quiet torch==$(TORCH)
 	$(PY) -m apps.studies.speed $(ARGS)
 
 study-cell-speed: $(VENV)/.user  ## measure what an epoch of each cell takes, task by task
 	$(PY) -m apps.studies.cell_speed $(ARGS)
-
-study-training-speed: $(VENV)/.user  ## measure training beside the same model in native PyTorch (installs it)
-	$(PY) -m pip install --quiet torch==$(TORCH)
-	$(PY) -m apps.studies.training_speed $(ARGS)
 
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew
 	$(PY) -m common.result_tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md)

@@ -72,7 +72,7 @@ def _complain(message: str) -> int:
 def xla_beside_products(choice: str) -> bool | str:
     """Returns what `compile` takes, for decoders and convolutions: auto means no XLA on CPU.
 
-    There XLA, on TensorFlow, makes a translation step 1.8 and a captioning step 9 times as slow.
+    There XLA, on TensorFlow, makes the training steps of both slower.
     """
     import keras
 

@@ -42,8 +42,31 @@ def _directory(flag: str, variable: str, name: str) -> Path:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
+    return checksum_of(path, "sha256").removeprefix("sha256:")
+
+
+def checksum_of(path: Path, algorithm: str) -> str:
+    """The checksum of a file's bytes, such as `sha256:<hexadecimal>` or `md5:...`."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+def unknown_files(sha256s: dict[Path, str], known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Returns a warning for each file that is not the public one of its name.
+
+    Args:
+        sha256s: The SHA-256 of each file.
+        known: The checksums that a file of that name may have, `sha256:...` or `md5:...`; files of
+            other names are not judged.
+    """
+    return tuple(
+        f"{path} is not the public file of that name (another checksum), so that scores do not "
+        "compare with published ones; delete it to download that one."
+        for path, sha256 in sha256s.items()
+        if path.name in known
+        and f"sha256:{sha256}" not in known[path.name]
+        and checksum_of(path, "md5") not in known[path.name]
+    )
 
 
 @contextlib.contextmanager
@@ -128,7 +151,8 @@ def prepare_tfds(name: str, root: Path, *, host: str) -> None:
         host: The address that the data set comes from.
 
     Raises:
-        DataError: If the network or the disk fails.
+        DataError: If the network or the disk fails, or a download has not the checksum that
+            TensorFlow Datasets knows for it.
     """
     remedy = (
         "nothing half-written stays; check the connection and the disk and run again, or point "
@@ -148,10 +172,14 @@ def prepare_tfds(name: str, root: Path, *, host: str) -> None:
         tensorflow.errors.OpError,
         tfds.download.DownloadError,
         tfds.core.download.download_manager.NonMatchingChecksumError,
+        ValueError,  # No checksum is known.
     )
     try:
         with tfds_draft(name, root) as draft, contextlib.redirect_stdout(sys.stderr):
-            tfds.builder(name, data_dir=draft).download_and_prepare()
+            tfds.builder(name, data_dir=draft).download_and_prepare(
+                # The host may be one of plain http; TensorFlow Datasets holds the SHA-256.
+                download_config=tfds.download.DownloadConfig(force_checksums_validation=True)
+            )
     except failures as error:
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", 160, placeholder=" ...")
         raise DataError(f"{name} cannot be prepared in {root} ({reason}): {remedy}") from error

@@ -1,6 +1,5 @@
 """Downloads a file wholly or not at all, with time-outs, repeated attempts and a checksum."""
 
-import hashlib
 import http.client
 import time
 import urllib.error
@@ -8,7 +7,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from data.download import atomic_file
+from data.download import atomic_file, checksum_of
 from data.errors import DataError
 
 # Some hosts turn away whoever names itself Python-urllib.
@@ -23,7 +22,7 @@ def fetch(
     url: str,
     path: Path,
     *,
-    sha256: str | None = None,
+    checksum: str | None,
     attempts: int = 3,
     timeout_s: float = 30.0,
     pause_s: float = 1.0,
@@ -35,7 +34,8 @@ def fetch(
     Args:
         url: The address.
         path: Where the file shall stand.
-        sha256: The SHA-256 that the file must have, in hexadecimal.
+        checksum: What the file must have, `sha256:<hexadecimal>` or `md5:...`; None if its host
+            replaces it by newer ones.
         attempts: How often to try when the network or the host fails.
         timeout_s: Seconds without a byte after which an attempt has failed.
         pause_s: Seconds before the second attempt; each further pause is twice as long.
@@ -46,11 +46,11 @@ def fetch(
         `path`.
 
     Raises:
-        DataError: If the file cannot be had, is not the one of `sha256`, or cannot be written.
+        DataError: If the file cannot be had, has another checksum, or cannot be written.
     """
     for attempt in range(1, attempts + 1):
         try:
-            _write(_chunks(url, path.name, timeout_s, log), path, url, sha256)
+            _write(_chunks(url, path.name, timeout_s, log), path, url, checksum)
             break
         except _NetworkError as error:
             if attempt == attempts or not error.passing:
@@ -82,19 +82,17 @@ def _refusal(url: str, path: Path, reason: str, remedy: str) -> DataError:
     )
 
 
-def _write(chunks: Iterator[bytes], path: Path, url: str, sha256: str | None) -> None:
-    """Writes the body, unless its SHA-256 is not the expected one."""
-    digest = hashlib.sha256()
+def _write(chunks: Iterator[bytes], path: Path, url: str, checksum: str | None) -> None:
+    """Writes the body, unless it has another checksum than the expected one."""
     # The first chunk comes before the draft, so that a dead host leaves no new folder behind.
     chunk = next(chunks, b"")
     with atomic_file(path) as draft:
         with draft.open("wb") as file:
             while chunk:
-                digest.update(chunk)
                 file.write(chunk)
                 chunk = next(chunks, b"")
-        if sha256 and digest.hexdigest() != sha256:
-            reason = f"its SHA-256 is {digest.hexdigest()}, not {sha256}"
+        if checksum and (other := checksum_of(draft, checksum.partition(":")[0])) != checksum:
+            reason = f"its checksum is {other}, not {checksum}"
             raise _refusal(url, path, reason, "it has changed there or on its way; try again later")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.caption_splits import Captions, CaptionSplit, joint_sha256, missing_pictures
-from data.download import sha256_of
+from data.download import sha256_of, unknown_files
 from data.errors import DataError
 from data.fetch import fetch
 from data.pair_files import GENERATED_NOTE, clean, read_lines
@@ -19,6 +19,18 @@ SPLIT_FILES = {
     "train": "Flickr_8k.trainImages.txt",
     "validation": "Flickr_8k.devImages.txt",
     "test": "Flickr_8k.testImages.txt",
+}
+# The second is that of the files behind the published figures: the same captions, and the pictures
+# squashed to 224 x 224 pixels.
+_CHECKSUMS = {
+    TEXT_ZIP: (
+        "md5:bf6c1abcb8e4a833b7f922104de18627",
+        "sha256:e2f4a00a2dd4fff19ea786b8346e3bc319f69c62cab93207b8c2f0776e2b0754",
+    ),
+    PICTURES_ZIP: (
+        "md5:f18a1e2920de5bd84dae7cf08ec78978",
+        "sha256:50ee16492060a214b3ab19219fdd44e04d64a41219c627eb4c8888bea3a09ad2",
+    ),
 }
 _URL = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/"
 _NEW = "replace it; a download comes anew when it is deleted."
@@ -39,7 +51,7 @@ def load_flickr8k(data_dir: Path, strict: bool, log: Callable[[str], None] | Non
                     f"{path} is missing beside {other.name}, which is generated: delete that too, "
                     "or run `python -m data.captioning_sample`."
                 )
-            fetch(_URL + path.name, path, log=log)
+            _fetch(path, log)
     captions = token_captions(text)
     pictures = PictureFolder(place) if place.is_dir() else PictureZip(place)
     there = set(pictures.names)
@@ -60,11 +72,16 @@ def load_flickr8k(data_dir: Path, strict: bool, log: Callable[[str], None] | Non
         pictures_hash = joint_sha256(pictures.sha256s(pictures.names))
     else:
         pictures_hash = sha256_of(place)
+    sha256s = {text: sha256_of(text), place: pictures_hash}
+    judged = {path: sha256 for path, sha256 in sha256s.items() if not is_generated(path)}
     return Captions(
         splits=splits,
         pictures=pictures,
-        hashes={text.name: sha256_of(text), place.name: pictures_hash},
-        warnings=missing_pictures(text, place, missing, strict),
+        hashes={path.name: sha256 for path, sha256 in sha256s.items()},
+        warnings=(
+            *missing_pictures(text, place, missing, strict),
+            *unknown_files(judged, _CHECKSUMS),
+        ),
     )
 
 
@@ -85,8 +102,12 @@ def fetch_captions(data_dir: Path, log: Callable[[str], None] | None = None) -> 
     """
     text = data_dir / TEXT_ZIP
     if not text.exists():
-        fetch(_URL + TEXT_ZIP, text, log=log)
+        _fetch(text, log)
     return text
+
+
+def _fetch(path: Path, log: Callable[[str], None] | None) -> None:
+    fetch(_URL + path.name, path, checksum=_CHECKSUMS[path.name][0], log=log)
 
 
 def token_captions(text: Path) -> dict[str, list[str]]:

@@ -200,7 +200,7 @@ def _prices(
 def write_price_sample(
     data_dir: Path, *, tickers: int = 8, days: int = 1_500, seed: int = 0
 ) -> Path:
-    """Writes the files of a simulated market, which `load_prices("yahoo", ...)` opens.
+    """Writes the files of a simulated market, which `load_prices` opens as a folder.
 
     Args:
         data_dir: Folder of downloads to write into.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data import large_us
 from data.download import sha256_of
 from data.errors import DataError
 from data.price_files import PriceTable, read_price_table
@@ -67,8 +68,9 @@ def load_prices(
         source: `"yahoo"` for the folder `prices` of `data_dir`, else the path of a folder of
             `.csv` files or of one such file.
         data_dir: Folder of downloads.
-        tickers: The tickers to load; none means all that are there. With `"yahoo"`, those without
-            a file are downloaded first.
+        tickers: The tickers to load; none means all files of your own, and with `"yahoo"` the set
+            `data.large_us`, cut to its days. With `"yahoo"`, those without a file are downloaded
+            first.
         adjust: As in `read_prices`.
         until: As in `read_prices`.
         max_gap_days: As in `read_prices`.
@@ -79,16 +81,35 @@ def load_prices(
         The histories, sorted by ticker.
 
     Raises:
-        DataError: If a file cannot be had, read or used, or a ticker is unknown.
+        DataError: If a file cannot be had, read or used, a ticker is unknown, or a file lacks days
+            of the set.
     """
+    first_days = large_us.FIRST_DAYS if large_us.is_meant(source, tickers) else {}
+    if first_days:
+        until = min(large_us.LAST_DAY, until or large_us.LAST_DAY)
     if source == "yahoo":
-        files = _yahoo_files(data_dir / "prices", tickers, refresh, download)
+        files = _yahoo_files(data_dir / "prices", tickers or tuple(first_days), refresh, download)
     else:
         files = _own_files(source, tickers)
-    return [
-        read_prices(path, adjust=adjust, until=until, max_gap_days=max_gap_days)
+    options = {"adjust": adjust, "until": until, "max_gap_days": max_gap_days}
+    histories = [
+        read_prices(path, since=first_days.get(path.stem), **options)
         for path in sorted(set(files), key=lambda path: path.stem)
     ]
+    for history in histories if first_days else ():
+        _check_days(history, first_days[history.ticker], until)
+    return histories
+
+
+def _check_days(history: PriceHistory, first: np.datetime64, last: np.datetime64) -> None:
+    """A history of the set must begin and end on its days."""
+    held = (history.dates[0], history.dates[-1])
+    if held != (first, last):
+        raise DataError(
+            f"{history.path} gives the days {held[0]} to {held[1]}, but {large_us.NAME} needs"
+            f" {first} to {last}: remove the file, so that it is downloaded again, or name your own"
+            " --tickers."
+        )
 
 
 def _yahoo_files(
@@ -100,14 +121,6 @@ def _yahoo_files(
                 f"{ticker!r} is no ticker of Yahoo: write letters, digits and the signs . ^ = - "
                 "alone, such as AAPL, BRK-B or ^GSPC."
             )
-    if not tickers:
-        files = _csv_files(folder)
-        if not files:
-            raise DataError(
-                f"{folder} holds no prices: name some with --tickers to download them, or point "
-                "--data to a folder of your own CSV files."
-            )
-        return files
     files = [folder / f"{ticker.upper()}.csv" for ticker in tickers]
     missing = sorted({path.stem for path in files if refresh or not path.exists()})
     if missing:
@@ -152,6 +165,7 @@ def read_prices(
     path: Path,
     *,
     adjust: str = "dividends",
+    since: np.datetime64 | None = None,
     until: np.datetime64 | None = None,
     max_gap_days: int = 10,
 ) -> PriceHistory:
@@ -162,6 +176,7 @@ def read_prices(
         adjust: `"dividends"` scales each day's prices by its Adj Close / Close, so that returns
             include dividends; the factors are divided by that of the last day kept, whose prices
             stay as quoted. `"splits"` takes the prices as they stand.
+        since: Earlier days are dropped.
         until: Later days are dropped before anything is adjusted.
         max_gap_days: The longest step between two days in calendar days.
 
@@ -176,6 +191,8 @@ def read_prices(
         raise ValueError(f"adjust must be one of {', '.join(ADJUSTMENTS)}, not {adjust!r}.")
     table = read_price_table(path)
     dates = table.dates()
+    if since is not None:
+        table, dates = table.select(dates >= since), dates[dates >= since]
     if until is not None:
         table, dates = table.select(dates <= until), dates[dates <= until]
     if len(dates) < 2:

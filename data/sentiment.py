@@ -1,8 +1,10 @@
 """Reviews with their labels: IMDB through TensorFlow Datasets, or a CSV, TSV or Parquet file."""
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from data.download import atomic_folder, import_tfds, prepare_tfds, sha256_of
 from data.errors import DataError
 from data.row_files import texts_on_disk
 from data.tables import SEPARATORS, read_table
+from data.tokenization import TAG_PATTERN
 
 SPLITS = ("train", "validation", "test", "unlabelled")
 UNLABELLED = -1
@@ -21,6 +24,9 @@ _IMDB = "imdb_reviews/plain_text:1.0.0"
 _IMDB_FOLDER = Path("imdb_reviews", "plain_text", "1.0.0")
 _IMDB_HOST = "http://ai.stanford.edu/"
 _IMDB_SPLITS = ("train", "test", "unsupervised")
+
+# Letters and digits, from either end, in which two texts are copies if they agree.
+_SAME = 100
 
 
 @dataclass(frozen=True)
@@ -56,12 +62,19 @@ class SentimentData:
 
 
 def load_reviews(
-    data: str, *, data_dir: Path, cache_dir: Path, validation_share: float, split_seed: int
+    data: str,
+    *,
+    data_dir: Path,
+    cache_dir: Path,
+    validation_share: float,
+    split_seed: int,
+    log: Callable[[str], None] | None = None,
 ) -> SentimentData:
     """Loads reviews and cuts off what the source does not split itself.
 
     The cut looks at each text alone: equal texts always land in the same part, and neither the
-    order nor the number of the others matters.
+    order nor the number of the others matters. Unlabelled copies of validation and test reviews are
+    left out, also those with other words at one end.
 
     Args:
         data: `"imdb"`, or the path of a file with the columns `text`, `label` and perhaps `split`.
@@ -70,6 +83,7 @@ def load_reviews(
         validation_share: Share of the texts to validate on, and for a file without `split` also
             the share to test on.
         split_seed: Another seed makes another cut.
+        log: Takes a line that says how many unlabelled reviews were left out, if any.
 
     Raises:
         DataError: If the data cannot be had, read or used.
@@ -93,6 +107,17 @@ def load_reviews(
             raise DataError(
                 f'--data {data}: the label "{label_names[min(unknown)]}" occurs in the {split} '
                 "split but never in train: give train some rows with it."
+            )
+    if "unlabelled" in splits:
+        unlabelled = splits.pop("unlabelled")
+        held_out = itertools.chain(splits["validation"].texts, splits["test"].texts)
+        copies = np.isin(_ends(unlabelled.texts), _ends(held_out)).any(axis=1)
+        if not copies.all():
+            splits["unlabelled"] = unlabelled.take(~copies)
+        if log and copies.any():
+            log(
+                f"{copies.sum():,} of {len(copies):,} unlabelled reviews left out: copies of"
+                " validation or test reviews"
             )
     return SentimentData(splits=splits, label_names=label_names, hashes=hashes)
 
@@ -137,6 +162,28 @@ def _position(text: str, seed: int) -> float:
     """A number in [0, 1) that depends on the text and the seed alone."""
     salted = f"{seed}:{text}".encode("utf-8", errors="surrogatepass")
     return int.from_bytes(hashlib.blake2b(salted, digest_size=6).digest()) / 2**48
+
+
+class _LettersAlone(dict):
+    """Deletes all but letters and digits, as a table for `str.translate`."""
+
+    def __missing__(self, code: int) -> str | None:
+        self[code] = chr(code) if chr(code).isalnum() else None
+        return self[code]
+
+
+def _ends(texts: Iterable[str]) -> np.ndarray:
+    """`(batch, 2)` uint64: hashes of the beginning and the end of each text.
+
+    Case, tags and all but letters and digits are ignored, unless there is nothing else.
+    """
+    letters, hashes = _LettersAlone(), bytearray()
+    for text in texts:
+        plain = re.sub(TAG_PATTERN, "", text).casefold().translate(letters) or text
+        for end in (plain[:_SAME], plain[-_SAME:]):
+            key = end.encode("utf-8", errors="surrogatepass")
+            hashes += hashlib.blake2b(key, digest_size=8).digest()
+    return np.frombuffer(hashes, dtype=np.uint64).reshape(-1, 2)
 
 
 # ---- IMDB ------------------------------------------------------------------------------------

@@ -8,7 +8,13 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from data.errors import DataError
-from data.tokenization import PAD_TOKEN, UNK_ID, UNK_TOKEN, load_tokenizer
+from data.tokenization import (
+    PAD_TOKEN,
+    UNK_ID,
+    UNK_TOKEN,
+    load_tokenizer,
+    without_special_tokens,
+)
 
 START_ID = 2
 END_ID = 3
@@ -81,10 +87,7 @@ def train_subword_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokeniz
             f"--vocab-size {vocab_size} is more than these texts give: set it to {size} or less, "
             "or add texts."
         )
-    # The marks stay in the vocabulary, but a text that spells one is taken literally.
-    content = json.loads(tokenizer.to_str())
-    content["added_tokens"] = []
-    return Tokenizer.from_str(json.dumps(content))
+    return without_special_tokens(json.loads(tokenizer.to_str()))
 
 
 def load_subword_tokenizer(path: str | Path) -> Tokenizer:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -76,7 +76,18 @@ def train_tokenizer(
         cut = pre_tokenizers.Sequence([cut, mark])
     tokenizer.pre_tokenizer = cut
     tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
+    return without_special_tokens(json.loads(tokenizer.to_str()))
+
+
+def without_special_tokens(content: dict) -> Tokenizer:
+    """Returns a tokenizer that reads `[PAD]` and the like in a text as any other characters.
+
+    They keep their numbers in the vocabulary.
+
+    Args:
+        content: The JSON of a tokenizer.
+    """
+    return Tokenizer.from_str(json.dumps(content | {"added_tokens": []}))
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
@@ -87,27 +98,24 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(
             f"Cannot read the tokenizer {path} ({error.strerror}): point --run to a complete run "
             "folder."
         ) from error
-    except UnicodeDecodeError:
-        text = ""
+    # Not UTF-8, or no JSON.
+    except ValueError:
+        content = None
     # `Tokenizer.from_str` reports every fault as a bare `Exception`, so the content is checked
     # before.
-    if not _is_tokenizer(text):
+    if not _is_tokenizer(content):
         raise DataError(f"{path} is no tokenizer of this project, or is damaged: train again.")
-    return Tokenizer.from_str(text)
+    return without_special_tokens(content)
 
 
-def _is_tokenizer(text: str) -> bool:
-    """Whether `text` is the JSON of a tokenizer that `train_tokenizer` could have made."""
-    try:
-        content = json.loads(text)
-    except ValueError:
-        return False
+def _is_tokenizer(content: Any) -> bool:
+    """Whether this is the JSON of a tokenizer that `train_tokenizer` could have made."""
     model = content.get("model") if isinstance(content, dict) else None
     vocab = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(vocab, dict) or {"normalizer", "pre_tokenizer"} - content.keys():

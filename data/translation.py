@@ -1,10 +1,11 @@
 """Sentences with their translations: Multi30k, Tatoeba, or files of one's own in two languages."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.download import sha256_of
+from data.download import sha256_of, unknown_files
 from data.errors import DataError
 from data.fetch import fetch
 from data.pair_files import (
@@ -27,21 +28,42 @@ from data.pair_splits import (
     overlap_warnings,
 )
 
-_MULTI30K_URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
+_MULTI30K_URL = (
+    "https://raw.githubusercontent.com/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a"
+    "/data/task1/raw/"
+)
 _MULTI30K_LANGUAGES = ["en", "fr", "de"]
 _MULTI30K_SPLITS = ("train", "val", "test_2016_flickr", "test_2017_flickr")
-_MULTI30K_SHA256 = {
-    "train.en.gz": "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
-    "train.fr.gz": "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c",
-    "val.en.gz": "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28",
-    "val.fr.gz": "ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9",
-    "test_2016_flickr.en.gz": "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
-    "test_2016_flickr.fr.gz": "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90",
-    "test_2017_flickr.en.gz": "76a444ee25172e72695cddb13ae4a3bda59430617be88e0bb46b60504f054074",
-    "test_2017_flickr.fr.gz": "3ba671ceb2299f3304ffafefea7a833d08632fbaf0ba18546f8a2ec2391af496",
+_MULTI30K_CHECKSUMS = {
+    "train.en.gz": "sha256:d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f",
+    "train.fr.gz": "sha256:622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c",
+    "train.de.gz": "sha256:726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6",
+    "val.en.gz": "sha256:14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28",
+    "val.fr.gz": "sha256:ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9",
+    "val.de.gz": "sha256:f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a",
+    "test_2016_flickr.en.gz": (
+        "sha256:611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9"
+    ),
+    "test_2016_flickr.fr.gz": (
+        "sha256:6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90"
+    ),
+    "test_2016_flickr.de.gz": (
+        "sha256:9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8"
+    ),
+    "test_2017_flickr.en.gz": (
+        "sha256:76a444ee25172e72695cddb13ae4a3bda59430617be88e0bb46b60504f054074"
+    ),
+    "test_2017_flickr.fr.gz": (
+        "sha256:3ba671ceb2299f3304ffafefea7a833d08632fbaf0ba18546f8a2ec2391af496"
+    ),
+    "test_2017_flickr.de.gz": "md5:6a8d5c87f6ae19e3d35681aa6fd16571",
 }
-_TATOEBA_URL = "http://www.manythings.org/anki/fra-eng.zip"
+_TATOEBA_URL = "https://www.manythings.org/anki/fra-eng.zip"
 _TATOEBA_LANGUAGES = ["en", "fr"]
+# The host replaces its archive by newer ones, so this is no condition of a download. It is of the
+# text, since archives of one release differ.
+_TATOEBA_RELEASE = "2019-04-07"
+_TATOEBA_SHA256 = "0bb85dbaa1c896844649094d7eaf2e34bee34e84fe362b26ce7e8f2e12aae104"
 
 # Fewer distinct source sentences leave nothing to learn from once the cuts are made.
 _FEWEST = 20
@@ -118,13 +140,17 @@ def load_pairs(
         raise DataError(
             f'--source-language and --target-language are both "{source_language}": set two.'
         )
+    known, release_warnings = {}, ()
     if data == "multi30k":
         place = data_dir / "multi30k"
         _download_multi30k(place, languages, log)
         train, held_out, paths = _load_parallel(place, languages)
+        if not (place / GENERATED_NOTE).exists():
+            known = {name: (checksum,) for name, checksum in _MULTI30K_CHECKSUMS.items()}
     elif data == "tatoeba":
         place = data_dir / "fra-eng.zip"
-        train, held_out, paths = _load_tatoeba(place, languages, log), {}, [place]
+        train, release_warnings = _load_tatoeba(place, languages, log)
+        held_out, paths = {}, [place]
     else:
         place = Path(data).expanduser()
         load = _load_parallel if place.is_dir() else _load_tsv
@@ -141,7 +167,12 @@ def load_pairs(
         for part, size in sizes.items()
         if not any(name.startswith(part) for name in held_out)
     }
-    warnings = overlap_warnings(train, held_out)
+    sha256s = {path: sha256_of(path) for path in paths}
+    warnings = (
+        *unknown_files(sha256s, known),
+        *release_warnings,
+        *overlap_warnings(train, held_out),
+    )
     parts = cut_pairs(train, missing, seed=split_seed) if missing else {"train": train}
     for name, rows in parts.items():
         if not rows:
@@ -158,7 +189,7 @@ def load_pairs(
     return Pairs(
         splits=splits,
         languages=languages,
-        hashes={path.name: sha256_of(path) for path in paths},
+        hashes={path.name: sha256 for path, sha256 in sha256s.items()},
         warnings=warnings,
     )
 
@@ -180,23 +211,30 @@ def _download_multi30k(
         for language in languages if split not in there else ():
             path = folder / f"{split}.{language}.gz"
             if not path.exists():
-                sha256 = _MULTI30K_SHA256.get(path.name)
-                fetch(_MULTI30K_URL + path.name, path, sha256=sha256, log=log)
+                checksum = _MULTI30K_CHECKSUMS[path.name]
+                fetch(_MULTI30K_URL + path.name, path, checksum=checksum, log=log)
 
 
 def _load_tatoeba(
     path: Path, languages: tuple[str, str], log: Callable[[str], None] | None
-) -> Rows:
-    """The distinct pairs of the archive, whose third column names the authors."""
+) -> tuple[Rows, tuple[str, ...]]:
+    """The distinct pairs of the archive, whose third column names the authors, and warnings."""
     for language in languages:
         if language not in _TATOEBA_LANGUAGES:
             raise no_language(path, language, _TATOEBA_LANGUAGES)
     if not path.exists():
-        fetch(_TATOEBA_URL, path, log=log)
+        fetch(_TATOEBA_URL, path, checksum=None, log=log)
     columns = tuple(map(_TATOEBA_LANGUAGES.index, languages))
     lines = read_lines(path, member="fra.txt")
     rows = read_columns(lines, columns, most=3, name=f"{path}, fra.txt")
-    return list(dict.fromkeys(row for _, row in rows))
+    text = "".join(f"{line}\n" for line in lines).encode()
+    warnings = ()
+    if hashlib.sha256(text).hexdigest() != _TATOEBA_SHA256:
+        warnings = (
+            f"{path} is another release of Tatoeba than that of {_TATOEBA_RELEASE}, which the "
+            "published figures were made with: scores do not compare with them.",
+        )
+    return list(dict.fromkeys(row for _, row in rows)), warnings
 
 
 def _load_parallel(folder: Path, languages: tuple[str, str]) -> _Loaded:

@@ -1,6 +1,5 @@
 """Word vectors trained on the task's own texts, labelled or not, kept in the cache."""
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,7 +24,7 @@ class _Named:
 
 def train_word_vectors(
     sequences: Sequence[np.ndarray], *, vocab_size: int, embed_dim: int, cache_dir: Path
-) -> tuple[np.ndarray, float]:
+) -> np.ndarray:
     """Trains skip-gram vectors with negative sampling (Mikolov et al., 2013), once for all runs.
 
     One thread does the work, so that two trainings give the same vectors; several would update
@@ -38,8 +37,7 @@ def train_word_vectors(
         cache_dir: Root of derived files.
 
     Returns:
-        vectors: `(vocab_size, embed_dim)` float32; padding and tokens without an example have 0.
-        seconds: How long the training took, also when it comes from the cache.
+        `(vocab_size, embed_dim)` float32; padding and tokens without an example have 0.
     """
     path = cache_path(
         cache_dir / "word_vectors",
@@ -47,14 +45,12 @@ def train_word_vectors(
         modules=["data.word_vectors"],
         suffix=".npz",
     )
-    stored = cached(path, lambda: _train(sequences, vocab_size, embed_dim))
-    return stored["vectors"], float(stored["seconds"])
+    return cached(path, lambda: _train(sequences, vocab_size, embed_dim))["vectors"]
 
 
 def _train(sequences: Sequence[np.ndarray], vocab_size: int, embed_dim: int) -> dict:
     from gensim.models import Word2Vec
 
-    begin = time.perf_counter()
     model = Word2Vec(
         _Named(sequences, vocab_size),
         vector_size=embed_dim,
@@ -69,4 +65,4 @@ def _train(sequences: Sequence[np.ndarray], vocab_size: int, embed_dim: int) -> 
     )
     vectors = np.zeros((vocab_size, embed_dim), dtype=np.float32)
     vectors[[int(name) for name in model.wv.index_to_key]] = model.wv.vectors
-    return {"vectors": vectors, "seconds": time.perf_counter() - begin}
+    return {"vectors": vectors}

@@ -35,8 +35,10 @@ def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") ->
         name: One of `BACKBONES`.
         size: Height and width of the pictures.
         weights: `"imagenet"` for those that Keras downloads once into `KERAS_HOME`, the path of an
-            `.h5` file of them without the classifier, or None for random ones. MobileNetV2 has
-            weights of its own for some sizes; a file of 224 pixels also fits any other.
+            `.h5` file of them without the classifier, or None for random ones. Keras checks the
+            hash of each file that it downloads, but knows none for MobileNetV2: there the result
+            of `weights_sha256` is all that tells weights apart. MobileNetV2 has weights of its own
+            for some sizes; a file of 224 pixels also fits any other.
 
     Returns:
         A model named `backbone`, from `picture` `<uint8>(batch, size, size, 3)`, RGB, to regions

@@ -26,7 +26,8 @@ class Config(TrainingSettings):
     """`yahoo` for the folder `prices` of the downloads, or your own folder of .csv files, or one
     such file."""
     tickers: str = ""
-    """Tickers, separated by commas; those without a file are downloaded. Empty: all files."""
+    """Tickers, separated by commas; Yahoo's are downloaded if they have no file. Empty: all files
+    of your own data; of yahoo the set large_us, 42 companies and the S&P 500 up to 2018."""
     adjust: Literal["dividends", "splits"] = "dividends"
     """Prices with dividends put back in (Adj Close), or adjusted for splits alone (Close)."""
     market: str = "^GSPC"
@@ -96,7 +97,7 @@ class Config(TrainingSettings):
         )
         check_at_least(2, self, "lookback")
         check_shares(self, "input_dropout", "dropout", "recurrent_dropout")
-        if not 0 <= self.warmup_days < self.lookback:
+        if self.output == "every" and not 0 <= self.warmup_days < self.lookback:
             raise UserError("--warmup-days must lie between 0 and --lookback - 1.")
         if not 2 <= self.components <= 10:
             raise UserError("--components must lie between 2 and 10.")
@@ -117,6 +118,24 @@ class Config(TrainingSettings):
         ends = [as_date(getattr(self, name), name) for name in ("train_end", "validation_end")]
         if ends[0] >= ends[1]:
             raise UserError("--train-end must lie before --validation-end.")
+
+    def ignored(self) -> dict[str, str]:
+        """Returns the settings that nothing reads beside the others, each with the reason."""
+        reasons = {}
+        if self.stateful:
+            reasons["stride"] = "--stateful reads whole histories, so it has no windows to cut"
+            reasons["batch_size"] = "--stateful takes all tickers side by side"
+        if self.output == "last":
+            reasons["warmup_days"] = "--output last counts the last day of a window alone"
+        if self.distribution != "mixture":
+            reasons["components"] = f"--distribution {self.distribution} is no mixture"
+        if self.cell != "simple_rnn":
+            reasons["activation"] = f"--cell {self.cell} has its own"
+        if self.cell == "feedforward":
+            reasons["recurrent_dropout"] = "--cell feedforward has no recurrence"
+        if "market" not in split_list(self.features):
+            reasons["market"] = "--features leaves the group market out"
+        return reasons
 
 
 def as_date(text: str, name: str) -> datetime.date:

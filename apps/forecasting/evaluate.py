@@ -81,7 +81,8 @@ def evaluate_run(
         log=log,
     )
     warnings = list(inputs.warnings)
-    start, end, fit_until = split_span(config, split, max(one.dates[-1] for one in inputs.features))
+    last = max(one.dates[-1] for one in inputs.features)
+    start, end, fit_until = split_span(config, split, last)
     if baselines and split == "train":
         warnings.append("the baselines are fitted on the training days, so they are not shown here")
         baselines = False
@@ -102,7 +103,8 @@ def evaluate_run(
     if len(short) == len(origins):
         raise UserError(
             f"No ticker has a day between {start} and {end} with enough days before it and"
-            f" --horizon {config.horizon} days after it: choose other dates with --split."
+            f" --horizon {config.horizon} days after it: choose other dates with --split"
+            f" (the prices end on {last})."
         )
     begin = time.perf_counter()
     systems: dict[str, list[Scored]] = {}

@@ -11,6 +11,7 @@ import numpy as np
 from apps.forecasting.config import Config
 from common.config import split_list
 from common.errors import UserError
+from data import large_us
 from data.download import data_directory
 from data.errors import DataError
 from data.forecasting import Features, build_features
@@ -30,15 +31,17 @@ class Inputs:
     """The index, if the model sees one and it could be had."""
     warnings: list[str]
     """One line each."""
+    name: str
+    """What they are, for the record."""
 
     def hashes(self) -> dict[str, str]:
-        """Returns one hash of all files, under the number of tickers."""
+        """Returns one hash of all files, under the name."""
         files = {history.ticker: history for history in self.histories}
         if self.market is not None:
             files[self.market.ticker] = self.market
         lines = [f"{ticker} {files[ticker].sha256}\n" for ticker in sorted(files)]
         digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-        return {f"prices of {len(self.histories)} tickers": digest}
+        return {self.name: digest}
 
 
 def load_inputs(
@@ -56,7 +59,7 @@ def load_inputs(
     Args:
         config: Settings of the model.
         data: As the flag.
-        tickers: Which ones; none means all that are there.
+        tickers: Which ones, as in `load_prices`.
         data_dir: As the flag.
         until: Later days are left out, as if they had not been yet.
         refresh: Download prices anew that are there already.
@@ -93,7 +96,10 @@ def load_inputs(
                 f" {history.dates[-1]}, the last day of {history.ticker}: bring both up to date"
             )
     features = build_features(histories, groups=groups, market=market)
-    return Inputs(histories, features, market, warnings)
+    name = f"prices of {len(histories)} tickers"
+    if large_us.is_meant(data, tickers):
+        name = f"{large_us.NAME}, {name} to {large_us.LAST_DAY}"
+    return Inputs(histories, features, market, warnings, name)
 
 
 def _market(

@@ -66,15 +66,17 @@ class Config(TrainingSettings):
     training then learns from those too (self-training)."""
 
     word_dropout: float = 0.1
-    """Share of tokens whose vector is dropped in training."""
+    """Share of tokens whose vector is dropped in training; --pretrain-epochs drops 0.1 instead."""
     bigram_dropout: float = 0.5
     """Share of pairs of words whose vector is dropped, besides."""
     embedding_dropout: float = 0.3
-    """Share of the embedding's features dropped, the same at all tokens of a region."""
+    """Share of the embedding's features dropped, the same at all tokens of a region;
+    --pretrain-epochs drops 0.1 instead."""
     recurrent_dropout: float = 0.0
     """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
     dropout: float = 0.4
-    """Share of the pooled features dropped, and of those between recurrent layers."""
+    """Share of the pooled features dropped, and of those between recurrent layers;
+    --pretrain-epochs drops 0.1 of the states instead."""
 
     tokens_per_batch: int = 8000
     """Tokens, padding included, in one step; long reviews come in smaller batches."""

@@ -6,7 +6,7 @@ python -m apps.sentiment.evaluate --run runs/sentiment/lstm-s1
 import dataclasses
 import json as json_format
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -34,14 +34,24 @@ from data.sentiment import Reviews, SentimentData, load_labelled, load_reviews
 from data.tokenization import encoded
 
 
-def load_split_reviews(config: Config, *, data: str, data_dir: str) -> SentimentData:
-    """Loads reviews as the run's settings cut them; `data` and `data_dir` as the flags."""
+def load_split_reviews(
+    config: Config, *, data: str, data_dir: str, log: Callable[[str], None] | None = None
+) -> SentimentData:
+    """Loads reviews as the run's settings cut them.
+
+    Args:
+        config: Settings of the run.
+        data: As the flag.
+        data_dir: As the flag.
+        log: As in `load_reviews`.
+    """
     return load_reviews(
         data,
         data_dir=data_directory(data_dir),
         cache_dir=cache_directory(),
         validation_share=config.validation_share,
         split_seed=config.split_seed,
+        log=log,
     )
 
 

@@ -4,7 +4,6 @@ Dai and Le (2015) found that a recurrent network reads better when it begins as 
 """
 
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -111,7 +110,7 @@ class Regions(keras.utils.PyDataset):
 
 def pretrain(
     encoder: keras.Model, config: Config, sequences: Sequence[np.ndarray], *, cache_dir: Path
-) -> float:
+) -> None:
     """Gives an encoder the weights of a language model, trained once for all runs alike.
 
     Args:
@@ -120,9 +119,6 @@ def pretrain(
         config: Settings.
         sequences: Token ids of each text, labelled or not, as long as the classifier reads them.
         cache_dir: Root of derived files.
-
-    Returns:
-        The seconds that the training took, also when it comes from the cache.
 
     Raises:
         UserError: If a weight or the loss becomes NaN.
@@ -139,7 +135,6 @@ def pretrain(
         suffix=".npz",
     )
     weights = cached(path, lambda: _train(config, sequences, vectors=vectors))
-    seconds = float(weights.pop("seconds"))
     # What comes next is the same, whether the weights were kept or not.
     keras.utils.set_random_seed(config.seed)
     own = _weights(encoder)
@@ -148,7 +143,6 @@ def pretrain(
         # A kernel also has rows for the vectors of pairs, which come last.
         whole[: len(values)] = values
         own[name].assign(whole)
-    return seconds
 
 
 def _weights(encoder: keras.Model) -> dict[str, keras.Variable]:
@@ -166,9 +160,8 @@ def _train(
     """Trains a language model, from these vectors if any is not 0.
 
     Returns:
-        The weights of its encoder by their names, and the `seconds` that the training took.
+        The weights of its encoder by their names.
     """
-    begin = time.perf_counter()
     keras.utils.set_random_seed(_SEED)
     vocab_size = len(vectors)
     encoder = build_encoder(
@@ -227,5 +220,4 @@ def _train(
         callbacks=callbacks,
         verbose=1 if sys.stdout.isatty() else 2,
     )
-    weights = {name: keras.ops.convert_to_numpy(value) for name, value in _weights(encoder).items()}
-    return weights | {"seconds": np.array(time.perf_counter() - begin)}
+    return {name: keras.ops.convert_to_numpy(value) for name, value in _weights(encoder).items()}

@@ -12,14 +12,23 @@ from apps.sentiment.baselines import nb_svm
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import predict_probabilities
 from apps.sentiment.predict import Predictor
-from common.artifact import MODEL
+from common.artifact import CONFIG, MODEL, TOKENIZER
+from common.cache import cache_path, cached
 from common.config import split_list
-from common.earlier_runs import check_same_cut, price_of
+from common.earlier_runs import check_same_cut
 from common.errors import UserError
-from data.download import sha256_of
+from data.download import cache_directory, sha256_of
 from data.sentiment import Reviews
 
 NB_SVM = "nb_svm"
+# What a teacher's verdicts come from: its files, and the code.
+_READ = (CONFIG, TOKENIZER, MODEL)
+_CODE = (
+    "apps.sentiment.teachers",
+    "apps.sentiment.baselines",
+    "apps.sentiment.evaluate",
+    "apps.sentiment.predict",
+)
 
 
 def teacher_folders(config: Config) -> list[str]:
@@ -27,23 +36,9 @@ def teacher_folders(config: Config) -> list[str]:
     return [name for name in split_list(config.teachers) if name != NB_SVM]
 
 
-def teacher_facts(config: Config, *, label_seconds: float) -> dict:
-    """Returns what `metrics.json` says of the teachers.
-
-    Args:
-        config: Settings of the student.
-        label_seconds: What labelling took.
-
-    Returns:
-        `runs`, the SHA-256 of each run's model, and the `seconds` of all trainings and of
-        labelling.
-    """
-    folders = teacher_folders(config)
-    seconds = label_seconds + sum(price_of(folder).get("seconds", 0) for folder in folders)
-    return {
-        "runs": {folder: sha256_of(Path(folder) / MODEL) for folder in folders},
-        "seconds": round(seconds, 1),
-    }
+def teacher_facts(config: Config) -> dict:
+    """Returns what `metrics.json` says of the teachers: `runs`, the SHA-256 of each run's model."""
+    return {"runs": {folder: sha256_of(Path(folder) / MODEL) for folder in teacher_folders(config)}}
 
 
 def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:
@@ -97,6 +92,8 @@ def targets_of(
 ) -> np.ndarray:
     """Returns what to learn of the labelled texts and then, with teachers, of the unlabelled ones.
 
+    The unlabelled ones are labelled once; what the teachers said is kept in the cache.
+
     Args:
         labelled: The training split.
         validation: The validation split, on which `nb_svm` finds how sure it may be.
@@ -120,10 +117,24 @@ def targets_of(
     predictors = {
         name: load_teacher(Path(name), config, labels) for name in teachers if name != NB_SVM
     }
-    verdicts = [
-        nb_svm_verdicts(labelled, validation, unlabelled.texts)
-        if name == NB_SVM
-        else predict_probabilities(predictors[name], unlabelled.texts)
+
+    files = [
+        [] if name == NB_SVM else [sha256_of(Path(name) / file) for file in _READ]
         for name in teachers
     ]
-    return np.concatenate([targets, np.mean(verdicts, axis=0)]).astype("float32")
+    reviews = [(part.labels, part.texts) for part in (labelled, validation, unlabelled)]
+    path = cache_path(
+        cache_directory() / "sentiment_verdicts", [files, reviews], modules=_CODE, suffix=".npz"
+    )
+
+    def mean_verdicts() -> dict[str, np.ndarray]:
+        verdicts = [
+            nb_svm_verdicts(labelled, validation, unlabelled.texts)
+            if name == NB_SVM
+            else predict_probabilities(predictors[name], unlabelled.texts)
+            for name in teachers
+        ]
+        return {"verdicts": np.mean(verdicts, axis=0)}
+
+    verdicts = cached(path, mean_verdicts)["verdicts"]
+    return np.concatenate([targets, verdicts]).astype("float32")

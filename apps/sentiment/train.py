@@ -6,7 +6,6 @@ python -m apps.sentiment.train --data reviews.csv --run runs/sentiment/mine
 """
 
 import itertools
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,11 +22,7 @@ from common.artifact import STATE, TOKENIZER, read_labels
 from common.config import run_command, split_list
 from common.console import aside, open_console
 from common.device import XLA, device_line
-from common.earlier_runs import (
-    check_same_data,
-    resumed_facts,
-    run_folder,
-)
+from common.earlier_runs import check_same_data, resumed_facts, run_folder
 from common.errors import UserError
 from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
@@ -87,7 +82,9 @@ def prepare(
         resume: Whether the run goes on after its last finished epoch.
         console: Where to say what was loaded.
     """
-    data = load_split_reviews(config, data=config.data, data_dir=data_dir)
+    data = load_split_reviews(
+        config, data=config.data, data_dir=data_dir, log=lambda line: aside(console, line)
+    )
     labels = list(data.label_names)
     train_split, validation_split = data.splits["train"], data.splits["validation"]
     unlabelled = data.splits.get("unlabelled")
@@ -95,17 +92,13 @@ def prepare(
     facts = first_facts(config, task="sentiment", hashes=data.hashes, run=run, resume=resume)
     if resume:
         facts |= resumed_facts(run)
-    keras.utils.set_random_seed(config.seed)
-
     for teacher in teacher_folders(config):
         check_same_data(data.hashes, teacher, named=f"--teachers {teacher}")
-    begin = time.perf_counter()
     targets = targets_of(
         train_split, validation_split, unlabelled, teachers, config=config, labels=labels
     )
     if teachers:
-        found = teacher_facts(config, label_seconds=time.perf_counter() - begin)
-        # Of a run that goes on, the seconds are those of the first time.
+        found = teacher_facts(config)
         if facts.setdefault("teacher", found)["runs"] != found["runs"]:
             raise UserError(
                 f"{run} was begun with other teachers: restore them, or train anew with"
@@ -123,34 +116,36 @@ def prepare(
     else:
         tokenizer = train_tokenizer(everything, kind=config.tokenizer, vocab_size=config.vocab_size)
     vocab_size = tokenizer.get_vocab_size()
+    # After the teachers, so that the student is the same whether they had to label or not.
+    keras.utils.set_random_seed(config.seed)
     model = build(config, vocab_size=vocab_size, num_classes=len(labels))
 
     def encoded_on_disk(texts: Sequence[str], max_length: int) -> RowFile:
         return tokens_on_disk(encoded(tokenizer, texts, max_length=max_length), cache_dir)
 
-    start_seconds = 0.0
-    if config.embedding == "word2vec":
-        vectors, start_seconds = train_word_vectors(
+    epochs_done = saved_epoch(run / STATE) if resume else 0
+    # A saved state holds all weights, so that a run with one needs none to begin with.
+    if config.embedding == "word2vec" and not epochs_done:
+        vectors = train_word_vectors(
             encoded_on_disk(everything, MOST_TOKENS),
             vocab_size=vocab_size,
             embed_dim=config.embed_dim,
             cache_dir=cache_dir,
         )
         model.get_layer("encoder").get_layer("embedding").embeddings.assign(vectors)
-    if config.pretrain_epochs:
+    if config.pretrain_epochs and not epochs_done:
         aside(
             console,
             f"the encoder begins as a language model of {len(everything)} reviews, trained for"
             f" {config.pretrain_epochs} epochs or kept from an earlier run in {cache_dir}",
         )
-        start_seconds += pretrain(
+        pretrain(
             model.get_layer("encoder"),
             config,
             encoded_on_disk(everything, config.max_length),
             cache_dir=cache_dir,
         )
 
-    epochs_done = saved_epoch(run / STATE) if resume else 0
     batching = {
         "buckets": config.buckets,
         "multiple": config.region_length or 8,

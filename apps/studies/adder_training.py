@@ -24,6 +24,7 @@ def train_adder(
     clip_threshold: float = 1.0,
     steps: int,
     length: int,
+    seed: int = SEED,
 ) -> dict[str, Any]:
     """Trains on the adding problem with fresh batches.
 
@@ -35,6 +36,7 @@ def train_adder(
         clip_threshold: As the flag of every app.
         steps: Updates.
         length: Steps of a sequence.
+        seed: Of the batches.
 
     Returns:
         One value for each 25 updates in `loss` and `gradient_norm_max`; what is no number is None,
@@ -43,7 +45,7 @@ def train_adder(
     model.compile(build_optimizer(optimizer, learning_rate=learning_rate), "mse", jit_compile=False)
     begin = time.perf_counter()
     history = model.fit(
-        adding_batches(length, rows=BATCH, seed=SEED),
+        adding_batches(length, rows=BATCH, seed=seed),
         steps_per_epoch=RECORDED,
         shuffle=False,
         epochs=steps // RECORDED,

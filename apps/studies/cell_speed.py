@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from apps.studies.cells import CELLS, STUDIED, Task
+from apps.studies.parts import measured_by
 from apps.studies.quick import samples, shortened
 from apps.studies.rows import ROWS
 from common.artifact import write_json
@@ -24,7 +25,6 @@ from common.config import parse_call, run_command, split_list
 from common.device import device_line
 from common.errors import UserError
 from common.fitting import Prepared
-from common.provenance import provenance
 from common.training import gradient_clipping
 from data.errors import DataError
 
@@ -144,7 +144,9 @@ def main(
                 f" {values['ratio']:.2f} of {REFERENCE}"
             )
     command = f"python -m apps.studies.cell_speed --steps {steps} --rounds {rounds}"
-    write_json(output, {"study": "cell_speed", **provenance(command, data=hashes), "tasks": found})
+    if tasks:
+        command += f" --tasks {tasks}"
+    write_json(output, {"study": "cell_speed", **measured_by(command, data=hashes), "tasks": found})
 
 
 if __name__ == "__main__":

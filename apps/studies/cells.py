@@ -1,6 +1,6 @@
 """Sets the cells side by side over all tasks: what each costs and gains, from the published rows.
 
-    python -m apps.studies.cells    # fills README.md, draws docs/cells.png
+    python -m apps.studies.cells    # fills both READMEs that quote it, draws docs/cells.png
 
 In a task all cells were trained with the same number of updates. `feedforward` is the network
 without recurrence, which sees each step alone. What an epoch takes is measured apart, where the
@@ -13,6 +13,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from apps.studies.speed import speed_table
 from common.artifact import read_json, write_text
 from common.config import run_command
 from common.errors import UserError
@@ -28,9 +29,8 @@ _LABELS = {
 }
 # Least height of a panel, as a share of what it shows.
 _LEAST_SPAN = 0.03
-# Of `make study-cell-speed`.
-_SPEED = Path("apps/studies/results/cell_speed.json")
-_PLACE = re.compile(r"(<!-- cells -->\n).*?(<!-- /cells -->)", re.DOTALL)
+_RESULTS = Path("apps/studies/results")
+_README_FILES = ("README.md", "apps/studies/README.md")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,9 @@ def cells_table(root: Path) -> str:
     titles = ["task, on its test split", "cell", "quality", "parameters", "training an epoch"]
     titles += ["memory", "epochs to the best of simple_rnn"]
     lines = [table_line(titles), table_line(["---", "---", *["---:"] * (len(titles) - 2)])]
-    timed = read_json(root / _SPEED)["tasks"] if (root / _SPEED).is_file() else {}
+    # Of `make study-cell-speed`.
+    speed = root / _RESULTS / "cell_speed.json"
+    timed = read_json(speed)["tasks"] if speed.is_file() else {}
     for task in STUDIED:
         rows = read_cells(task, root)
         reached = epochs_to(task, rows)
@@ -134,8 +136,15 @@ def _epoch_label(timed: dict[str, Any] | None) -> str:
 
 
 def fill_cells(text: str, root: Path) -> str:
-    """Returns a Markdown text with the table between its comments made anew."""
-    return _PLACE.sub(lambda match: f"{match[1]}{cells_table(root)}{match[2]}", text)
+    """Returns a Markdown text with the tables of cells and of speed written again."""
+    tables = {
+        "cells": lambda: cells_table(root),
+        "speed": lambda: speed_table(sorted((root / _RESULTS).glob("speed*.json"))),
+    }
+    for name, table in tables.items():
+        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text = place.sub(lambda match, table=table: f"{match[1]}{table()}{match[2]}", text)
+    return text
 
 
 def plot_cells(root: Path, path: Path) -> None:
@@ -162,16 +171,16 @@ def plot_cells(root: Path, path: Path) -> None:
     save_figure(figure, path)
 
 
-def main(readme: Path = Path("README.md"), picture: Path = Path("docs/cells.png")) -> None:
-    """Writes the table and draws the picture.
+def main(picture: Path = Path("docs/cells.png")) -> None:
+    """Writes the tables and draws the picture.
 
     Args:
-        readme: Markdown file with the comments `<!-- cells -->` and `<!-- /cells -->`.
         picture: PNG file to write.
     """
-    if not readme.is_file():
-        raise UserError(f"{readme} does not exist: run in the folder of the project.")
-    write_text(readme, fill_cells(readme.read_text(encoding="utf-8"), Path()))
+    for readme in map(Path, _README_FILES):
+        if not readme.is_file():
+            raise UserError(f"{readme} does not exist: run in the folder of the project.")
+        write_text(readme, fill_cells(readme.read_text(encoding="utf-8"), Path()))
     plot_cells(Path(), picture)
 
 

@@ -6,6 +6,7 @@ import statistics
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 from scipy.stats import t as student_t
 
 from common.results import SAME

@@ -1,16 +1,16 @@
-"""Draws what the gradient study found: pictures to be projected, each with its command."""
+"""Draws the pictures of the gradient study, each with its command."""
 
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 
+from apps.studies.long_memory import ERROR_WITHOUT_MEMORY
 from common.plots import new_axes, save_figure
 
 PARTS = ("reach", "clipping", "truncation", "optimizers")
 # Told apart by those who see no red or green, and in print.
-_COLOURS = ("#d1495b", "#e08e2b", "#0b6e99", "#3a8f5c", "#6b4c9a", "#555555")
-_LINES = ("-", "-", "--", "-.", ":")
+_COLOURS = ("#d1495b", "#e08e2b", "#0b6e99", "#3a8f5c", "#6b4c9a", "#555555", "#b0a000")
 
 
 def write_plots(record: dict[str, Any], folder: Path) -> list[Path]:
@@ -31,9 +31,9 @@ def write_plots(record: dict[str, Any], folder: Path) -> list[Path]:
     }
     paths = []
     for part, (function, name) in draw.items():
-        if part in record:
+        if part in record["parts"]:
             path = folder / name
-            figure = function(record)
+            figure = function(record["parts"][part]["results"])
             figure.text(
                 0.01,
                 -0.06,
@@ -47,8 +47,7 @@ def write_plots(record: dict[str, Any], folder: Path) -> list[Path]:
     return paths
 
 
-def _reach(record: dict[str, Any]):
-    found = record["reach"]
+def _reach(found: dict[str, Any]):
     titles = {
         "adding": f"adding problem, {found['adding']['length']} steps",
         "imdb": f"IMDB, the last {found['imdb']['length']} words of a review",
@@ -78,41 +77,44 @@ def _reach(record: dict[str, Any]):
     return figure
 
 
-def _curve(axis: Axes, record: dict[str, Any], values: list[float | None], **look) -> None:
-    """Draws a curve over the updates; a cross where it ended in no number."""
+def _curve(axis: Axes, recorded: int, values: list[float | None], **look) -> None:
+    """Draws one value for each `recorded` updates; a cross where the values stop being finite."""
     known = [value for value in values if value is not None]
-    updates = [record["recorded"] * (index + 1) for index in range(len(known))]
+    updates = [recorded * (index + 1) for index in range(len(known))]
     (line,) = axis.plot(updates, known, **{"linewidth": 1.6, **look})
     if len(known) < len(values):
-        end = (updates[-1], known[-1]) if known else (record["recorded"], 1.0)
+        end = (updates[-1], known[-1]) if known else (recorded, 1.0)
         axis.plot(*end, "x", color=line.get_color(), markersize=11, markeredgewidth=3)
 
 
-def _errors(axis: Axes, record: dict[str, Any]) -> None:
+def _errors(axis: Axes) -> None:
     """Marks what a network without memory reaches, and names the axes."""
-    axis.axhline(record["error_without_memory"], color="#999999", linewidth=1, linestyle="--")
+    axis.axhline(ERROR_WITHOUT_MEMORY, color="#999999", linewidth=1, linestyle="--")
     axis.set(xlabel="updates", ylabel="squared error on fresh sequences", yscale="log")
 
 
-def _clipping(record: dict[str, Any]):
-    found = record["clipping"]
-    names = {
-        "none": "no clipping",
-        "global_norm": "global norm 1",
-        "norm": "norm 1 of each variable",
-        "value": "value 0.1",
-        "adaptive": "adaptive, 10th percentile",
-    }
+def _clipping(found: dict[str, Any]):
     figure, (errors, norms) = new_axes(
         2, f"A ReLU network over {found['length']} steps, with and without clipping"
     )
-    modes = zip(_COLOURS, _LINES, found["modes"].items(), strict=False)
-    for colour, line, (mode, curve) in modes:
-        # What explodes lies behind, so that what ends beside it stays to be seen.
-        look = {"color": colour, "linestyle": line, "linewidth": 4 if mode == "none" else 1.6}
-        _curve(errors, record, curve["loss"], label=names[mode], **look)
-        _curve(norms, record, curve["gradient_norm_max"], **look)
-    _errors(errors, record)
+    names = {
+        "none": "no clipping",
+        "global_norm": "global norm {:g}",
+        "norm": "norm {:g} of each variable",
+        "value": "value {:g}",
+        "adaptive": "adaptive, 10th percentile",
+    }
+    colours: dict[str, str] = {}
+    for run in found["runs"]:
+        label = names[run["mode"]].format(run["threshold"])
+        first_seed = label not in colours
+        colour = colours.setdefault(label, _COLOURS[len(colours) % len(_COLOURS)])
+        # Thick and behind the others, which end beside it.
+        look = {"color": colour, "linewidth": 4 if run["mode"] == "none" else 1.3}
+        look["linestyle"] = ":" if run["mode"] == "adaptive" else "-"
+        _curve(errors, found["recorded"], run["loss"], label=label if first_seed else None, **look)
+        _curve(norms, found["recorded"], run["gradient_norm_max"], **look)
+    _errors(errors)
     errors.legend(frameon=False, fontsize=8)
     norms.set(xlabel="updates", ylabel="greatest gradient norm before clipping", yscale="log")
     # All that tells them apart happens soon.
@@ -122,19 +124,18 @@ def _clipping(record: dict[str, Any]):
     return figure
 
 
-def _truncation(record: dict[str, Any]):
-    found = record["truncation"]
+def _truncation(found: dict[str, Any]):
     figure, (errors, distances) = new_axes(
         2, f"An LSTM over {found['length']} steps whose gradient flows back only so far"
     )
     edges = found["distances"]
     middles = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
     for colour, (piece, curve) in zip(_COLOURS, found["pieces"].items(), strict=False):
-        _curve(errors, record, curve["loss"], color=colour, label=f"{piece} steps")
+        _curve(errors, found["recorded"], curve["loss"], color=colour, label=f"{piece} steps")
         distances.plot(middles, curve["error_by_distance"], "o-", color=colour, markersize=4)
-    _errors(errors, record)
+    _errors(errors)
     errors.legend(frameon=False, fontsize=8)
-    without = record["error_without_memory"]
+    without = ERROR_WITHOUT_MEMORY
     distances.axhline(without, color="#999999", linewidth=1, linestyle="--")
     distances.text(middles[0], without, "no memory", color="#777777", fontsize=8, va="bottom")
     distances.set(
@@ -144,8 +145,7 @@ def _truncation(record: dict[str, Any]):
     return figure
 
 
-def _optimizers(record: dict[str, Any]):
-    found = record["optimizers"]
+def _optimizers(found: dict[str, Any]):
     figure, axes = new_axes(
         len(found["optimizers"]), f"An LSTM on the adding problem over {found['length']} steps"
     )
@@ -153,8 +153,8 @@ def _optimizers(record: dict[str, Any]):
         axis.sharey(axes[0])
     for axis, (name, rates) in zip(axes, found["optimizers"].items(), strict=True):
         for colour, (rate, curve) in zip(_COLOURS[1:], rates.items(), strict=False):
-            _curve(axis, record, curve["loss"], color=colour, label=f"rate {rate}")
-        _errors(axis, record)
+            _curve(axis, found["recorded"], curve["loss"], color=colour, label=f"rate {rate}")
+        _errors(axis)
         axis.set_title({"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam"}[name], fontsize=10)
         axis.legend(frameon=False, fontsize=8)
     return figure

@@ -1,17 +1,18 @@
 """Shows vanishing and exploding gradients, and what helps, on networks that anyone can train.
 
-    make study-gradients                            # half an hour on two cores
+    make study-gradients                            # some forty minutes on two idle cores
     make study-gradients ARGS="--parts clipping"    # one of reach, clipping, truncation, optimizers
 
 - `reach`: how long the gradient of the loss is with respect to the state some steps back, at the
   start and after training, on the adding problem and on IMDB.
-- `clipping`: the same training without clipping and with each way of it.
+- `clipping`: the same training without clipping and with each way of it, on three seeds.
 - `truncation`: backpropagation that stops after some steps, and what is not learned then.
 - `optimizers`: SGD, RMSprop and Adam, each at several rates.
 
 No batch of the adding problem comes twice, so every loss is one on data never seen.
 """
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,26 @@ import numpy as np
 from apps.studies.adder_training import BATCH, RECORDED, SEED, UNITS, rounded, said, train_adder
 from apps.studies.gradient_plots import PARTS, write_plots
 from apps.studies.gradient_reach import reach_on_adding, reach_on_imdb
-from apps.studies.long_memory import ERROR_WITHOUT_MEMORY, adding_problem, build_adder
-from common.artifact import read_json, write_json
-from common.config import run_command, split_list
+from apps.studies.long_memory import adding_problem, build_adder
+from apps.studies.parts import chosen_parts, write_part
+from common.config import run_command
 from common.device import device_line
 from common.errors import UserError
-from common.provenance import provenance
 from data.errors import DataError
 
 # Steps of a sequence and learning rate that nothing but clipping survives.
 EXPLODING = 40, 0.03
+# Ways of clipping with their thresholds; `none` and `adaptive` do not read theirs.
+CLIPPINGS = (
+    ("none", 1.0),
+    ("global_norm", 1.0),
+    ("norm", 1.0),
+    ("norm", 0.1),
+    ("value", 0.1),
+    ("value", 0.01),
+    ("adaptive", 1.0),
+)
+CLIPPING_SEEDS = (1, 2, 3)
 RATES = {
     "sgd": (0.003, 0.01, 0.03),
     "rmsprop": (3e-4, 1e-3, 3e-3),
@@ -41,17 +52,11 @@ RATES = {
 def clipping(*, steps: int) -> dict[str, Any]:
     """Trains the network that explodes most easily, ReLU from the identity, with each clipping."""
     length, rate = EXPLODING
-    found = {}
-    for mode, threshold in (
-        ("none", 1.0),
-        ("global_norm", 1.0),
-        ("norm", 1.0),
-        ("value", 0.1),
-        ("adaptive", 1.0),
-    ):
-        keras.utils.set_random_seed(SEED)
+    runs = []
+    for (mode, threshold), seed in itertools.product(CLIPPINGS, CLIPPING_SEEDS):
+        keras.utils.set_random_seed(seed)
         model = build_adder("simple_rnn, ReLU", UNITS, length=length)
-        found[mode] = train_adder(
+        trained = train_adder(
             model,
             optimizer="sgd",
             learning_rate=rate,
@@ -59,9 +64,11 @@ def clipping(*, steps: int) -> dict[str, Any]:
             clip_threshold=threshold,
             steps=steps,
             length=length,
+            seed=seed,
         )
-        print(f"clipping {mode}: {said(found[mode])}", flush=True)
-    return {"length": length, "steps": steps, "learning_rate": rate, "modes": found}
+        runs.append({"mode": mode, "threshold": threshold, "seed": seed, **trained})
+        print(f"clipping {mode} {threshold:g}, seed {seed}: {said(trained)}", flush=True)
+    return {"length": length, "steps": steps, "learning_rate": rate, "runs": runs}
 
 
 def truncation(*, steps: int, length: int) -> dict[str, Any]:
@@ -116,53 +123,55 @@ def main(
     output: Path = Path("apps/studies/results/gradients.json"),
     plots: Path = Path("docs"),
 ) -> None:
-    """Measures, writes what was found, and draws it.
+    """Measures, writes the results, and draws them.
 
     Args:
-        parts: Which of reach, clipping, truncation and optimizers, separated by commas; what the
-            file holds of the others stays.
+        parts: Which of reach, clipping, truncation and optimizers, separated by commas; the other
+            parts of the file stay.
         data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
-        steps: Updates of each training on the adding problem.
+        steps: Updates of each training on the adding problem; clipping takes half of them.
         length: Steps of a sequence of the adding problem.
         reach: Words of a review, and steps that gradients are followed back through.
         epochs: Passes over the reviews.
         output: JSON file to write.
         plots: Folder of the pictures.
     """
-    chosen = split_list(parts)
-    if unknown := sorted(set(chosen) - set(PARTS)):
-        raise UserError(f"--parts {unknown[0]} is none of {', '.join(PARTS)}.")
-    if steps < RECORDED or steps % RECORDED or epochs < 1:
-        raise UserError(f"--steps is a multiple of {RECORDED}, and --epochs is at least 1.")
+    chosen = chosen_parts(parts, PARTS)
+    if steps < 2 * RECORDED or steps % (2 * RECORDED) or epochs < 1:
+        raise UserError(
+            f"--steps must be a multiple of {2 * RECORDED}, and --epochs must be at least 1."
+        )
     if length < 20 or length % 20 or reach < 20:
-        raise UserError("--length is 20, 40, 60 ..., and --reach is at least 20.")
+        raise UserError("--length must be 20, 40, 60 ..., and --reach at least 20.")
     print(device_line(), flush=True)
-    record = read_json(output) if output.is_file() else {}
-    command = "python -m apps.studies.gradients"
-    for name, value in (("steps", steps), ("length", length), ("reach", reach), ("epochs", epochs)):
-        command += f" --{name} {value}"
     size = {"steps": steps, "length": length}
+    measure = {
+        "reach": lambda: {
+            "adding": reach_on_adding(**size),
+            "imdb": reach_on_imdb(data_dir=data_dir, epochs=epochs, length=reach),
+        },
+        # Where it learns at all, it does so within the first half of the updates.
+        "clipping": lambda: clipping(steps=steps // 2),
+        "truncation": lambda: truncation(**size),
+        "optimizers": lambda: optimizers(**size),
+    }
+    read = {
+        "reach": {**size, "reach": reach, "epochs": epochs},
+        "clipping": {"steps": steps},
+        "truncation": size,
+        "optimizers": size,
+    }
+    sizes = {"units": UNITS, "batch": BATCH, "recorded": RECORDED}
     for part in chosen:
-        if part == "reach":
-            found = {
-                "adding": reach_on_adding(**size),
-                "imdb": reach_on_imdb(data_dir=data_dir, epochs=epochs, length=reach),
-            }
-        elif part == "clipping":
-            found = clipping(steps=steps)
-        else:
-            found = {"truncation": truncation, "optimizers": optimizers}[part](**size)
-        # Part by part, so that a stop loses one at most.
-        record |= {
-            "study": "gradients",
-            **provenance(command),
-            part: found,
-            "units": UNITS,
-            "batch": BATCH,
-            "recorded": RECORDED,
-            "error_without_memory": ERROR_WITHOUT_MEMORY,
-        }
-        write_json(output, record)
+        flags = "".join(f" --{name} {value}" for name, value in read[part].items())
+        # Part by part, so that an interruption loses one at most.
+        record = write_part(
+            output,
+            {**sizes, **measure[part]()},
+            study="gradients",
+            part=part,
+            command=f"python -m apps.studies.gradients --parts {part}{flags}",
+        )
     for path in write_plots(record, plots):
         print(f"drawn: {path}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.config import parse_call
 from common.errors import UserError
+from common.training import flag
 from data.captioning_sample import write_captioning_sample
 from data.download import atomic_folder
 from data.errors import DataError
@@ -28,7 +29,7 @@ _SAMPLES = {
 }
 # They stand behind a row's own flags, so they win.
 _FLAGS = {
-    ("forecasting", "train"): "--market ^SIM --stride 64 --lookback 32 --warmup-days 10 --units 4"
+    ("forecasting", "train"): "--tickers SIMA,SIMB,SIMC,^SIM --market ^SIM --lookback 32 --units 4"
     " --epochs 1",
     ("sentiment", "train"): "--epochs 1 --units 4 --embed-dim 8 --bigram-buckets 0 --max-length 100"
     " --region-length 0 --buckets 1 --tokens-per-batch 2000 --embedding random",
@@ -54,7 +55,18 @@ def samples(tasks: Iterable[str], folder: Path) -> None:
 def shortened(task: str, verb: str, flags: list[str], folder: Path) -> list[str]:
     """Returns the flags of a command followed by what makes it a matter of seconds."""
     own = _FLAGS.get((task, verb), "").split()
+    if verb == "train":
+        own = _without_ignored(task, flags, own)
     return [*flags, *own, "--data-dir", str(folder / "data" / task)]
+
+
+def _without_ignored(task: str, flags: list[str], own: list[str]) -> list[str]:
+    """Leaves out of `own`, pairs of flag and value, what a training with `flags` ignores."""
+    main = importlib.import_module(f"apps.{task}.train").main
+    config = parse_call(main, prog="", description="", arguments=flags).keywords["config"]
+    ignored = {flag(name) for name in getattr(config, "ignored", dict)()}
+    pairs = zip(own[::2], own[1::2], strict=True)
+    return [word for pair in pairs if pair[0] not in ignored for word in pair]
 
 
 def run_here(arguments: list[str]) -> int:

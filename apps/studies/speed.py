@@ -1,69 +1,57 @@
-"""Measures each cell on each backend beside native PyTorch, start-up, and memory.
+"""Measures the steps of each cell beside native PyTorch, and how long `predict` takes to start.
 
-    make study-speed               # installs JAX and PyTorch; a quarter of an hour on two cores
+    make study-speed               # installs JAX and PyTorch; some five minutes on two idle cores
 
-The ways take turns, round by round, so that whatever else the machine does meets all of them; a
-ratio is the median over the rounds. With a GPU, they run there, in mixed precision too, and it is
-said how busy it was.
+The implementations take turns, round by round, so that other load on the machine meets all of them.
+"Times as fast" is the median time of native PyTorch divided by the median time of the other one.
 """
 
 import contextlib
-import importlib.metadata
 import importlib.util
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from apps.studies.memory import measure_memory, run_quietly
-from apps.studies.speed_worker import BATCH, FEATURES, MIXED, UNITS
-from common.artifact import read_json, write_json
-from common.config import run_command, split_list
-from common.console import aside, open_console
+from apps.studies.parts import chosen_parts, write_part
+from apps.studies.speed_worker import BATCH, FEATURES, LENGTH, UNITS
+from common.artifact import read_json
+from common.config import run_command
 from common.device import device_line, device_name, fused_kernel_line
 from common.errors import UserError
-from common.provenance import provenance
-from common.tables import new_table
+from common.result_tables import table_line
 
+PARTS = ("steps", "start")
 CELLS = ("simple_rnn", "lstm", "gru")
-BACKENDS = ("tensorflow", "jax", "torch")
-PARTS = ("steps", "start", "memory")
-_NVIDIA_SMI = "nvidia-smi"
-# For so long the GPU is watched, with each way.
-_WATCHED_MS = 3000.0
-# What the tasks' predict is asked on its start.
-_FIRST_WISHES = {
-    "sentiment": ["--text", "not bad"],
-    "translation": ["--text", "A dog runs."],
+MODES = ("train", "forward")
+PEER = "native PyTorch"
+# Name: library of the worker, KERAS_BACKEND, and the package that has to be installed.
+IMPLEMENTATIONS = {
+    PEER: ("native", "torch"),
+    "Keras on TensorFlow": ("keras", "tensorflow"),
+    "Keras on TensorFlow, XLA": ("keras_xla", "tensorflow"),
+    "Keras on JAX": ("keras_xla", "jax"),
+    "Keras on PyTorch": ("keras", "torch"),
 }
+_STARTS = 5
+_FIRST_TEXTS = {"sentiment": "not bad", "translation": "A dog runs."}
 
 
 class Worker:
-    """A process that runs a network one way, and measures itself."""
+    """A process that runs one implementation and times its own steps."""
 
-    def __init__(self, way: str, *, xla: bool = False, policy: str = "float32"):
-        """Starts it: `native torch`, or the name of a backend of Keras."""
-        self.settings = {"xla": xla, "policy": policy}
-        self.name = ", ".join([way, *["XLA"] * xla, *[policy] * (policy != "float32")])
-        library = "torch" if way == "native torch" else "keras"
-        environment = {
-            **os.environ,
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            # All of them share the memory of a GPU.
-            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        }
-        if library == "keras":
-            environment["KERAS_BACKEND"] = way
+    def __init__(self, name: str):
+        """Starts it; `name` is one of `IMPLEMENTATIONS`."""
+        library, backend = IMPLEMENTATIONS[name]
+        self.name = name
+        # All of them share the memory of a GPU.
+        shared = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "apps.studies.speed_worker", library],
@@ -71,24 +59,24 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=environment,
+            env={**os.environ, **shared, "KERAS_BACKEND": backend},
         )
 
-    def ask(self, **wish: Any) -> dict[str, float]:
-        """Returns `seconds` of the wished steps and, the first time, those of compiling.
+    def seconds(self, **request: Any) -> float:
+        """Returns the seconds of the requested steps; the first request of a kind compiles.
 
         Raises:
             UserError: If the process has ended.
         """
         answer = ""
-        # It may be gone already.
+        # It may have ended already.
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(wish | self.settings) + "\n")
+            self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         if not answer:
             self._errors.seek(0)
-            last = (self._errors.read().strip() or "it said nothing").splitlines()[-1]
+            last = (self._errors.read().strip() or "no error message").splitlines()[-1]
             raise UserError(f"{self.name} ended without an answer: {last}")
         return json.loads(answer)
 
@@ -97,195 +85,133 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
         self._errors.close()
 
 
 def measure_steps(
-    workers: list[Worker], *, mode: str, length: int, mixed: bool, steps: int, rounds: int
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Measures all ways in turns.
-
-    Args:
-        workers: The ways; the first is what the others are compared with.
-        mode: `forward` or `train`.
-        length: Steps of a sequence, or the mean of four lengths if `mixed`.
-        mixed: Whether batches differ in length.
-        steps: Batches in a round.
-        rounds: Times that the ways take turns.
-
-    Returns:
-        Cell, way, and there `milliseconds` of a batch, round by round, `first`, the seconds until
-        every shape was compiled, and `ratio`: how many times as fast as the first way, the median
-        over the rounds; with a GPU also `gpu_busy`, in percent.
-    """
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for cell in CELLS:
-        wish = {"cell": cell, "mode": mode, "length": length, "mixed": mixed, "steps": steps}
-        times: dict[str, list[float]] = {worker.name: [] for worker in workers}
-        first = {worker.name: worker.ask(**wish)["first"] for worker in workers}
-        for _ in range(rounds):
-            for worker in workers:
-                times[worker.name].append(1000 * worker.ask(**wish)["seconds"] / steps)
-        peer = times[workers[0].name]
-        found[cell] = {
-            name: {
-                "milliseconds": [round(value, 3) for value in values],
-                "first": round(first[name], 2),
-                "ratio": statistics.median(
-                    theirs / ours for theirs, ours in zip(peer, values, strict=True)
-                ),
-            }
-            for name, values in times.items()
-        }
-        if shutil.which(_NVIDIA_SMI):
-            for worker in workers:
-                milliseconds = statistics.median(times[worker.name])
-                busy = gpu_busy(worker, {**wish, "steps": round(_WATCHED_MS / milliseconds) + 1})
-                found[cell][worker.name] |= {"gpu_busy": busy}
-    return found
-
-
-def gpu_busy(worker: Worker, wish: dict[str, Any]) -> float | None:
-    """Returns how much of the time the GPU did something while a worker ran, in percent.
-
-    Args:
-        worker: The way.
-        wish: What it is asked, some seconds long.
-
-    Returns:
-        The mean of what `nvidia-smi` says five times a second; None if it says nothing.
-    """
-    watcher = subprocess.Popen(
-        [
-            _NVIDIA_SMI,
-            "--query-gpu=utilization.gpu",
-            "--format=csv,noheader,nounits",
-            "--id=0",
-            "--loop-ms=200",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        worker.ask(**wish)
-    finally:
-        watcher.terminate()
-        said = watcher.communicate()[0].split()
-    shares = [int(share) for share in said if share.isdigit()]
-    return statistics.mean(shares) if shares else None
+    workers: list[Worker], *, steps: int, rounds: int
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Returns mode, cell and implementation to the milliseconds of a step, round by round."""
+    times: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for mode in MODES:
+        for cell in CELLS:
+            rows = times.setdefault(mode, {})[cell] = {worker.name: [] for worker in workers}
+            # The first round compiles and is not counted.
+            for turn in range(rounds + 1):
+                for worker in workers:
+                    seconds = worker.seconds(mode=mode, cell=cell, steps=steps)
+                    if turn:
+                        rows[worker.name].append(round(1000 * seconds / steps, 3))
+    return times
 
 
 def measure_start(rounds: int) -> dict[str, list[float]]:
-    """Returns the seconds that `predict` takes from the shell to its first answer."""
-    found = {}
-    for task, flags in _FIRST_WISHES.items():
-        seconds = []
+    """Returns the seconds that `predict` takes from the shell to its first answer.
+
+    Raises:
+        UserError: If `predict` fails.
+    """
+    seconds: dict[str, list[float]] = {}
+    for task, text in _FIRST_TEXTS.items():
         for _ in range(rounds):
             begin = time.perf_counter()
-            run_quietly([f"apps.{task}.predict", *flags])
-            seconds.append(round(time.perf_counter() - begin, 2))
-        found[task] = seconds
-    return found
+            command = [sys.executable, "-m", f"apps.{task}.predict", "--text", text]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise UserError(f"python -m apps.{task}.predict failed: {done.stderr.strip()}")
+            seconds.setdefault(task, []).append(round(time.perf_counter() - begin, 2))
+    return seconds
 
 
-def _has(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
+def speed_table(paths: Iterable[Path]) -> str:
+    """Returns a Markdown table of ranges over some result files, and where each was measured."""
+    records = [(path.name, read_json(path)["parts"]) for path in paths]
+    runs = [parts["steps"]["results"]["milliseconds"] for _, parts in records if "steps" in parts]
+    titles = ["step", "network", *CELLS, "simple_rnn / lstm, time", "gru / lstm, time"]
+    lines = [table_line(titles), table_line(["---", "---", *["---:"] * (len(titles) - 2)])]
+    for mode in MODES:
+        for name in IMPLEMENTATIONS:
+            times = [run[mode] for run in runs if name in run[mode]["lstm"]]
+            if not times:
+                continue
+            ratios = [
+                _range(_median(run, cell, PEER) / _median(run, cell, name) for run in times)
+                for cell in CELLS
+            ]
+            shares = [
+                _range(_median(run, cell, name) / _median(run, "lstm", name) for run in times)
+                for cell in ("simple_rnn", "gru")
+            ]
+            lines.append(table_line([mode, name, *ratios, *shares]))
+    lines.append("")
+    for name, parts in records:
+        for part, record in parts.items():
+            facts = [record["device"], record["machine"] or "CPU model not recorded"]
+            facts += [record["date"], f"commit {record['commit']}"]
+            if part == "start":
+                for task, seconds in record["results"].items():
+                    facts.append(f"{task} {statistics.median(seconds):.1f} s")
+            lines.append(f"- `{name}`, {part}: {'; '.join(facts)}")
+    return "\n".join(lines) + "\n"
 
 
-def steps_table(found: dict[str, dict[str, dict[str, Any]]], title: str) -> Table:
-    """Returns a table of ratios, a line a way and a column a cell."""
-    table = new_table(title, ["times as fast as native PyTorch"], CELLS)
-    for way in found[CELLS[0]]:
-        cells = []
-        for cell in CELLS:
-            milliseconds = statistics.median(found[cell][way]["milliseconds"])
-            busy = found[cell][way].get("gpu_busy")
-            on_gpu = f", GPU busy {busy:.0f} %" if busy is not None else ""
-            cells.append(f"{found[cell][way]['ratio']:.2f} ({milliseconds:.1f} ms{on_gpu})")
-        table.add_row(way, *cells)
-    return table
+def _median(run: dict[str, dict[str, list[float]]], cell: str, name: str) -> float:
+    return statistics.median(run[cell][name])
 
 
-def measure_all_steps(
-    console: Console, *, length: int, steps: int, rounds: int
-) -> dict[str, dict[str, Any]]:
-    """Measures forward and training steps of one length and of four; see `measure_steps`."""
-    installed = [name for name in BACKENDS if _has(name)]
-    workers = [Worker("native torch"), *map(Worker, installed)]
-    if "tensorflow" in installed:
-        workers.append(Worker("tensorflow", xla=True))
-    if not device_name().startswith("CPU"):
-        workers += [Worker(way, policy=MIXED) for way in ("native torch", *installed)]
-        for cell in CELLS:
-            aside(console, f"{cell}: {fused_kernel_line(cell, recurrent_dropout=0.0)}")
-    measured = {}
-    try:
-        for mode in ("forward", "train"):
-            for mixed in (False, True):
-                name = f"{mode}, {'four lengths' if mixed else 'one length'}"
-                measured[name] = measure_steps(
-                    workers, mode=mode, length=length, mixed=mixed, steps=steps, rounds=rounds
-                )
-                console.print(steps_table(measured[name], name))
-    finally:
-        for worker in workers:
-            worker.end()
-    return measured
+def _range(values: Iterable[float]) -> str:
+    ordered = sorted(f"{value:.2f}" for value in values)
+    return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
 
 
 def main(
     parts: str = ",".join(PARTS),
-    rounds: int = 7,
+    rounds: int = 15,
     steps: int = 5,
-    length: int = 100,
-    reviews: int = 50_000,
-    pictures: int = 300,
     output: Path = Path("apps/studies/results/speed.json"),
 ) -> None:
-    """Measures, prints and writes what was found.
+    """Measures, writes and prints the results.
 
     Args:
-        parts: Which of steps, start and memory, separated by commas; what the file holds of the
-            others stays.
-        rounds: Times that the ways take turns.
+        parts: Which of steps and start, separated by commas; the other part of the file stays.
+        rounds: Times that the implementations take turns.
         steps: Batches in a round.
-        length: Steps of a sequence.
-        reviews: Reviews of the smaller file that memory is measured with.
-        pictures: Pictures of the smaller folder that memory is measured with.
         output: JSON file to write.
     """
-    chosen = split_list(parts)
-    if unknown := sorted(set(chosen) - set(PARTS)):
-        raise UserError(f"--parts {unknown[0]} is none of {', '.join(PARTS)}.")
-    if min(rounds, steps) < 1 or length < 4 or length % 4:
-        raise UserError("--rounds and --steps are at least 1, --length is 4, 8, 12 ...")
-    if min(reviews, pictures) < 60:
-        raise UserError("--reviews and --pictures are at least 60.")
-    if "steps" in chosen and not _has("torch"):
-        raise UserError("The peer is PyTorch: run `make study-speed`, which installs it.")
-    console = open_console()
-    aside(console, device_line())
-    record = read_json(output) if output.is_file() else {}
-    command = f"python -m apps.studies.speed --rounds {rounds} --steps {steps} --length {length}"
-    packages = tuple(name for name in ("jax", "torch") if _has(name))
-    record |= {
-        "study": "speed",
-        **provenance(f"{command} --reviews {reviews} --pictures {pictures}", packages=packages),
-    }
-    for part in chosen:
-        if part == "steps":
-            sizes = {"batch": BATCH, "features": FEATURES, "units": UNITS, "length": length}
-            found = measure_all_steps(console, length=length, steps=steps, rounds=rounds)
-            record |= sizes | {"steps": found}
-        elif part == "start":
-            record["start_seconds"] = measure_start(rounds=3)
-            console.print(f"seconds until predict answers: {record['start_seconds']}")
-        else:
-            record["memory"] = measure_memory(reviews, pictures)
-            console.print(f"peak memory: {record['memory']}")
-        # Part by part, so that a stop loses one at most.
-        write_json(output, record)
+    chosen = chosen_parts(parts, PARTS)
+    if min(rounds, steps) < 1:
+        raise UserError("--rounds and --steps must be at least 1.")
+    if "steps" in chosen and not importlib.util.find_spec("torch"):
+        raise UserError("The comparison needs PyTorch: run `make study-speed`, which installs it.")
+    print(device_line())
+    command = "python -m apps.studies.speed --parts"
+    if "steps" in chosen:
+        if not device_name().startswith("CPU"):
+            for cell in CELLS:
+                print(f"{cell}: {fused_kernel_line(cell, recurrent_dropout=0.0)}")
+        workers: list[Worker] = []
+        try:
+            for name, (_, package) in IMPLEMENTATIONS.items():
+                if importlib.util.find_spec(package):
+                    workers.append(Worker(name))
+            times = measure_steps(workers, steps=steps, rounds=rounds)
+        finally:
+            for worker in workers:
+                worker.end()
+        sizes = {"batch": BATCH, "features": FEATURES, "units": UNITS, "length": LENGTH}
+        write_part(
+            output,
+            {**sizes, "milliseconds": times},
+            study="speed",
+            part="steps",
+            command=f"{command} steps --rounds {rounds} --steps {steps}",
+            packages=tuple(name for name in ("jax", "torch") if importlib.util.find_spec(name)),
+        )
+    if "start" in chosen:
+        seconds = measure_start(_STARTS)
+        write_part(output, seconds, study="speed", part="start", command=f"{command} start")
+    print(speed_table([output]))
 
 
 if __name__ == "__main__":

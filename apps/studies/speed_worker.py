@@ -1,7 +1,7 @@
-"""One way to run a recurrent network, measured on demand: a process that the speed study asks.
+"""Runs a recurrent network in one library and times its steps: a process of the speed study.
 
-It reads one line of JSON for each wish and answers with one. The way is `torch`, native PyTorch, or
-`keras` on whichever backend `KERAS_BACKEND` names.
+It reads one request a line, as JSON, and answers each with the seconds that the steps took. Its
+argument is `native` (PyTorch), `keras` or `keras_xla`, both on the backend of `KERAS_BACKEND`.
 """
 
 import json
@@ -12,25 +12,20 @@ from typing import Any
 
 import numpy as np
 
-BATCH, FEATURES, UNITS = 64, 64, 128
-MIXED = "mixed_bfloat16"
+BATCH, FEATURES, UNITS, LENGTH = 64, 64, 128, 100
 
 
-def batches(length: int, mixed: bool) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns a few batches, of one length or of four around it."""
+def batches() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns four batches of `(BATCH, LENGTH, FEATURES)` with targets `(BATCH, 1)`."""
     generator = np.random.default_rng(1)
-    lengths = [length // 2, length * 3 // 4, length * 5 // 4, length * 3 // 2]
-    made = []
-    for steps in lengths if mixed else [length] * 4:
-        sequences = generator.normal(size=(BATCH, steps, FEATURES)).astype("float32")
-        made.append((sequences, generator.normal(size=(BATCH, 1)).astype("float32")))
-    return made
+    shapes = (BATCH, LENGTH, FEATURES), (BATCH, 1)
+    return [
+        tuple(generator.normal(size=shape).astype("float32") for shape in shapes) for _ in range(4)
+    ]
 
 
-def keras_run(
-    cell: str, mode: str, xla: bool, policy: str
-) -> Callable[[np.ndarray, np.ndarray], Any]:
-    """Returns what runs one batch, as `fit` and `predict` do."""
+def keras_step(cell: str, mode: str, *, xla: bool) -> Callable[[np.ndarray, np.ndarray], Any]:
+    """Returns a function that runs one batch as `fit` or `predict` does."""
     import keras
     from keras import layers
 
@@ -38,23 +33,18 @@ def keras_run(
     from models.recurrent import recurrent_layer
 
     keras.utils.set_random_seed(1)
-    keras.config.set_dtype_policy(policy)
     sequence = keras.Input((None, FEATURES))
     last = recurrent_layer(cell, UNITS, name="recurrent")(sequence)[:, -1]
-    model = keras.Model(sequence, layers.Dense(1, dtype="float32")(last))
-    # Without compiling, JAX would run step by step in Python.
-    compiled = xla or keras.backend.backend() == "jax"
-    model.compile(keras.optimizers.Adam(1e-4), "mse", jit_compile=compiled)
+    model = keras.Model(sequence, layers.Dense(1)(last))
+    model.compile(keras.optimizers.Adam(1e-4), "mse", jit_compile=xla)
     if mode == "forward":
         return lambda sequences, targets: model.predict_on_batch(sequences)
     GradientClipping("global_norm").install(model)
     return lambda sequences, targets: model.train_on_batch(sequences, targets)
 
 
-def torch_run(
-    cell: str, mode: str, xla: bool, policy: str
-) -> Callable[[np.ndarray, np.ndarray], Any]:
-    """Returns the same as a user of PyTorch writes it, on the GPU if there is one."""
+def native_step(cell: str, mode: str) -> Callable[[np.ndarray, np.ndarray], Any]:
+    """Returns the same in plain PyTorch, on the GPU if there is one."""
     import torch
     from torch import nn
 
@@ -66,16 +56,15 @@ def torch_run(
     weights = [*recurrent.parameters(), *dense.parameters()]
     optimizer = torch.optim.Adam(weights, 1e-4)
 
-    def say(sequences):
-        with torch.autocast(device.type, torch.bfloat16, enabled=policy == MIXED):
-            return dense(recurrent(torch.from_numpy(sequences).to(device))[0][:, -1]).float()
+    def answer(sequences):
+        return dense(recurrent(torch.from_numpy(sequences).to(device))[0][:, -1])
 
     def forward(sequences, targets):
         with torch.no_grad():
-            return say(sequences).cpu().numpy()
+            return answer(sequences).cpu().numpy()
 
     def train(sequences, targets):
-        loss = nn.functional.mse_loss(say(sequences), torch.from_numpy(targets).to(device))
+        loss = nn.functional.mse_loss(answer(sequences), torch.from_numpy(targets).to(device))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
@@ -87,27 +76,24 @@ def torch_run(
 
 def main() -> None:
     """Answers until its input ends."""
-    build = {"keras": keras_run, "torch": torch_run}[sys.argv[1]]
-    # What libraries print must not be taken for an answer.
+    library = sys.argv[1]
+    # Whatever libraries print must not be taken for an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
-    kept: dict[tuple, tuple] = {}
+    inputs = batches()
+    step_functions: dict[tuple[str, str], Callable] = {}
     for line in sys.stdin:
-        wish = json.loads(line)
-        key = tuple(wish[name] for name in ("cell", "mode", "xla", "policy", "length", "mixed"))
-        first = 0.0
-        if key not in kept:
-            begin = time.perf_counter()
-            run, made = build(*key[:4]), batches(wish["length"], wish["mixed"])
-            for batch in made:
-                run(*batch)
-            first = time.perf_counter() - begin
-            kept[key] = run, made
-        run, made = kept[key]
+        request = json.loads(line)
+        key = request["cell"], request["mode"]
+        if key not in step_functions:
+            step_functions[key] = (
+                native_step(*key)
+                if library == "native"
+                else keras_step(*key, xla=library == "keras_xla")
+            )
         begin = time.perf_counter()
-        for number in range(wish["steps"]):
-            run(*made[number % len(made)])
-        seconds = time.perf_counter() - begin
-        print(json.dumps({"seconds": seconds, "first": first}), file=answers, flush=True)
+        for number in range(request["steps"]):
+            step_functions[key](*inputs[number % len(inputs)])
+        print(json.dumps(time.perf_counter() - begin), file=answers, flush=True)
 
 
 if __name__ == "__main__":

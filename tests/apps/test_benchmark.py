@@ -30,6 +30,7 @@ from common.artifact import CONFIG, HISTORY, METRICS, MODEL, read_json, write_js
 from common.config import fields_as_flags, parse_call
 from common.errors import UserError
 from common.provenance import is_committed, require_clean
+from common.training import flag
 
 pytestmark = pytest.mark.no_backend
 
@@ -77,6 +78,21 @@ def test_git_holds_the_code_that_made_a_published_row(row):
     if published is not None:
         assert is_committed(published["commit"])
         assert all(map(is_committed, published.get("scored", {}).values()))
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.task == "forecasting"], ids=lambda row: row.name
+)
+def test_no_flag_of_a_forecasting_row_is_ignored_by_its_mode(row, tmp_path):
+    rows_own = row.train_flags("runs")
+    for flags in (rows_own, quick.shortened(row.task, "train", rows_own, tmp_path)):
+        call = parse_call(
+            importlib.import_module("apps.forecasting.train").main,
+            prog="",
+            description="",
+            arguments=flags,
+        )
+        assert not {flag(name) for name in call.keywords["config"].ignored()} & set(flags)
 
 
 def test_rows_are_picked_by_task_and_by_name():

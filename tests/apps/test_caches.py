@@ -85,13 +85,13 @@ def forecasting_baselines(monkeypatch):
 
 
 def vectors(monkeypatch):
-    monkeypatch.setattr(word_vectors, "_train", lambda *_: {"vectors": np.ones(2), "seconds": 1.0})
+    monkeypatch.setattr(word_vectors, "_train", lambda *_: {"vectors": np.ones(2)})
     folder = sentiment.cache_directory()
     word_vectors.train_word_vectors([np.ones(2)], vocab_size=2, embed_dim=1, cache_dir=folder)
 
 
 def language_model(monkeypatch, **changed):
-    monkeypatch.setattr(pretraining, "_train", lambda *_, **__: {"seconds": np.array(1.0)})
+    monkeypatch.setattr(pretraining, "_train", lambda *_, **__: {})
     # The vectors that it begins with are the same each time.
     keras.utils.set_random_seed(1)
     encoder = build_encoder(vocab_size=3, embed_dim=2, cell="gru", units=2)

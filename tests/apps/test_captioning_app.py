@@ -16,7 +16,6 @@ from PIL import Image
 from apps.captioning import evaluate, features, predict, train
 from apps.captioning.attention_maps import tinted
 from apps.captioning.predict import Predictor, find_pictures
-from apps.studies import captioning_speed
 from common.artifact import read_json, write_json
 from common.callbacks import read_history
 from common.config import parse_call, run_command
@@ -404,27 +403,6 @@ def test_baselines_need_a_training_split_before_any_picture_is_captioned(
     assert "need a train split, but these data have test alone" in line
     assert "--no-baselines" in line
     assert "far enough" in fails_with(capsys, evaluate.main, *flags, "--no-baselines")
-
-
-@pytest.mark.slow
-@pytest.mark.no_backend
-def test_the_speed_study_captions_alike_in_both_ways(whole, weights, tmp_path):
-    captioning_speed.main(
-        run=whole,
-        backbone_weights=str(weights),
-        split="train",
-        pictures=6,
-        slow_pictures=2,
-        rounds=1,
-        output=tmp_path / "a.json",
-    )
-    record = read_json(tmp_path / "a.json")
-    assert record["same_captions"] == 1
-    rates = {name: values[0] for name, values in record["pictures_per_second"].items()}
-    assert record["feature_ratio"] == pytest.approx(rates["from_files"] / rates["bare_predict"])
-    seconds = record["seconds"]
-    per_picture = seconds["python_loop"] / 2, seconds["batched"] / 6
-    assert record["decoding_ratio"] == pytest.approx(per_picture[0] / per_picture[1])
 
 
 # ---- Prediction ------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 import pytest
+from matplotlib import pyplot as plt
 
 from apps.captioning.config import Config as CaptioningConfig
 from apps.forecasting.config import Config as ForecastingConfig
 from apps.sentiment.config import Config as SentimentConfig
+from apps.studies import cells
 from apps.studies.cells import (
     STUDIED,
     cells_table,
@@ -61,13 +63,23 @@ def test_a_cell_is_timed_by_the_best_that_the_simple_one_reaches(tmp_path):
     timed = {"sentiment": {"gru": {"seconds_an_epoch": 10.2, "ratio": 0.85}}}
     write_json(tmp_path / "apps/studies/results/cell_speed.json", {"tasks": timed})
     table = cells_table(tmp_path)
-    cells = "`gru` | 91.00 ± 1.41 | 1,234,567 | 10 s (0.85) | 1.4 GB | 1.5"
-    line = f"| sentiment, accuracy % | {cells} |"
+    row = "`gru` | 91.00 ± 1.41 | 1,234,567 | 10 s (0.85) | 1.4 GB | 1.5"
+    line = f"| sentiment, accuracy % | {row} |"
     assert line in table.splitlines()
     text = "before\n<!-- cells -->\nold\n<!-- /cells -->\nafter"
     assert fill_cells(text, tmp_path) == f"before\n<!-- cells -->\n{table}<!-- /cells -->\nafter"
+
+
+def test_the_picture_of_cells_holds_a_point_a_seed(tmp_path, monkeypatch):
+    accuracy = STUDIED[1]
+    write_row(tmp_path, accuracy, "gru", quality=[0.9, 0.92], curve=[0.9])
+    write_row(tmp_path, accuracy, "lstm", quality=[0.91], curve=[0.9])
+    figures = []
+    monkeypatch.setattr(cells, "save_figure", lambda figure, path: figures.append(figure))
     plot_cells(tmp_path, tmp_path / "cells.png")
-    assert (tmp_path / "cells.png").stat().st_size > 10_000
+    points = [list(line.get_ydata()) for line in figures[0].axes[1].get_lines()]
+    assert points == [pytest.approx([90, 92]), pytest.approx([91])]
+    plt.close(figures[0])
 
 
 def test_where_less_is_better_the_simple_cell_is_passed_from_above(tmp_path):

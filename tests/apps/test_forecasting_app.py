@@ -11,16 +11,19 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from apps.forecasting import evaluate, inputs, predict, train
 from apps.forecasting.baselines import BASELINES
+from apps.forecasting.config import Config
 from apps.forecasting.metrics import LEVELS
 from apps.forecasting.predict import Predictor
 from apps.forecasting.report import draw
 from common.artifact import read_json
 from common.callbacks import History, read_history
-from common.config import run_command
-from data import yahoo
+from common.config import parse_call, run_command
+from common.training import flag
+from data import large_us, yahoo
 from data.errors import DataError
 from data.price_samples import write_price_sample
 from tests.helpers import assert_same_training, call, files_of, published
@@ -39,8 +42,17 @@ TINY = (
 ).split()
 
 
+def tiny(*arguments):
+    """The flags given, after those of TINY that they leave a meaning."""
+    words = list(map(str, arguments))
+    config = parse_call(train.main, prog="", description="", arguments=words).keywords["config"]
+    ignored = {flag(name) for name in config.ignored()}
+    pairs = zip(TINY[::2], TINY[1::2], strict=True)
+    return [word for pair in pairs if pair[0] not in ignored for word in pair] + words
+
+
 def run_train(*arguments):
-    call(train.main, *TINY, *arguments)
+    call(train.main, *tiny(*arguments))
 
 
 def evaluated(run, *, data="", tickers=(), data_dir="", split="test", baselines=False, refit=0):
@@ -242,8 +254,8 @@ def test_a_failing_overwrite_leaves_the_old_run(copy):
         "--distribution student_t --location network --cell gru",
         "--distribution quantiles --loss pinball --output last --market none --horizon 1"
         " --num-layers 2 --adjust splits",
-        "--loss crps --location zero --features returns,range --market ^NONE --cell simple_rnn"
-        " --activation relu --no-skip-connection",
+        "--loss crps --location zero --features returns,range --cell simple_rnn --activation relu"
+        " --no-skip-connection",
     ],
 )
 def test_every_kind_of_model_trains_and_predicts(settings, flags, forecast, here, prices_dir):
@@ -256,6 +268,121 @@ def test_every_kind_of_model_trains_and_predicts(settings, flags, forecast, here
 def test_the_rate_finder_draws_its_curve_of_whole_histories_too(flags, here):
     run_train(*flags, "--run", here / "run", "--find-learning-rate", "--stateful")
     assert (here / "run" / "plots" / "learning_rate_finder.png").stat().st_size > 5000
+
+
+# ---- Which prices, and which settings ----------------------------------------------------------
+
+
+def test_every_published_forecast_is_of_the_set_that_the_default_trains_on():
+    name = f"large_us, prices of {len(large_us.FIRST_DAYS)} tickers to {large_us.LAST_DAY}"
+    folder = ROOT / "apps" / "forecasting"
+    records = [*(folder / "results").glob("*.json"), folder / "pretrained" / "metrics.json"]
+    assert len(records) > 1
+    for record in map(read_json, records):
+        assert list(record["data"]) == [name]
+        config = record.get("config") or read_json(folder / "pretrained" / "config.json")
+        assert (config["data"], config["tickers"]) == (Config().data, Config().tickers)
+
+
+@pytest.fixture
+def small_set(prices_dir, monkeypatch):
+    """A set of two of the simulated tickers and their index, which ends before their files do."""
+    first = table_of(prices_dir / "prices", "SIMA").Date[5]
+    first_days = dict.fromkeys(["SIMA", "SIMB", "^SIM"], np.datetime64(first))
+    monkeypatch.setattr(large_us, "FIRST_DAYS", first_days)
+    monkeypatch.setattr(large_us, "LAST_DAY", np.datetime64("2015-06-30"))
+
+
+def loaded(folder, tickers=(), data="yahoo"):
+    config = Config(market="^SIM")
+    return inputs.load_inputs(config, data=str(data), tickers=tickers, data_dir=str(folder))
+
+
+@pytest.mark.no_backend
+def test_the_set_gives_the_same_features_whatever_its_files_hold_besides(
+    small_set, prices_dir, here
+):
+    tickers = ["SIMA", "SIMB", "^SIM"]
+
+    def short(table):
+        # The first five days are those before the set's.
+        return table[5:][table.Date[5:] <= "2015-06-30"]
+
+    names = {name.removeprefix("^"): short for name in tickers}
+    exact = prices_like(prices_dir, here / "exact" / "prices", tickers=tickers, **names)
+    longer, shorter = loaded(prices_dir), loaded(exact.parent)
+    for found in (longer, shorter):
+        assert [one.ticker for one in found.features] == tickers
+        assert str(found.market.dates[-1]) == "2015-06-30"
+        assert list(found.hashes()) == ["large_us, prices of 3 tickers to 2015-06-30"]
+    for long, short_ in zip(longer.features, shorter.features, strict=True):
+        np.testing.assert_array_equal(long.dates, short_.dates)
+        np.testing.assert_allclose(long.inputs, short_.inputs, atol=1e-4)
+        np.testing.assert_allclose(long.outcomes(5), short_.outcomes(5), atol=1e-6)
+
+
+@pytest.mark.no_backend
+def test_prices_that_are_named_are_neither_cut_nor_called_by_the_set(small_set, prices_dir):
+    last = table_of(prices_dir / "prices", "SIMA").Date.iloc[-1]
+    for found in (loaded(prices_dir, ["SIMA", "^SIM"]), loaded("", data=prices_dir / "prices")):
+        assert str(found.histories[0].dates[-1]) == last
+        assert list(found.hashes()) == [f"prices of {len(found.histories)} tickers"]
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"cell": "simple_rnn"}, set()),
+        ({}, {"activation"}),
+        ({"stateful": True}, {"activation", "stride", "batch_size"}),
+        ({"output": "last"}, {"activation", "warmup_days"}),
+        ({"distribution": "student_t"}, {"activation", "components"}),
+        ({"distribution": "quantiles", "loss": "pinball"}, {"activation", "components"}),
+        ({"cell": "feedforward"}, {"activation", "recurrent_dropout"}),
+        ({"features": "returns,range"}, {"activation", "market"}),
+    ],
+)
+def test_a_setting_is_ignored_in_just_the_modes_that_do_not_read_it(settings, names):
+    ignored = Config(**settings).ignored()
+    assert ignored.keys() == names
+    for name, reason in ignored.items():
+        assert hasattr(Config(), name) and reason
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    ("mode", "others"),
+    [
+        ("--stateful", {"stride": 3, "batch_size": 5}),
+        ("--output last", {"warmup_days": 99}),
+        ("--distribution student_t", {"components": 5}),
+        ("--cell gru", {"activation": "tanh"}),
+        ("--features returns,range", {"market": "^NONE"}),
+    ],
+)
+def test_what_is_ignored_changes_neither_the_batches_nor_the_model(mode, others, flags, here):
+    arguments = tiny(*flags, *mode.split())
+    call_ = parse_call(train.main, prog="", description="", arguments=arguments)
+    plain = call_.keywords["config"]
+    assert others.keys() <= plain.ignored().keys()
+    shapes = []
+    for config in (plain, dataclasses.replace(plain, **others)):
+        prepared = train.prepare(
+            config,
+            run=here / "run",
+            data_dir=call_.keywords["flags"].data_dir,
+            resume=False,
+            console=Console(quiet=True),
+        )
+        batch, targets = prepared.batches[0]
+        weights = [tuple(weight.shape) for weight in prepared.model.weights]
+        shapes.append((len(prepared.batches), batch, targets, weights))
+    (count, batch, targets, weights), (count_, batch_, targets_, weights_) = shapes
+    assert (count, weights) == (count_, weights_)
+    np.testing.assert_array_equal(targets, targets_)
+    for name in batch:
+        np.testing.assert_array_equal(batch[name], batch_[name])
 
 
 # ---- Prediction ------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("truth")
     write_price_sample(folder, tickers=TICKERS, days=DAYS)
     config = Config(
+        data=str(folder / "prices"),
         market="^SIM",
         features="returns,range,market",
         lookback=32,
@@ -31,9 +32,9 @@ def found(tmp_path_factory):
         epochs=4,
         learning_rate=4e-3,
     )
-    train.main(TrainFlags(run=str(folder / "run"), data_dir=str(folder)), config)
+    train.main(TrainFlags(run=str(folder / "run")), config)
     scores = evaluate.evaluate_run(
-        folder / "run", data="", tickers=(), data_dir=str(folder), split="test", baselines=False
+        folder / "run", data="", tickers=(), data_dir="", split="test", baselines=False
     )
     simulations = {one.ticker: one for one in simulate_market(tickers=TICKERS, days=DAYS)}
     return scores, simulations

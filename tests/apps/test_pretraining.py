@@ -7,7 +7,6 @@ import pytest
 from apps.sentiment import pretraining, train
 from apps.sentiment.config import Config
 from apps.sentiment.pretraining import Regions, pretrain
-from common.artifact import read_json
 from models.language_model import build_language_model, mean_surprise
 from models.sentiment import build_encoder
 from tests.helpers import call, weights_of
@@ -108,9 +107,9 @@ def test_what_was_learned_is_kept_for_all_runs(tmp_path, monkeypatch):
     texts, one, other, before = rhymes(30), encoder(), encoder(seed=2), weights(encoder(seed=2))
     # The word vectors that both begin with.
     other.get_layer("embedding").embeddings.assign(one.get_layer("embedding").embeddings)
-    seconds = pretrain(one, CONFIG, texts, cache_dir=tmp_path)
+    pretrain(one, CONFIG, texts, cache_dir=tmp_path)
     monkeypatch.setattr(pretraining, "_train", None)
-    assert pretrain(other, CONFIG, texts, cache_dir=tmp_path) == seconds > 0
+    pretrain(other, CONFIG, texts, cache_dir=tmp_path)
     ours, theirs = weights(one), weights(other)
     for name in ours:
         rows = CONFIG.embed_dim if name.endswith("cell/kernel") else None
@@ -147,7 +146,3 @@ def test_a_pretrained_run_is_the_same_whether_its_start_was_kept_or_not(
     for ours, theirs in zip(fresh, kept, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert any((ours != theirs).any() for ours, theirs in zip(fresh, without, strict=True))
-    with np.load(next((tmp_path / "cache" / "language_models").iterdir())) as stored:
-        price = float(stored["seconds"])
-    # Part of the price, also of the run that found it in the cache.
-    assert read_json(runs[1] / "metrics.json")["seconds"] > price > 0

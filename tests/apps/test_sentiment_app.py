@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from rich.console import Console
 
-from apps.sentiment import evaluate, predict, train
+from apps.sentiment import evaluate, predict, teachers, train
 from apps.sentiment.predict import Predictor
 from apps.sentiment.teachers import load_teacher, nb_svm_verdicts, targets_of
 from common.artifact import read_json, write_json
@@ -23,13 +24,15 @@ from common.results import record_scores
 from data.download import sha256_of
 from data.errors import DataError
 from data.sentiment import Reviews, load_reviews
-from tests.helpers import assert_same_training, call, files_of, published
+from tests.helpers import assert_same_training, call, files_of, photographed, published
 
 ROOT = Path(__file__).parents[2]
 TINY = (
     "--epochs 2 --units 4 --embed-dim 6 --max-length 40 --region-length 10 --buckets 2"
     " --tokens-per-batch 800 --warmup-steps 2 --vocab-size 300 --bigram-buckets 50 --bigram-dim 3"
 ).split()
+
+LABELS = ["negative", "positive"]
 
 
 def run_train(*arguments):
@@ -100,7 +103,7 @@ def test_the_pieces_are_the_text_and_their_scores_sum_to_the_margin(trained):
 def test_evaluate_agrees_with_predict(trained, reviews_csv, cache_dir):
     scores = evaluate.evaluate_run(trained, data="", data_dir="", split="test", baselines=True)
     metrics, baselines = scores.metrics, scores.baselines
-    assert record_scores(trained, scores, task="sentiment")
+    assert record_scores(trained, scores)
     data = load_reviews(
         str(reviews_csv), data_dir=Path(), cache_dir=cache_dir, validation_share=0.1, split_seed=0
     )
@@ -466,6 +469,14 @@ def test_a_colour_means_one_label_in_all_texts():
     assert sides("ham", ["eggs", "ham", "spam"]) == ("ham", "another", pieces)
 
 
+@pytest.mark.no_backend
+def test_the_help_says_which_dropout_pretraining_does_without(capsys):
+    with pytest.raises(SystemExit):
+        call(train.main, "--help")
+    # The flag itself, and the three shares that it does not heed.
+    assert capsys.readouterr().out.count("--pretrain-epochs") == 4
+
+
 def test_teachers_label_the_unlabelled_reviews_with_their_mean_verdict(trained, tmp_path):
     labelled = Reviews(["good film", "bad film"], np.array([1, 0], "int32"))
     unlabelled = Reviews(["fine", "a dull and long film", "great"], np.full(3, -1, "int32"))
@@ -542,7 +553,8 @@ def test_a_student_notes_its_teachers_and_refuses_those_that_saw_other_files(
     write_json(copy / "metrics.json", metrics | {"data": hashes})
     student = prepared(tmp_path / "student")
     assert student.facts["teacher"]["runs"] == {str(copy): sha256_of(copy / "model.keras")}
-    assert metrics["seconds"] < student.facts["teacher"]["seconds"] <= student.more_seconds
+    # How long teachers trained and labelled is no fact of the student.
+    assert set(student.facts["teacher"]) == {"runs"} and student.more_seconds == 0
     # Each text keeps its own target: these three alone have a teacher's, which is sure of nothing.
     found = []
     for number in range(len(student.batches)):
@@ -552,10 +564,76 @@ def test_a_student_notes_its_teachers_and_refuses_those_that_saw_other_files(
         )
         found.extend(targets.max(axis=1) < 1)
     assert sum(found) == 3
-    begun = student.facts | {"teacher": {"runs": {"another": "0"}, "seconds": 1.0}}
+    begun = student.facts | {"teacher": {"runs": {"another": "0"}}}
     write_json(tmp_path / "student" / "metrics.json", begun)
     with pytest.raises(UserError, match="student was begun with other teachers"):
         prepared(tmp_path / "student", resume=True)
+
+
+@pytest.fixture
+def with_unlabelled(reviews_csv, tmp_path):
+    """A file with 300 labelled and ten unlabelled reviews."""
+    rows = [f"{row},train" for row in Path(reviews_csv).read_text().splitlines()[1:]]
+    rows += [f"a film of number {number},{label},test" for number, label in enumerate(LABELS)]
+    rows += [f"what a film of {number} words,,unlabelled" for number in range(10)]
+    path = tmp_path / "with_unlabelled.csv"
+    path.write_text("\n".join(["text,label,split", *rows]))
+    return path
+
+
+@pytest.mark.no_backend
+def test_reviews_are_labelled_once_for_all_runs_of_the_same_teachers(
+    copy, with_unlabelled, monkeypatch
+):
+    splits = load_reviews(
+        str(with_unlabelled),
+        data_dir=copy,
+        cache_dir=copy.parent,
+        validation_share=0.1,
+        split_seed=0,
+    ).splits
+    config, calls = Predictor.load(copy).config, []
+    monkeypatch.setenv("CACHE_DIR", str(copy.parent / "cache"))
+    original = teachers.predict_probabilities
+    monkeypatch.setattr(
+        teachers, "predict_probabilities", lambda *given: calls.append(given) or original(*given)
+    )
+
+    def targets(names, unlabelled=splits["unlabelled"]):
+        given = splits["train"], splits["validation"], unlabelled, names
+        return targets_of(*given, config=config, labels=LABELS)
+
+    first = targets([str(copy)])
+    np.testing.assert_array_equal(targets([str(copy)]), first)
+    assert len(calls) == 1
+    # Other texts, other teachers and another model are asked anew.
+    assert len(targets([str(copy)], splits["unlabelled"].take(np.arange(10) < 9))) < len(first)
+    assert (targets([str(copy), "nb_svm"]) != first).any()
+    model = keras.saving.load_model(copy / "model.keras")
+    model.set_weights([weight + 0.1 for weight in model.get_weights()])
+    model.save(copy / "model.keras")
+    assert (targets([str(copy)]) != first).any()
+    assert len(calls) == 4
+
+
+@pytest.mark.no_backend
+def test_a_run_that_goes_on_computes_no_start_and_no_labels_again(
+    trained, with_unlabelled, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path / "cache"))
+    teacher = Path(shutil.copytree(trained, tmp_path / "teacher"))
+    write_json(
+        teacher / "metrics.json", {"data": {with_unlabelled.name: sha256_of(with_unlabelled)}}
+    )
+    change_config(teacher, data=str(with_unlabelled))
+    arguments = ["--data", with_unlabelled, "--teachers", teacher, "--pretrain-epochs", "1"]
+    with photographed(tmp_path / "whole"):
+        run_train(*arguments, "--run", tmp_path / "whole")
+    monkeypatch.setattr(train, "train_word_vectors", None)
+    monkeypatch.setattr(train, "pretrain", None)
+    monkeypatch.setattr(teachers, "predict_probabilities", None)
+    run_train(*arguments, "--run", tmp_path / "stopped", "--resume")
+    assert_same_training(tmp_path / "whole", tmp_path / "stopped")
 
 
 def test_teachers_without_unlabelled_reviews_are_refused(trained, tmp_path, reviews_csv):

@@ -1,113 +1,165 @@
 import io
 import json
-import os
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
+from matplotlib import pyplot as plt
 
-from apps.studies import (
-    batching,
-    captioning_speed,
-    cell_speed,
-    decoding,
-    gradients,
-    memory,
-    speed,
-    speed_worker,
-    training_speed,
-)
-from apps.translation.config import Config
-from apps.translation.train import build
-from common.artifact import read_json, save_model, write_json, write_text
-from common.config import fields_as_flags
+from apps.studies import cell_speed, gradient_plots, gradients, parts, speed, speed_worker
+from apps.studies.adder_training import RECORDED
+from common.artifact import read_json, write_json
 from common.errors import UserError
-from data.subwords import train_subword_tokenizer
-from data.translation import load_pairs
-from models.encoder_decoder import build_encoder_decoder
-from models.translation import model_name
 
-
-@pytest.mark.no_backend
-def test_the_batching_study_measures_both_ways_on_the_same_reviews(imdb_dir, tmp_path):
-    batching.main(
-        data_dir=str(imdb_dir), max_length=200, reviews=60, rounds=1, output=tmp_path / "a.json"
-    )
-    record = read_json(tmp_path / "a.json")
-    assert record["padding_share"]["one_length"] > record["padding_share"]["buckets"]
-    rates = {name: values[0] for name, values in record["tokens_per_second"].items()}
-    assert record["ratio"] == rates["buckets"] / rates["one_length"]
-
-
-def write_run_of_chance(run, data):
-    """Writes a run folder of a model with weights as large as those of a trained one."""
-    config = Config(
-        data=str(data), vocab_size=480, embed_dim=8, units=6, decoder_units=10, beam_size=3
-    )
-    train = load_pairs(str(data), data_dir=run).splits["train"]
-    tokenizer = train_subword_tokenizer([*train.source, *train.target], vocab_size=480)
-    parts = build(config, vocab_size=480)
-    generator = np.random.default_rng(5)
-    for part in parts:
-        for weight in part.trainable_weights:
-            weight.assign(generator.normal(0.0, 1.0, weight.shape))
-    save_model(build_encoder_decoder(*parts, name=model_name("en", "fr")), run / "model.keras")
-    write_text(run / "tokenizer.json", tokenizer.to_str())
-    write_json(run / "config.json", {"task": "translation", **fields_as_flags(config)})
-
-
-# JAX would compile each length of a source for the loop over `predict`.
-@pytest.mark.no_backend
-def test_the_decoding_study_finds_the_same_translations_in_both_ways(pairs_tsv, tmp_path):
-    write_run_of_chance(tmp_path / "run", pairs_tsv)
-    decoding.main(run=tmp_path / "run", sentences=2, output=tmp_path / "a.json")
-    record = read_json(tmp_path / "a.json")
-    assert record["same_translations"] == 1
-    assert (record["sentences"], record["beam_size"]) == (2, 3)
-    seconds = record["seconds"]
-    assert record["ratio"] == seconds["python_loop"] / seconds["batched"]
-    assert record["ratio_with_compiling"] == seconds["python_loop"] / seconds["batched_first"]
-    assert set(record["data"]) == {"pairs.tsv"}
+RESULTS = Path("apps/studies/results")
 
 
 @pytest.fixture
-def torch(monkeypatch):
-    torch = pytest.importorskip("torch")
-    # Other tests shall have their threads.
-    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
-    return torch
+def drawn(monkeypatch):
+    """Figures by the names of the files that they would be saved to."""
+    figures = {}
+    monkeypatch.setattr(
+        gradient_plots, "save_figure", lambda figure, path: figures.update({path.name: figure})
+    )
+    yield figures
+    plt.close("all")
 
 
-def speed_record(pairs_tsv, folder):
-    output = folder / "a.json"
-    training_speed.main(data=str(pairs_tsv), vocab_size=480, steps=2, rounds=1, output=output)
-    return read_json(output)
+def curves(axis):
+    """The lines of an axis by their labels, as y values."""
+    return {line.get_label(): list(line.get_ydata()) for line in axis.get_lines()}
+
+
+# ---- Parts -----------------------------------------------------------------------------------
 
 
 @pytest.mark.no_backend
-def test_the_speed_study_compares_models_of_the_same_size(torch, pairs_tsv, tmp_path, monkeypatch):
-    for name in ("keras_step", "torch_step"):
-        make = getattr(training_speed, name)
+def test_a_part_that_is_measured_again_leaves_the_provenance_of_the_others(monkeypatch, tmp_path):
+    path = tmp_path / "a.json"
+    for commit, part in (("one", "start"), ("two", "steps"), ("three", "steps")):
+        monkeypatch.setattr(parts, "provenance", lambda command, commit=commit, **_: {"of": commit})
+        parts.write_part(path, {"value": commit}, study="speed", part=part, command="")
+    found = read_json(path)["parts"]
+    assert {part: record["of"] for part, record in found.items()} == {
+        "start": "one",
+        "steps": "three",
+    }
+    assert found["start"]["results"] == {"value": "one"}
 
-        def make_idle(*arguments, make=make):
-            return lambda *_: None, make(*arguments)[1]
 
-        monkeypatch.setattr(training_speed, name, make_idle)
-    parameters = speed_record(pairs_tsv, tmp_path)["parameters"]
-    assert parameters["keras"] == parameters["torch"]
+@pytest.mark.no_backend
+def test_a_part_holds_the_command_that_measures_it_alone_and_where_it_ran(monkeypatch, tmp_path):
+    monkeypatch.setattr(speed, "measure_start", lambda rounds: {"sentiment": [1.0] * rounds})
+    speed.main(parts="start", output=tmp_path / "a.json")
+    (record,) = read_json(tmp_path / "a.json")["parts"].values()
+    assert record["command"] == "python -m apps.studies.speed --parts start"
+    assert {"commit", "device", "versions", "date", "machine", "results"} <= set(record)
+
+
+@pytest.mark.no_backend
+def test_the_machine_is_named_by_its_cpu_and_its_widest_vectors(monkeypatch, tmp_path):
+    listing = tmp_path / "cpuinfo"
+    core = "processor\t: {}\nmodel name\t: Some CPU @ 2 GHz\nflags\t\t: fpu avx avx2 {}\n\n"
+    monkeypatch.setattr(parts, "_CPU", listing)
+    listing.write_text(core.format(0, "avx512f") + core.format(1, "avx512f"))
+    assert parts.machine_name() == "Some CPU @ 2 GHz, AVX-512"
+    listing.write_text(core.format(0, "bmi"))
+    assert parts.machine_name() == "Some CPU @ 2 GHz, AVX2"
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
+def test_every_kept_measurement_names_its_command_commit_and_versions(path):
+    record = read_json(path)
+    for part in record.get("parts", {"": record}).values():
+        assert part["command"].startswith("python -m apps.studies.")
+        assert part["commit"].strip("+0123456789abcdef") == ""
+        assert {"python", "keras"} <= set(part["versions"])
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("study", [speed, gradients])
+def test_a_part_that_the_study_lacks_is_refused(study):
+    with pytest.raises(UserError, match="--parts brakes"):
+        study.main(parts="brakes")
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("number", [0, -1])
+@pytest.mark.parametrize("flag", ["steps", "rounds"])
+@pytest.mark.parametrize("study", [cell_speed, speed])
+def test_a_study_of_nothing_is_refused_before_anything_is_loaded(study, flag, number):
+    with pytest.raises(UserError, match=f"--{flag}\\b.* at least 1"):
+        study.main(**{flag: number})
+
+
+# ---- Gradients -------------------------------------------------------------------------------
+
+
+def gradient_study(imdb_dir, folder, chosen):
+    """The results by part, after a tiny study."""
+    gradients.main(
+        parts=chosen,
+        data_dir=str(imdb_dir),
+        steps=2 * RECORDED,
+        length=20,
+        reach=20,
+        epochs=1,
+        output=folder / "a.json",
+        plots=folder,
+    )
+    found = read_json(folder / "a.json")["parts"]
+    return {part: record["results"] for part, record in found.items()}
 
 
 @pytest.mark.slow
 @pytest.mark.no_backend
-def test_the_speed_study_measures_both(torch, pairs_tsv, tmp_path):
-    record = speed_record(pairs_tsv, tmp_path)
-    rates = {name: values[0] for name, values in record["target_tokens_per_second"].items()}
-    assert min(rates.values()) > 0
-    assert record["ratio"] == rates["keras"] / rates["torch"]
-    assert record["versions"]["torch"] == torch.__version__
+def test_the_gradient_study_follows_gradients_back_and_makes_them_explode(
+    imdb_dir, tmp_path, drawn
+):
+    found = gradient_study(imdb_dir, tmp_path, "clipping,reach")
+    for task in ("adding", "imdb"):
+        for kind, lengths in found["reach"][task]["kinds"].items():
+            assert len(lengths["start"]) == len(lengths["trained"]) == 20, kind
+            assert lengths["start"][0] > 0
+    # At the start GRU's gates stand at a half, LSTM's forget gate at .73; the identity keeps all.
+    kinds = found["reach"]["adding"]["kinds"]
+    kept = {kind: lengths["start"][19] / lengths["start"][0] for kind, lengths in kinds.items()}
+    assert kept["gru"] < kept["lstm"] < kept["simple_rnn, ReLU"]
+    # Without clipping the first updates end far away or in no number, with it they do not.
+    losses = {"none": [], "global_norm": []}
+    for run in found["clipping"]["runs"]:
+        losses.setdefault(run["mode"], []).append(run["loss"][0] or np.inf)
+    assert min(losses["none"]) > 1000
+    assert max(losses["global_norm"]) < 10
+    assert set(drawn) == {"vanishing.png", "exploding.png"}
+
+
+@pytest.mark.slow
+@pytest.mark.no_backend
+def test_truncation_and_optimizers_keep_one_curve_for_each_setting(imdb_dir, tmp_path, drawn):
+    gradient_study(imdb_dir, tmp_path, "truncation")
+    found = gradient_study(imdb_dir, tmp_path, "optimizers")
+    assert list(found["truncation"]["pieces"]) == ["20", "10", "5", "2"]
+    assert len(found["truncation"]["pieces"]["5"]["error_by_distance"]) == 5
+    assert set(found["optimizers"]["optimizers"]) == {"sgd", "rmsprop", "adam"}
+
+
+@pytest.mark.no_backend
+def test_the_pictures_hold_the_curves_of_the_kept_results(tmp_path, drawn):
+    record = read_json(RESULTS / "gradients.json")
+    gradient_plots.write_plots(record, tmp_path)
+    assert set(drawn) == {"vanishing.png", "exploding.png", "truncation.png", "optimizers.png"}
+    shown = list(curves(drawn["exploding.png"].axes[0]).values())
+    for run in record["parts"]["clipping"]["results"]["runs"]:
+        assert run["loss"] in shown
+    pieces = record["parts"]["truncation"]["results"]["pieces"]
+    shown = curves(drawn["truncation.png"].axes[0])
+    assert all(shown[f"{piece} steps"] == curve["loss"] for piece, curve in pieces.items())
+
+
+# ---- Speed -----------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -115,205 +167,99 @@ def test_the_speed_study_measures_both(torch, pairs_tsv, tmp_path):
 def test_the_cells_take_turns_on_the_same_batches(tmp_path, capsys):
     output = tmp_path / "cell_speed.json"
     cell_speed.main(tasks="forecasting", steps=1, rounds=2, quick=True, output=output)
-    (found,) = read_json(output)["tasks"].values()
+    record = read_json(output)
+    (found,) = record["tasks"].values()
     assert list(found) == ["feedforward", "simple_rnn", "gru", "lstm"]
-    assert found["lstm"]["ratio"] == 1
     for values in found.values():
         assert len(values["seconds_a_step"]) == 2
         assert values["seconds_an_epoch"] > min(values["seconds_a_step"])
     assert capsys.readouterr().out.count("s an epoch") == 4
+    assert record["command"].endswith("--tasks forecasting")
     with pytest.raises(UserError, match="--tasks music is none of forecasting, sentiment"):
         cell_speed.main(tasks="music", output=output)
 
 
-@pytest.mark.no_backend
-def test_the_speed_study_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match="make study-training-speed"):
-        training_speed.main(data="missing.tsv")
+class Known:
+    """A worker whose seconds a step are known."""
+
+    def __init__(self, name, times, asked):
+        self.name, self.times, self.asked = name, times, asked
+        self.turn = {}
+
+    def seconds(self, *, mode, cell, steps):
+        self.asked.append((mode, cell, self.name))
+        turn = self.turn[mode, cell] = self.turn.get((mode, cell), -1) + 1
+        return self.times[turn] * steps
 
 
 @pytest.mark.no_backend
-@pytest.mark.parametrize("number", [0, -1])
-@pytest.mark.parametrize(
-    ("study", "flag"),
-    [
-        (captioning_speed, "pictures"),
-        (captioning_speed, "slow_pictures"),
-        (captioning_speed, "rounds"),
-        (batching, "reviews"),
-        (batching, "rounds"),
-        (decoding, "sentences"),
-        (training_speed, "steps"),
-        (training_speed, "rounds"),
-        (cell_speed, "steps"),
-        (cell_speed, "rounds"),
-    ],
-)
-def test_a_study_of_nothing_is_refused_before_anything_is_loaded(study, flag, number):
-    with pytest.raises(UserError, match=f"--{flag.replace('_', '-')}\\b.* at least 1"):
-        study.main(data_dir="nowhere", **{flag: number})
-
-
-def gradient_study(imdb_dir, folder, parts):
-    """What the study writes after a moment on the samples."""
-    gradients.main(
-        parts=parts,
-        data_dir=str(imdb_dir),
-        steps=25,
-        length=20,
-        reach=20,
-        epochs=1,
-        output=folder / "a.json",
-        plots=folder,
-    )
-    return read_json(folder / "a.json")
-
-
-@pytest.mark.slow
-@pytest.mark.no_backend
-def test_the_gradient_study_follows_gradients_back_and_makes_them_explode(imdb_dir, tmp_path):
-    record = gradient_study(imdb_dir, tmp_path, "clipping,reach")
-    for task in ("adding", "imdb"):
-        for kind, found in record["reach"][task]["kinds"].items():
-            assert len(found["start"]) == len(found["trained"]) == 20, kind
-            assert found["start"][0] > 0
-    # At the start GRU's gates stand at a half, LSTM's forget gate at .73; the identity keeps all.
-    kinds = record["reach"]["adding"]["kinds"]
-    kept = {kind: found["start"][19] / found["start"][0] for kind, found in kinds.items()}
-    assert kept["gru"] < kept["lstm"] < kept["simple_rnn, ReLU"]
-    # Without clipping the first updates end far away or in no number, with it they do not.
-    assert (record["clipping"]["modes"]["none"]["loss"][-1] or np.inf) > 1000
-    assert record["clipping"]["modes"]["global_norm"]["loss"][-1] < 10
-    for name in ("vanishing.png", "exploding.png"):
-        assert (tmp_path / name).stat().st_size > 10_000
-    with pytest.raises(UserError, match="--parts brakes is none of reach"):
-        gradients.main(parts="brakes")
-
-
-@pytest.mark.slow
-@pytest.mark.no_backend
-def test_the_gradient_study_keeps_what_it_found_of_other_parts(imdb_dir, tmp_path):
-    gradient_study(imdb_dir, tmp_path, "truncation")
-    record = gradient_study(imdb_dir, tmp_path, "optimizers")
-    assert list(record["truncation"]["pieces"]) == ["20", "10", "5", "2"]
-    assert len(record["truncation"]["pieces"]["5"]["error_by_distance"]) == 5
-    assert set(record["optimizers"]["optimizers"]) == {"sgd", "rmsprop", "adam"}
-    for name in ("truncation.png", "optimizers.png"):
-        assert (tmp_path / name).stat().st_size > 10_000
-
-
-@pytest.mark.no_backend
-def test_the_speed_study_asks_every_way_in_turns(monkeypatch, tmp_path):
-    """With ways whose times are known: the ratio is the median over the rounds."""
+def test_the_implementations_take_turns_and_the_round_that_compiles_does_not_count():
     asked = []
-
-    class Known:
-        def __init__(self, name, times):
-            self.name, self.times = name, iter(times)
-
-        def ask(self, **wish):
-            asked.append((self.name, wish["cell"]))
-            return {"seconds": next(self.times) * wish["steps"], "first": 1.5}
-
-    # The first answer of each cell is for compiling.
-    peer = Known("native torch", [9, 2, 4, 8] * 3)
-    other = Known("tensorflow", [9, 1, 1, 16] * 3)
-    found = speed.measure_steps(
-        [peer, other], mode="train", length=8, mixed=False, steps=2, rounds=3
+    workers = [Known("one", [9, 2, 4], asked), Known("two", [7, 1, 3], asked)]
+    times = speed.measure_steps(workers, steps=5, rounds=2)
+    assert times["train"]["gru"] == {"one": [2000, 4000], "two": [1000, 3000]}
+    assert [name for mode, cell, name in asked if (mode, cell) == ("train", "lstm")] == (
+        ["one", "two"] * 3
     )
-    assert found["gru"]["tensorflow"]["ratio"] == 2
-    assert found["gru"]["tensorflow"]["milliseconds"] == [1000, 1000, 16000]
-    assert found["gru"]["native torch"]["ratio"] == 1
-    assert found["gru"]["tensorflow"]["first"] == 1.5
-    assert [name for name, cell in asked if cell == "lstm"] == ["native torch", "tensorflow"] * 4
+
+
+def write_speed(path, seconds):
+    """Writes a file whose implementations take as many milliseconds with every cell."""
+    cells = {cell: {name: times[cell] for name, times in seconds.items()} for cell in speed.CELLS}
+    times = {"milliseconds": {mode: cells for mode in speed.MODES}}
+    facts = {"device": "CPU, 2 threads", "machine": None, "date": "2026-01-01", "commit": "abc"}
+    write_json(path, {"parts": {"steps": {**facts, "results": times}}})
 
 
 @pytest.mark.no_backend
-def test_the_speed_study_says_how_busy_a_gpu_was(monkeypatch, tmp_path):
-    """With a tool that says 40, nothing and 60, and a way that takes 10 ms a step."""
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 40; echo '[N/A]'; echo 60; echo said > said; exec sleep 60\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.chdir(tmp_path)
-    asked = []
+def test_the_table_tells_ratios_of_medians_as_a_range_over_the_machines(tmp_path):
+    def times(simple, lstm, gru):
+        return {"simple_rnn": simple, "lstm": lstm, "gru": gru}
 
-    class Busy:
-        name = "native torch"
-
-        def ask(self, **wish):
-            asked.append(wish["steps"])
-            if wish["steps"] > 2:
-                while not (tmp_path / "said").exists():
-                    time.sleep(0.01)
-                (tmp_path / "said").unlink()
-            return {"seconds": 0.01 * wish["steps"], "first": 1.5}
-
-    found = speed.measure_steps([Busy()], mode="train", length=8, mixed=False, steps=2, rounds=1)
-    assert found["lstm"]["native torch"]["gpu_busy"] == 50
-    # Watched for three seconds.
-    assert asked == [2, 2, 301] * 3
-    printed = io.StringIO()
-    Console(file=printed, width=200).print(speed.steps_table(found, "train"))
-    assert "1.00 (10.0 ms, GPU busy 50 %)" in printed.getvalue()
+    keras = "Keras on TensorFlow"
+    # One slow round of the peer: the median of the rounds' ratios would be 1, that of medians .5.
+    first = {speed.PEER: times([1], [2, 4, 90], [3]), keras: times([1], [2, 8, 9], [4])}
+    second = {speed.PEER: times([1], [9], [3]), keras: times([1], [4], [2])}
+    for name, seconds in (("one.json", first), ("two.json", second)):
+        write_speed(tmp_path / name, seconds)
+    table = speed.speed_table(sorted(tmp_path.glob("*.json")))
+    line = f"| train | {keras} | 1.00 | 0.50 to 2.25 | 0.75 to 1.50 | 0.12 to 0.25 | 0.50 |"
+    assert line in table.splitlines()
+    assert "Keras on JAX" not in table
+    assert [name in table for name in ("`one.json`", "`two.json`", "commit abc")] == [True] * 3
 
 
 @pytest.mark.no_backend
+def test_a_worker_that_dies_ends_the_study_with_its_last_words(monkeypatch):
+    monkeypatch.setitem(speed.IMPLEMENTATIONS, "broken", ("no such library", "abacus"))
+    worker = speed.Worker("broken")
+    with pytest.raises(UserError, match="broken ended.*abacus"):
+        worker.seconds(mode="train", cell="lstm", steps=1)
+    worker.end()
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("library", ["keras", "native"])
 @pytest.mark.parametrize("mode", ["forward", "train"])
-def test_a_worker_measures_what_it_is_asked(mode, monkeypatch):
-    monkeypatch.setattr(speed_worker, "UNITS", 4)
-    wishes = [
-        {
-            **{"cell": cell, "mode": mode, "xla": False, "policy": policy},
-            **{"length": 4, "mixed": mixed, "steps": 2},
-        }
-        for cell, mixed, policy in (
-            ("gru", True, "float32"),
-            ("gru", True, "float32"),
-            ("lstm", False, "mixed_bfloat16"),
-            ("lstm", False, "float32"),
-        )
-    ]
+def test_a_worker_answers_every_request_and_builds_each_network_once(library, mode, monkeypatch):
+    if library == "native":
+        pytest.importorskip("torch")
+    for name, size in {"UNITS": 4, "LENGTH": 5}.items():
+        monkeypatch.setattr(speed_worker, name, size)
+    built = []
+    build = getattr(speed_worker, f"{library}_step")
+
+    def counted(cell, *arguments, **options):
+        built.append(cell)
+        return build(cell, *arguments, **options)
+
+    monkeypatch.setattr(speed_worker, f"{library}_step", counted)
+    requests = [{"cell": cell, "mode": mode, "steps": 2} for cell in ("gru", "gru", "lstm")]
     output = io.StringIO()
-    monkeypatch.setattr(sys, "argv", ["worker", "keras"])
-    monkeypatch.setattr(sys, "stdin", [json.dumps(wish) for wish in wishes])
+    monkeypatch.setattr(sys, "argv", ["worker", library])
+    monkeypatch.setattr(sys, "stdin", [json.dumps(request) for request in requests])
     monkeypatch.setattr(sys, "stdout", output)
     speed_worker.main()
     answers = [json.loads(line) for line in output.getvalue().splitlines()]
-    assert [answer["first"] > 0 for answer in answers] == [True, False, True, True]
-    assert all(answer["seconds"] > 0 for answer in answers)
-
-
-@pytest.mark.no_backend
-def test_the_memory_study_trains_on_ten_times_the_data(monkeypatch):
-    """With the training replaced by one whose memory is the size of its data."""
-    trained = {}
-
-    def train(arguments, **_):
-        flags = dict(zip(arguments, arguments[1:], strict=False))
-        data = Path(flags["--data"])
-        files = sorted(data.glob("*.jpg")) if data.is_dir() else [data]
-        size = sum(len(path.read_bytes()) for path in files)
-        trained.setdefault(arguments[0], []).append((size, len(files)))
-        write_json(Path(flags["--run"]) / "metrics.json", {"peak_memory_mb": size})
-
-    monkeypatch.setattr(memory, "run_quietly", train)
-    found = memory.measure_memory(60, 3)
-    assert found["pictures"]["ratio"] == 10
-    assert found["reviews"]["ratio"] == pytest.approx(10, rel=1e-3)
-    assert [count for _, count in trained["apps.captioning.train"]] == [3, 30]
-
-
-@pytest.mark.no_backend
-def test_the_speed_study_keeps_what_it_found_of_other_parts(monkeypatch, tmp_path):
-    monkeypatch.setattr(speed, "measure_start", lambda rounds: {"sentiment": [1.0] * rounds})
-    monkeypatch.setattr(speed, "measure_memory", lambda *numbers: numbers)
-    for part in ("start", "memory"):
-        speed.main(parts=part, reviews=70, pictures=80, output=tmp_path / "a.json")
-    record = read_json(tmp_path / "a.json")
-    assert record["start_seconds"] == {"sentiment": [1.0] * 3}
-    assert record["memory"] == [70, 80]
-    assert {"command", "backend", "device", "versions", "commit"} <= set(record)
-    with pytest.raises(UserError, match="--parts brakes is none of steps"):
-        speed.main(parts="brakes")
+    assert len(answers) == 3 and min(answers) > 0
+    assert built == ["gru", "lstm"]

@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import re
 import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,8 @@ def downloads(monkeypatch):
     """Records downloads instead of making them."""
     asked = []
 
-    def fetch(url, path, *, log=None):
+    def fetch(url, path, *, checksum, log=None):
+        assert re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", checksum)
         asked.append((url, path))
         raise DataError(f"{url} cannot be downloaded")
 
@@ -178,6 +180,22 @@ def test_missing_pictures_are_listed_and_left_out_or_refused(load, sample):
     refuses(load, "flickr8k", "7 pictures", names[0], "--strict", strict=True)
     change_zip(sample / "Flickr8k_Dataset.zip", **dict.fromkeys(names[24:], lambda content: None))
     refuses(load, "flickr8k", "testImages.txt", "holds none of the 6 captioned pictures")
+
+
+def test_archives_of_another_checksum_are_warned_of(load, sample, monkeypatch):
+    archives = [sample / "Flickr8k_text.zip", sample / "Flickr8k_Dataset.zip"]
+    for path in archives:
+        change_zip(path, **{"GENERATED.txt": lambda content: None})
+    text, pictures = load("flickr8k").warnings
+    assert str(archives[0]) in text
+    assert str(archives[1]) in pictures
+    assert "delete" in pictures
+    known = {
+        archives[0].name: ("md5:" + hashlib.md5(archives[0].read_bytes()).hexdigest(),),
+        archives[1].name: ("md5:0", "sha256:" + sha256(archives[1].read_bytes())),
+    }
+    monkeypatch.setattr(flickr8k, "_CHECKSUMS", known)
+    assert load("flickr8k").warnings == ()
 
 
 def test_archives_that_are_missing_are_downloaded(load, tmp_path, downloads):

@@ -52,25 +52,25 @@ def host(monkeypatch):
 def test_a_file_arrives_whole_in_a_new_folder(host, tmp_path):
     path = tmp_path / "new" / "file.gz"
     lines = []
-    assert fetch(host.url + "/a", path, log=lines.append) == path
+    assert fetch(host.url + "/a", path, checksum=None, log=lines.append) == path
     assert path.read_bytes() == BODY
     assert list(path.parent.iterdir()) == [path]
     assert lines == [f"Downloading {host.url}/a (0.0 MB)"]
 
 
 def test_the_program_does_not_call_itself_urllib(host, tmp_path):
-    fetch(host.url + "/a", tmp_path / "file")
+    fetch(host.url + "/a", tmp_path / "file", checksum=None)
     assert "urllib" not in host.requests[0][1].lower()
 
 
 def test_a_body_without_a_length_is_accepted(host, tmp_path):
     host.answers = ["no length"]
-    assert fetch(host.url + "/a", tmp_path / "file").read_bytes() == BODY
+    assert fetch(host.url + "/a", tmp_path / "file", checksum=None).read_bytes() == BODY
 
 
 def test_a_long_download_tells_how_far_it_is(host, tmp_path):
     lines = []
-    fetch(host.url + "/big", tmp_path / "big", log=lines.append)
+    fetch(host.url + "/big", tmp_path / "big", checksum=None, log=lines.append)
     assert (tmp_path / "big").read_bytes() == BIG
     assert lines[1:] == ["big: 16.8 MB", "big: 33.6 MB"]
 
@@ -83,6 +83,7 @@ def test_what_may_pass_is_tried_again_after_growing_pauses(host, tmp_path, answe
     fetch(
         host.url + "/a",
         path,
+        checksum=None,
         timeout_s=0.2 if answer == "hang" else 10,
         pause_s=3,
         sleep=pauses.append,
@@ -96,7 +97,7 @@ def test_what_may_pass_is_tried_again_after_growing_pauses(host, tmp_path, answe
 def test_what_stays_wrong_is_named_with_its_remedy(host, tmp_path):
     path = tmp_path / "file"
     host.answers = [503, "drop", "half"]
-    message = refused(fetch, host.url + "/a", path, sleep=lambda seconds: None)
+    message = refused(fetch, host.url + "/a", path, checksum=None, sleep=lambda seconds: None)
     assert "broke off after 2000 of 4000 bytes" in message
     for part in (host.url + "/a", str(path), "DATA_DIR"):
         assert part in message
@@ -106,33 +107,42 @@ def test_what_stays_wrong_is_named_with_its_remedy(host, tmp_path):
 
 def test_a_missing_page_is_not_asked_for_twice(host, tmp_path):
     host.answers = [404]
-    assert "HTTP 404 Not Found" in refused(fetch, host.url + "/a", tmp_path / "file")
+    assert "HTTP 404 Not Found" in refused(fetch, host.url + "/a", tmp_path / "file", checksum=None)
     assert len(host.requests) == 1
 
 
 def test_a_dead_host_leaves_no_folder(host, tmp_path):
     host.shutdown()
     host.server_close()
-    message = refused(fetch, host.url + "/a", tmp_path / "new" / "file", sleep=lambda seconds: None)
+    options = {"checksum": None, "sleep": lambda seconds: None}
+    message = refused(fetch, host.url + "/a", tmp_path / "new" / "file", **options)
     assert "refused" in message
     assert not list(tmp_path.iterdir())
 
 
-def test_another_checksum_is_refused_and_the_old_file_stays(host, tmp_path):
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_another_checksum_is_refused_and_the_old_file_stays(host, tmp_path, algorithm):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    right, wrong = hashlib.sha256(BODY).hexdigest(), "0" * 64
-    message = refused(fetch, host.url + "/a", path, sha256=wrong)
+    right = f"{algorithm}:{hashlib.new(algorithm, BODY).hexdigest()}"
+    wrong = f"{algorithm}:{hashlib.new(algorithm, b'another').hexdigest()}"
+    message = refused(fetch, host.url + "/a", path, checksum=wrong)
     assert right in message
     assert wrong in message
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
-    fetch(host.url + "/a", path, sha256=right)
+    fetch(host.url + "/a", path, checksum=right)
     assert path.read_bytes() == BODY
+
+
+def test_a_download_names_its_checksum_or_says_that_there_is_none(host, tmp_path):
+    with pytest.raises(TypeError, match="checksum"):
+        fetch(host.url + "/a", tmp_path / "file")
+    assert not host.requests
 
 
 def test_a_folder_that_cannot_be_written_is_named(host, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    message = refused(fetch, host.url + "/a", tmp_path / "file" / "below")
+    message = refused(fetch, host.url + "/a", tmp_path / "file" / "below", checksum=None)
     assert f"Cannot write {tmp_path / 'file' / 'below'}" in message
     assert "DATA_DIR" in message

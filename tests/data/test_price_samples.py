@@ -84,7 +84,7 @@ def test_a_dividend_lowers_the_quoted_close_and_not_the_adjusted_one(market):
 
 
 def test_the_files_load_and_hold_the_simulated_returns(prices_dir):
-    histories = load_prices("yahoo", data_dir=prices_dir)
+    histories = load_prices(str(prices_dir / "prices"), data_dir=prices_dir)
     simulations = {s.ticker: s for s in simulate_market(tickers=5, days=700)}
     assert [history.ticker for history in histories] == sorted(simulations)
     for history in histories:

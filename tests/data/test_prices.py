@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data import large_us
 from data.prices import load_prices, read_prices
 from tests.helpers import refused
 
@@ -327,19 +328,54 @@ def test_only_tickers_without_a_file_are_downloaded(write, load, tmp_path):
 
     assert load("yahoo", "^new", "abc", "BRK-B", download=download) == ["ABC", "BRK-B", "^NEW"]
     assert asked == [(["BRK-B", "^NEW"], tmp_path / "prices", False)]
-    assert load("yahoo") == ["ABC", "BRK-B", "^NEW"]
     assert load("yahoo", "^NEW") == ["^NEW"]
     load("yahoo", "ABC", download=download, refresh=True)
     assert asked[1:] == [(["ABC"], tmp_path / "prices", True)]
 
 
-def test_downloads_without_any_ticker_need_files_that_are_there(load, tmp_path):
-    for _ in range(2):
-        message = refused(load, "yahoo")
-        assert str(tmp_path / "prices") in message
-        assert "--tickers" in message
-        assert "--data" in message
-        (tmp_path / "prices").mkdir(exist_ok=True)
+@pytest.fixture
+def set_of_two(monkeypatch):
+    first_days = {"ABC": np.datetime64("2020-01-02"), "^NEW": np.datetime64("2020-01-03")}
+    monkeypatch.setattr(large_us, "FIRST_DAYS", first_days)
+    monkeypatch.setattr(large_us, "LAST_DAY", np.datetime64("2020-01-06"))
+
+
+def test_downloads_without_a_ticker_are_the_set_cut_to_its_days(set_of_two, write, tmp_path):
+    for ticker in ("ABC", "^NEW", "OTHER"):
+        write(name=f"prices/{ticker}.csv")
+    options = {"data_dir": tmp_path, "download": no_download}
+    one, index = load_prices("yahoo", **options)
+    assert (one.ticker, index.ticker) == ("ABC", "^NEW")
+    assert list(map(str, one.dates)) == ["2020-01-02", "2020-01-03", "2020-01-06"]
+    assert list(map(str, index.dates)) == ["2020-01-03", "2020-01-06"]
+    # The last day that is kept stays as quoted.
+    np.testing.assert_allclose(one.close, np.array([5.5, 6, 10]) * 12.5 / 10)
+    (named,) = load_prices("yahoo", tickers=["ABC"], **options)
+    assert len(named.dates) == len(ROWS)
+
+
+@pytest.mark.parametrize("lines", [slice(1, None), slice(0, 2)], ids=["begins late", "ends early"])
+def test_a_file_that_lacks_days_of_the_set_is_refused(set_of_two, write, load, tmp_path, lines):
+    write(name="prices/^NEW.csv")
+    path = write(ROWS[lines], name="prices/ABC.csv")
+    message = refused(load, "yahoo")
+    for part in (str(path), "2020-01-02", "2020-01-06", "remove", "--tickers"):
+        assert part in message
+
+
+def test_later_dividends_and_splits_change_no_return_up_to_the_last_day(write):
+    def shapes(path):
+        history = read_prices(path, until=np.datetime64("2020-01-06"))
+        return columns_of(history) / columns_of(history)[:, :1]
+
+    dividend, split = 0.97, 4
+    rows = []
+    for row in ROWS:
+        date, *cells = row.split(",")
+        *prices, adjusted, volume = map(float, cells)
+        prices = [price / split for price in (*prices, adjusted * dividend)]
+        rows.append(",".join(map(str, (date, *prices, volume * split))))
+    np.testing.assert_allclose(shapes(write(rows, name="new.csv")), shapes(write()), rtol=1e-12)
 
 
 @pytest.mark.parametrize("ticker", ["../ABC", "A/B", "A\\B", "", "..", "A B", "A\n", "Ä"])

@@ -17,13 +17,14 @@ FOLDER = Path("tensorflow_datasets", "imdb_reviews", "plain_text", "1.0.0")
 
 @pytest.fixture
 def load(tmp_path):
-    def load(data, *, data_dir=tmp_path, cache_dir=tmp_path / "cache", share=0.2, seed=0):
+    def load(data, *, data_dir=tmp_path, cache_dir=tmp_path / "cache", share=0.2, seed=0, log=None):
         return load_reviews(
             str(data),
             data_dir=data_dir,
             cache_dir=cache_dir,
             validation_share=share,
             split_seed=seed,
+            log=log,
         )
 
     return load
@@ -211,6 +212,65 @@ def test_unlabelled_rows_need_no_label(load, tmp_path):
         assert list(data.splits["unlabelled"].texts) == ["more"]
         # The gap turns the column into floats; the labels are still whole.
         assert data.label_names in {("0", "1"), ("0.0", "1.0")}
+
+
+LONG = " ".join(f"word{number}" for number in range(60))
+
+
+def test_no_copy_of_a_held_out_review_is_left_among_the_unlabelled(load, tmp_path):
+    held_out = {"validation": f"The <b>first</b> one: {LONG}", "test": f"Another, {LONG[::-1]}!"}
+    kept = [
+        f"The first one: {LONG.replace('word', 'other')}",
+        # Of a review in train: nothing is scored on it.
+        "text 1",
+        "text",
+        ":-)",
+    ]
+    copies = [
+        held_out["test"],
+        f"the FIRST one {LONG}",
+        # With other words at the end, in the middle, at the beginning, and cut off.
+        f"The first one: {LONG} I changed my mind.",
+        f"The first one: {LONG.replace('word30', 'another')}",
+        f"Well. Another, {LONG[::-1]}!",
+        f"Another, {LONG[::-1][:200]}",
+        "TEXT 2.",
+        ":-(",
+    ]
+    rows = [(text, label, "train") for text, label in many_rows(40)]
+    rows += [("text 2", "no", "test"), (":-(", "no", "test")]
+    rows += [(text, "yes", split) for split, text in held_out.items()]
+    rows += [(text, "", "unlabelled") for text in [*copies[::2], *kept, *copies[1::2]]]
+    path, lines = write_table(tmp_path / "own.csv", rows, ("text", "label", "split")), []
+    data = load(path, log=lines.append)
+    assert list(data.splits["unlabelled"].texts) == kept
+    assert data.splits["unlabelled"].labels.tolist() == [-1] * len(kept)
+    (line,) = lines
+    assert f"{len(copies)} of {len(copies) + len(kept)} unlabelled reviews" in line
+
+
+def test_unlabelled_copies_of_imdb_reviews_follow_the_cut(load, tmp_path, monkeypatch):
+    labels = np.arange(40, dtype=np.int32) % 2
+    frames = {
+        "train": pd.DataFrame({"text": [f"train {n}" for n in range(40)], "label": labels}),
+        "test": pd.DataFrame({"text": [f"test {n}" for n in range(40)], "label": labels}),
+    }
+    texts = [text.upper() for frame in frames.values() for text in frame["text"]]
+    frames["unsupervised"] = pd.DataFrame({"text": [*texts, "new"], "label": -1})
+    monkeypatch.setattr("data.sentiment._read_prepared_imdb", lambda root: frames)
+    (tmp_path / FOLDER).mkdir(parents=True)
+    for seed in (0, 1):
+        splits = load("imdb", seed=seed).splits
+        # Those of validation are left out, those of train are not.
+        expected = [text.upper() for text in splits["train"].texts]
+        assert list(splits["unlabelled"].texts) == [*expected, "new"]
+
+
+def test_unlabelled_reviews_that_are_all_copies_leave_none(load, tmp_path):
+    rows = [(text, label, "train") for text, label in many_rows(40)]
+    rows += [("odd", "no", "test"), ("Odd!", "", "unlabelled")]
+    data = load(write_table(tmp_path / "own.csv", rows, ("text", "label", "split")))
+    assert "unlabelled" not in data.splits
 
 
 def test_generated_reviews_load_as_a_file_of_ones_own(load, reviews_csv):

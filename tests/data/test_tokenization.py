@@ -1,7 +1,9 @@
+import json
 import time
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from data.errors import DataError
 from data.tokenization import (
@@ -59,6 +61,28 @@ def test_padding_and_unknown_words_have_the_first_two_numbers():
     tokenizer = train_tokenizer(TEXTS, kind="word", vocab_size=60)
     assert tokenizer.token_to_id("[PAD]") == PAD_ID
     assert [ids.tolist() for ids in encode(tokenizer, ["zebra"], max_length=5)] == [[UNK_ID]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_special_token_that_a_review_spells_is_text(kind, tmp_path):
+    texts = [*TEXTS, "a [pad] and an [unk]"] * 2
+    tokenizer = train_tokenizer(texts, kind=kind, vocab_size=300)
+    saved = json.loads(tokenizer.to_str())
+    # As it was saved before: special tokens are looked for in every text.
+    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    saved["added_tokens"] = [
+        {"id": number, "content": content, "special": True, **special}
+        for number, content in enumerate(("[PAD]", "[UNK]"))
+    ]
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(saved))
+    assert PAD_ID in Tokenizer.from_file(str(path)).encode("a [PAD]").ids
+    for reader in (tokenizer, load_tokenizer(path)):
+        found, expected = encode(
+            reader, ["A good [PAD] film, [UNK]", "a good [pad] film, [unk]"], max_length=20
+        )
+        assert found.tolist() == expected.tolist()
+        assert min(found) > UNK_ID
 
 
 @pytest.mark.parametrize("kind", KINDS)

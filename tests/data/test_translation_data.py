@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import re
 import zipfile
 
 import pytest
@@ -12,6 +13,7 @@ from data.translation_sample import pairs, write_translation_sample
 from tests.helpers import refuses
 
 ROWS = pairs(300, seed=3)
+CHECKSUM = re.compile("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
 
 
 @pytest.fixture
@@ -29,8 +31,8 @@ def downloads(monkeypatch):
     """Records downloads instead of making them."""
     asked = []
 
-    def fetch(url, path, *, sha256=None, log=None):
-        asked.append((url, path, sha256))
+    def fetch(url, path, *, checksum, log=None):
+        asked.append((url, path, checksum))
         raise DataError(f"{url} cannot be downloaded")
 
     monkeypatch.setattr(translation, "fetch", fetch)
@@ -114,17 +116,50 @@ def test_the_other_direction_swaps_the_sides(load, tmp_path):
         assert back.splits[name].target == split.source
 
 
-def test_files_that_are_missing_are_downloaded_with_their_checksums(load, tmp_path, downloads):
+@pytest.mark.parametrize("target_language", ["fr", "de"])
+def test_files_that_are_missing_are_downloaded_with_their_checksums(
+    load, tmp_path, downloads, target_language
+):
     folder = tmp_path / "multi30k"
+    missing = [
+        f"{split}.{language}.gz"
+        for split in ("train", "val", "test_2016_flickr", "test_2017_flickr")
+        for language in ("en", target_language)
+    ]
+    for name in missing:
+        refuses(load, "multi30k", "cannot be downloaded", name, target_language=target_language)
+        url, path, checksum = downloads[-1]
+        assert url.startswith("https://")
+        assert url.endswith(f"/data/task1/raw/{name}")
+        assert path == folder / name
+        assert CHECKSUM.fullmatch(checksum)
+        write_lines(path, ["x"])
+    assert len({checksum for _, _, checksum in downloads}) == len(missing)
+
+
+def test_the_address_of_multi30k_names_a_commit(load, downloads):
     refuses(load, "multi30k", "cannot be downloaded")
-    ((url, path, sha256),) = downloads
-    root = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
-    assert (url, path) == (root + "train.en.gz", folder / "train.en.gz")
-    assert len(sha256) == 64
-    for name in ("train.en", "train.fr", "val.en", "val.fr", "test_2016_flickr.en"):
-        write_lines(folder / f"{name}.gz", ["x"])
-    refuses(load, "multi30k", root + "test_2016_flickr.fr.gz")
-    refuses(load, "multi30k", root + "train.de.gz", target_language="de")
+    assert re.search(r"/multi30k/dataset/[0-9a-f]{40}/", downloads[0][0])
+
+
+def test_another_file_than_the_public_one_is_warned_of(load, tmp_path, monkeypatch):
+    folder = write_translation_sample(tmp_path, train=200, validation=30, test=20)
+    checksums = {}
+    for path in folder.glob("*.gz"):
+        algorithm = "md5" if path.name.startswith("val") else "sha256"
+        digest = hashlib.new(algorithm, path.read_bytes()).hexdigest()
+        checksums[path.name] = f"{algorithm}:{digest}"
+    monkeypatch.setattr(translation, "_MULTI30K_CHECKSUMS", checksums)
+    (folder / "GENERATED.txt").unlink()
+    assert load("multi30k").warnings == ()
+    for name in ("val.fr.gz", "test_2016_flickr.en.gz"):
+        path = folder / name
+        # The same lines, packed in another way, are another file.
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 1, mtime=5))
+    first, second = load("multi30k").warnings
+    assert str(folder / "test_2016_flickr.en.gz") in first + second
+    assert str(folder / "val.fr.gz") in first + second
+    assert "delete" in first
 
 
 def test_downloads_do_not_mix_with_generated_files(load, tmp_path, downloads):
@@ -263,8 +298,23 @@ def test_an_archive_that_is_damaged_or_lacks_its_file_is_named(load, tmp_path):
 
 def test_a_missing_archive_is_downloaded(load, tmp_path, downloads):
     refuses(load, "tatoeba", "cannot be downloaded")
-    url = "http://www.manythings.org/anki/fra-eng.zip"
+    url = "https://www.manythings.org/anki/fra-eng.zip"
     assert downloads == [(url, tmp_path / "fra-eng.zip", None)]
+
+
+def test_another_release_of_tatoeba_is_warned_of(load, tmp_path, monkeypatch):
+    lines = ["\t".join(row) for row in tatoeba_of(600)]
+    path = write_tatoeba(tmp_path, lines)
+    (warning,) = load("tatoeba").warnings
+    assert str(path) in warning
+    assert "2019-04-07" in warning
+    text = "".join(f"{line}\n" for line in lines).encode()
+    monkeypatch.setattr(translation, "_TATOEBA_SHA256", hashlib.sha256(text).hexdigest())
+    assert load("tatoeba").warnings == ()
+    # The release is known by its text, in whatever archive.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("fra.txt", text)
+    assert load("tatoeba").warnings == ()
 
 
 def test_tatoeba_has_no_third_language(load, tmp_path):

@@ -19,19 +19,17 @@ def train(cache_dir):
 
 
 def test_words_that_keep_the_same_company_are_near_each_other(tmp_path):
-    vectors, seconds = train(tmp_path)
+    vectors = train(tmp_path)
     unit = vectors[[2, 3, 4]] / np.linalg.norm(vectors[[2, 3, 4]], axis=1, keepdims=True)
     assert unit[0] @ unit[1] > unit[0] @ unit[2] + 0.1
-    assert seconds > 0
     assert vectors.shape == (40, 8)
     assert not vectors[[0, 1, 35]].any()
 
 
 def test_a_second_run_takes_the_first_one_s_vectors(tmp_path):
-    first, seconds = train(tmp_path)
-    second, same_seconds = train(tmp_path)
+    first = train(tmp_path)
+    second = train(tmp_path)
     np.testing.assert_array_equal(first, second)
-    assert seconds == same_seconds
 
 
 def test_two_trainings_give_the_same_vectors(tmp_path):
@@ -39,7 +37,7 @@ def test_two_trainings_give_the_same_vectors(tmp_path):
     generator = np.random.default_rng(0)
     sequences = [generator.integers(2, 200, 500).astype("int32") for _ in range(200)]
     one, other = (
-        train_word_vectors(sequences, vocab_size=200, embed_dim=8, cache_dir=tmp_path / name)[0]
+        train_word_vectors(sequences, vocab_size=200, embed_dim=8, cache_dir=tmp_path / name)
         for name in ("one", "other")
     )
     np.testing.assert_array_equal(one, other)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data import large_us
 from data.prices import load_prices
 from data.yahoo import download_prices
 from tests.helpers import refused
@@ -222,6 +223,26 @@ def test_yfinance_is_needed_only_where_something_is_missing(download, tmp_path, 
     (tmp_path / "prices").mkdir()
     (tmp_path / "prices" / "AAA.csv").touch()
     assert download("AAA") == [tmp_path / "prices" / "AAA.csv"]
+
+
+def test_without_a_ticker_just_the_set_is_downloaded_from_before_its_first_days(
+    yahoo, tmp_path, monkeypatch
+):
+    wanted, last = dict(large_us.FIRST_DAYS), large_us.LAST_DAY
+    assert len(wanted) == 43 and "^GSPC" in wanted
+    # Few days keep the test short; which ones are asked for does not depend on them.
+    monkeypatch.setattr(large_us, "FIRST_DAYS", dict.fromkeys(wanted, np.datetime64("2020-03-06")))
+    monkeypatch.setattr(large_us, "LAST_DAY", np.datetime64("2020-03-09"))
+    yahoo.answers = [answer() for _ in wanted]
+    histories = load_prices("yahoo", data_dir=tmp_path)
+    assert [history.ticker for history in histories] == sorted(wanted)
+    assert sorted(ticker for ticker, _ in yahoo.asked) == sorted(wanted)
+    for ticker, options in yahoo.asked:
+        assert np.datetime64(options["start"]) <= wanted[ticker]
+        assert np.datetime64(options["end"]) > last
+    assert {str(history.dates[-1]) for history in histories} == {"2020-03-09"}
+    # They are there now.
+    assert len(load_prices("yahoo", data_dir=tmp_path)) == len(yahoo.asked) == 43
 
 
 def test_what_is_downloaded_loads(yahoo, tmp_path):

@@ -352,6 +352,24 @@ def test_a_backbone_that_cannot_be_is_refused_in_one_line(tmp_path, monkeypatch)
     assert "the imagenet weights of vgg16 (URL fetch failure on a server: None" in line
 
 
+@pytest.mark.slow
+@pytest.mark.no_backend
+@pytest.mark.parametrize("name", BACKBONES)
+def test_keras_checks_the_hash_of_weights_other_than_those_of_mobilenet_v2(name, monkeypatch):
+    hashes = []
+
+    def no_network(*arguments, origin="", file_hash=None, **options):
+        hashes.append(file_hash)
+        assert all(url.startswith("https://") for url in (*arguments[1:2], origin) if url)
+        raise OSError("no network")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", no_network)
+    with pytest.raises(OSError, match="no network"):
+        build_backbone(name, size=BACKBONES[name][2])
+    # When this fails for MobileNetV2, Keras has learnt to check it: say so in `build_backbone`.
+    assert [bool(file_hash) for file_hash in hashes] == [name != "mobilenet_v2"]
+
+
 @pytest.mark.parametrize("together", [False, True], ids=["one model", "an ensemble"])
 def test_a_picture_and_its_mirror_image_write_one_caption(together):
     model = build(features=(4, CHANNELS))
