@@ -138,7 +138,7 @@ class Config(TrainingSettings):
     """Subwords in a row that no caption may hold twice; 0 allows any."""
     mirror: bool = True
     """Write each caption from the picture and its mirror image together, if training saw both (not
-    with --views 1): better captions at up to twice the price."""
+    with --views 1): better captions in up to twice the time."""
 
     def __post_init__(self):
         """Checks what the types cannot say."""
