@@ -121,8 +121,7 @@ class Config(TrainingSettings):
     samples: int = 5
     """Captions that --objective cider draws of each picture in a step, to compare them."""
     pictures_per_step: int = 16
-    """Pictures in one step of --objective cider, which ignores --tokens-per-batch and
-    --label-smoothing."""
+    """Pictures in one step of --objective cider."""
     learning_rate: float = 1.5e-3
     warmup_steps: int = 400
     epochs: int = 12
@@ -139,7 +138,7 @@ class Config(TrainingSettings):
     """Subwords in a row that no caption may hold twice; 0 allows any."""
     mirror: bool = True
     """Write each caption from the picture and its mirror image together, if training saw both (not
-    with --views 1): better captions at up to twice the price."""
+    with --views 1): better captions in up to twice the time."""
 
     def __post_init__(self):
         """Checks what the types cannot say."""
@@ -203,19 +202,19 @@ class Config(TrainingSettings):
                 )
 
     def ignored(self) -> dict[str, str]:
-        """Returns the settings that nothing reads beside the others, each with the reason."""
+        """Returns the settings that the chosen mode does not read, each with the reason."""
         reasons = super().ignored()
         if self.data == "flickr8k":
-            for name in ("validation_share", "test_share", "split_seed"):
-                reasons[name] = "flickr8k has splits of its own"
+            for name in CUT:
+                reasons[name] = "--data flickr8k has splits of its own"
+        if self.variant != "attention":
+            reasons["attention"] = f"--variant {self.variant} has none"
+        if self.views == 1:
+            reasons["mirror"] = "a model that is trained with --views 1 sees no mirror images"
         if self.objective == "cider":
-            for name in ("tokens_per_batch", "label_smoothing"):
+            for name in ("label_smoothing", "tokens_per_batch"):
                 reasons[name] = "it is for --objective cross_entropy"
         else:
             for name in ("samples", "pictures_per_step"):
                 reasons[name] = "it is for --objective cider"
-        if self.variant != "attention":
-            reasons["attention"] = f"--variant {self.variant} looks at no regions"
-        if self.views == 1:
-            reasons["mirror"] = "--views 1 shows no mirror image"
         return reasons

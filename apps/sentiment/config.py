@@ -125,9 +125,9 @@ class Config(TrainingSettings):
             )
 
     def ignored(self) -> dict[str, str]:
-        """Returns the settings that nothing reads beside the others, each with the reason."""
+        """Returns the settings that the chosen mode does not read, each with the reason."""
         reasons = super().ignored()
         if not self.bigram_buckets:
             for name in ("bigram_dim", "bigram_dropout"):
-                reasons[name] = "--bigram-buckets 0 leaves pairs of words out"
+                reasons[name] = "--bigram-buckets 0 has no vectors of pairs of words"
         return reasons

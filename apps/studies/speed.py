@@ -182,9 +182,9 @@ def main(
     chosen = chosen_parts(parts, PARTS)
     if min(rounds, steps) < 1:
         raise UserError("--rounds and --steps must be at least 1.")
+    check_output(output)
     if "steps" in chosen and not importlib.util.find_spec("torch"):
         raise UserError("The comparison needs PyTorch: run `make study-speed`, which installs it.")
-    check_output(output)
     print(device_line())
     command = "python -m apps.studies.speed --parts"
     if "steps" in chosen:

@@ -11,6 +11,7 @@ from common.training import (
     check_cell,
     check_seeds,
     check_shares,
+    flag,
 )
 
 # What --init-from takes from the run that it names: the model must be the same.
@@ -157,8 +158,6 @@ class Config(TrainingSettings):
             raise UserError("--teacher and --untranslated need each other: set both, or neither.")
         if self.teacher and self.init_from:
             raise UserError("--teacher and --init-from both bring subwords: leave one out.")
-        if self.teacher and self.vocabulary_data:
-            raise UserError("--teacher brings its subwords: leave --vocabulary-data out.")
         if self.untranslated == "flickr8k" and self.source_language != "en":
             raise UserError(
                 "--untranslated flickr8k is English: take it for --source-language en alone."
@@ -177,9 +176,14 @@ class Config(TrainingSettings):
             )
 
     def ignored(self) -> dict[str, str]:
-        """Returns the settings that nothing reads beside the others, each with the reason."""
+        """Returns the settings that the chosen mode does not read, each with the reason."""
         reasons = super().ignored()
         if self.data == "multi30k":
-            for name in ("validation_size", "test_size", "split_seed"):
-                reasons[name] = "multi30k has splits of its own"
+            for name in CUT:
+                reasons[name] = "--data multi30k has splits of its own"
+        if not self.teacher:
+            reasons["untranslated"] = "nothing is translated without --teacher"
+        for name in ("teacher", "init_from"):
+            if getattr(self, name):
+                reasons["vocabulary_data"] = f"{flag(name)} brings its subwords"
         return reasons

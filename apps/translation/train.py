@@ -84,10 +84,8 @@ def check_start(config: Config, start: Predictor) -> None:
     """Makes sure that training can go on from a model.
 
     Raises:
-        UserError: If it translates other languages, or other subwords are asked for.
+        UserError: If it translates other languages.
     """
-    if config.vocabulary_data:
-        raise UserError("--init-from brings its subwords: leave --vocabulary-data out.")
     held = start.config.source_language, start.config.target_language
     languages = config.source_language, config.target_language
     if held != languages:

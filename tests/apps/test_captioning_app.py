@@ -15,12 +15,14 @@ from PIL import Image
 
 from apps.captioning import evaluate, features, predict, train
 from apps.captioning.attention_maps import tinted
+from apps.captioning.config import Config
 from apps.captioning.predict import Predictor, find_pictures
 from common.artifact import read_json, write_json
 from common.callbacks import read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
 from common.search import Search
+from common.training import TrainingSettings
 from data.captioning import load_captions
 from data.errors import DataError
 from tests.helpers import assert_same_training, call, files_of, photographed, printed
@@ -537,6 +539,49 @@ def test_a_wrong_setting_is_explained_in_one_line(arguments, message):
     with pytest.raises(UserError, match=message) as caught:
         parse_call(train.main, prog="train", description="", arguments=arguments.split())
     assert "\n" not in str(caught.value)
+
+
+USUAL = {"activation", "samples", "pictures_per_step"}
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, USUAL),
+        ({"cell": "simple_rnn"}, USUAL - {"activation"}),
+        ({"cell": "feedforward"}, USUAL | {"recurrent_dropout"}),
+        ({"variant": "merge"}, USUAL | {"attention"}),
+        ({"views": 1}, USUAL | {"mirror"}),
+        ({"data": "flickr8k"}, USUAL | {"validation_share", "test_share", "split_seed"}),
+        (
+            {"objective": "cider", "init_from": "x"},
+            {"activation", "label_smoothing", "tokens_per_batch"},
+        ),
+    ],
+)
+def test_a_setting_is_ignored_in_just_the_modes_that_do_not_read_it(settings, names):
+    ignored = Config(**{"data": "mine", **settings}).ignored()
+    assert ignored.keys() - TrainingSettings().ignored().keys() == names
+    assert ignored.keys() >= TrainingSettings().ignored().keys()
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--samples 3",
+        "--pictures-per-step 8",
+        "--label-smoothing 0 --objective cider --init-from x",
+        "--tokens-per-batch 9 --objective cider --init-from x",
+        "--mirror --views 1",
+        "--test-share 0.2 --data flickr8k",
+    ],
+)
+def test_a_flag_that_nothing_reads_is_refused(flags, here):
+    with pytest.raises(UserError, match=f"{flags.split()[0]} has no effect"):
+        call(train.main, *flags.split(), "--run", "run")
+    assert not (here / "run").exists()
 
 
 def fails_with(capsys, main, *arguments):

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from apps.sentiment import evaluate, predict, teachers, train
+from apps.sentiment.config import Config
 from apps.sentiment.predict import Predictor
 from apps.sentiment.teachers import load_teacher, nb_svm_verdicts, targets_of
 from common.artifact import read_json, write_json
@@ -21,6 +22,7 @@ from common.callbacks import History, read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
 from common.results import record_scores
+from common.training import TrainingSettings
 from data.download import sha256_of
 from data.errors import DataError
 from data.sentiment import Reviews, load_reviews
@@ -649,3 +651,45 @@ def test_the_rate_finder_draws_its_curve_and_leaves_a_run_alone(copy, reviews_cs
     run_train("--data", reviews_csv, "--run", copy, "--find-learning-rate")
     assert (copy / "plots" / "learning_rate_finder.png").stat().st_size > 5000
     assert (copy / "model.keras").read_bytes() == before
+
+
+# ---- Settings without effect -----------------------------------------------------------------
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, {"activation"}),
+        ({"cell": "simple_rnn"}, set()),
+        ({"cell": "feedforward"}, {"activation", "recurrent_dropout"}),
+        ({"bigram_buckets": 0}, {"activation", "bigram_dim", "bigram_dropout"}),
+    ],
+)
+def test_a_setting_is_ignored_in_just_the_modes_that_do_not_read_it(settings, names):
+    ignored = Config(**settings).ignored()
+    assert ignored.keys() - TrainingSettings().ignored().keys() == names
+    assert ignored.keys() >= TrainingSettings().ignored().keys()
+
+
+@pytest.mark.no_backend
+def test_what_is_ignored_without_pairs_of_words_changes_no_layer():
+    def layers_of(**settings):
+        config = Config(units=3, embed_dim=4, bigram_buckets=0, **settings)
+        model = train.build(config, vocab_size=9, num_classes=2)
+        layers = [*model.layers, *model.get_layer("encoder").layers]
+        return [(layer.name, [weight.shape for weight in layer.weights]) for layer in layers]
+
+    keras.utils.clear_session()
+    plain = layers_of()
+    keras.utils.clear_session()
+    assert layers_of(bigram_dim=7, bigram_dropout=0.9) == plain
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("name", ["--bigram-dim", "--bigram-dropout"])
+def test_a_flag_that_nothing_reads_is_refused(name, here):
+    flags = ["--bigram-buckets", "0", name, "0.5" if "dropout" in name else "8"]
+    with pytest.raises(UserError, match=f"{name} has no effect"):
+        call(train.main, *flags, "--run", "run")
+    assert not (here / "run").exists()

@@ -23,6 +23,7 @@ from common.callbacks import read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
 from common.search import Search
+from common.training import TrainingSettings
 from data.download import sha256_of
 from data.errors import DataError
 from data.subwords import encode_texts
@@ -765,7 +766,6 @@ def test_a_teacher_that_does_not_fit_is_refused(flags, message, whole, pairs_tsv
         ("--teacher runs/a", "--teacher and --untranslated need each other"),
         ("--untranslated a.txt", "--teacher and --untranslated need each other"),
         ("--teacher a --untranslated b --init-from c", "both bring subwords"),
-        ("--teacher a --untranslated b --vocabulary-data tatoeba", "leave --vocabulary-data out"),
         (
             "--teacher a --untranslated flickr8k --source-language fr --target-language en",
             "flickr8k is English",
@@ -777,6 +777,47 @@ def test_a_wrong_setting_is_explained_in_one_line(arguments, message):
     with pytest.raises(UserError, match=message) as caught:
         parse_call(train.main, prog="train", description="", arguments=arguments.split())
     assert "\n" not in str(caught.value)
+
+
+STUDENT = {"teacher": "a", "untranslated": "b"}
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"cell": "simple_rnn", **STUDENT}, {"vocabulary_data"}),
+        ({}, {"activation", "untranslated"}),
+        ({"init_from": "a"}, {"activation", "untranslated", "vocabulary_data"}),
+        (STUDENT, {"activation", "vocabulary_data"}),
+        ({"cell": "feedforward"}, {"activation", "recurrent_dropout", "untranslated"}),
+        (
+            {"data": "multi30k"},
+            {"activation", "untranslated", "validation_size", "test_size", "split_seed"},
+        ),
+    ],
+)
+def test_a_setting_is_ignored_in_just_the_modes_that_do_not_read_it(settings, names):
+    ignored = Config(**{"data": "tatoeba", **settings}).ignored()
+    assert ignored.keys() - TrainingSettings().ignored().keys() == names
+    assert ignored.keys() >= TrainingSettings().ignored().keys()
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--split-seed 1 --data multi30k",
+        "--vocabulary-data tatoeba --init-from x",
+        "--vocabulary-data tatoeba --teacher x --untranslated y",
+        "--activation tanh",
+        "--plateau-patience 2",
+    ],
+)
+def test_a_flag_that_nothing_reads_is_refused(flags, here):
+    with pytest.raises(UserError, match=f"{flags.split()[0]} has no effect"):
+        call(train.main, *flags.split(), "--run", "run")
+    assert not (here / "run").exists()
 
 
 @pytest.mark.no_backend
