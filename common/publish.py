@@ -26,6 +26,7 @@ from common.artifact import (
 )
 from common.errors import UserError, in_one_line
 from common.provenance import is_committed
+from common.results import commits_of
 
 
 def shrink_model(source: Path, destination: Path) -> None:
@@ -110,8 +111,7 @@ def publish_run(
     if not zipfile.is_zipfile(run / MODEL):
         raise UserError(f"{run / MODEL} is cut short or not a Keras model: train it again.")
     record = read_json(run / METRICS)
-    commits = [record.get("commit", "unknown")]
-    commits += [entry["commit"] for entry in record.get("resumed", [])]
+    commits = commits_of({"commit": "unknown", **record})
     if not all(map(is_committed, commits)):
         raise UserError(
             f"{run} was trained by code that no commit holds ({', '.join(commits)}): commit the"

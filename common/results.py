@@ -147,7 +147,9 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         if differing:
             raise UserError(f"{run} differs from {runs[0]} in {', '.join(differing)}: not one row.")
     for run, found in zip(runs, metrics, strict=True):
-        needed = {"metrics", "seconds", "epochs", "peak_memory_mb", "commit", *_OF_THE_FIRST_SEED}
+        needed = {"metrics", "epochs", "commit", *_OF_THE_FIRST_SEED}
+        # Members of an ensemble were trained each for itself.
+        needed |= set() if "members" in found else {"seconds", "peak_memory_mb"}
         if missing := needed - found.keys():
             raise UserError(f"{run} has no {min(missing)} yet: let it end, and evaluate it.")
         for key in ("data", "backend", "parameters", "versions"):
@@ -166,7 +168,7 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
                     f"{run} lacks {', '.join(sorted(missing))} of the {split} split, which another"
                     " seed has: evaluate them with the same flags."
                 )
-    first, histories = metrics[0], [_read_history(run) for run in runs]
+    first = metrics[0]
     scored = [found.get("scored", {}) for found in metrics]
     return {
         "name": name,
@@ -182,14 +184,10 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
             for split in sorted(splits)
         },
         "baselines": first["baselines"],
-        "seconds": [found["seconds"] for found in metrics],
-        "seconds_per_epoch": [statistics.mean(history["seconds"]) for history in histories],
-        # Members of an ensemble were trained each for itself.
-        **({} if "members" in first else {"curves": [_curves(history) for history in histories]}),
         "epochs": [found["epochs"] for found in metrics],
-        "peak_memory_mb": max(found["peak_memory_mb"] for found in metrics),
-        # One, but for seeds that were added later.
-        "commit": _joined(found["commit"] for found in metrics),
+        **({} if "members" in first else _training(runs, metrics)),
+        # One, but for seeds that were added later and for runs that went on at another.
+        "commit": _joined(commit for found in metrics for commit in commits_of(found)),
         # Runs of older code do not say what code scored them.
         "scored": {
             split: _joined(one[split] for one in scored if split in one)
@@ -221,6 +219,22 @@ def publish_row(row: dict[str, Any], folder: Path) -> None:
                 " commit the code and evaluate again, with the data of the training."
             )
     write_json(folder / f"{row['name']}.json", row)
+
+
+def commits_of(record: dict[str, Any]) -> list[str]:
+    """Returns the commits whose code trained a run, from its `metrics.json`."""
+    return [record["commit"], *(entry["commit"] for entry in record.get("resumed", []))]
+
+
+def _training(runs: list[Path], metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns what a row keeps of how its runs were trained."""
+    histories = [_read_history(run) for run in runs]
+    return {
+        "seconds": [found["seconds"] for found in metrics],
+        "seconds_per_epoch": [statistics.mean(history["seconds"]) for history in histories],
+        "curves": [_curves(history) for history in histories],
+        "peak_memory_mb": max(found["peak_memory_mb"] for found in metrics),
+    }
 
 
 def _read_history(run: Path) -> dict[str, list[float]]:

@@ -187,6 +187,8 @@ def open_training(
     if flags.find_learning_rate and (flags.resume or flags.overwrite):
         raise UserError("--find-learning-rate trains nothing: leave --resume and --overwrite out.")
     check_ignored(config, flags.given)
+    if flags.resume:
+        read_config(run, task)
     with lock_run(run):
         if not flags.find_learning_rate:
             open_run(

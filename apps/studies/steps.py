@@ -221,7 +221,11 @@ def _scoring(row: Row, name: str, split: str, runs: Path, *, quick: bool, afresh
 def _expected_seconds(row: Row, seed: int) -> float:
     """Returns what a training took when it was published, or one like it."""
     published = published_row(row)
-    if published and seed in published["seeds"]:
+    if published and seed in published["seeds"] and "seconds" in published:
         return published["seconds"][published["seeds"].index(seed)]
-    others = [statistics.mean(other["seconds"]) for other in published_rows(row.task)]
+    others = [
+        statistics.mean(other["seconds"])
+        for other in published_rows(row.task)
+        if "seconds" in other
+    ]
     return statistics.mean(others) if others else 600.0
