@@ -34,7 +34,6 @@ from common.training import (
     TrainFlags,
     TrainingSettings,
     last_facts,
-    suggest_learning_rate,
     training_callbacks,
 )
 from common.training_state import is_finished
@@ -76,26 +75,23 @@ class Prepared:
 
 def fit_prepared(
     prepared: Prepared, flags: TrainFlags, *, run: Path, console: Console
-) -> dict[str, list] | None:
+) -> dict[str, list]:
     """Trains and leaves a run folder that is not scored yet.
 
     Args:
         prepared: What to train.
-        flags: Whether to go on, to write event files, or to look for a learning rate instead.
+        flags: Whether to go on, and to write event files.
         run: Folder to write, opened by `open_training`; what stood there is replaced unless the
             training goes on.
         console: Where to say what is trained.
 
     Returns:
-        The history, from `read_history`; None if nothing was trained.
+        The history, from `read_history`.
     """
     config, facts = prepared.config, prepared.facts
     console.print(prepared.summary)
     if line := fused_kernel_line(config.cell, config.recurrent_dropout):
         aside(console, line)
-    if flags.find_learning_rate:
-        suggest_learning_rate(prepared.model, config, prepared.batches, run, console)
-        return None
     callbacks = training_callbacks(
         config,
         run=run,

@@ -68,17 +68,6 @@ def add_hook(model: keras.Model, kind: str, hook: Callable[[list], list]) -> Non
     _trace_again(model)
 
 
-def remove_hook(model: keras.Model, kind: str) -> None:
-    """Takes a hook of `add_hook` out again."""
-    optimizer = base_optimizer(model)
-    hooks = optimizer.apply.hooks
-    del hooks[kind]
-    if not hooks:
-        # The instance's attribute hides the method of its class.
-        del optimizer.apply
-    _trace_again(model)
-
-
 def _trace_again(model: keras.Model) -> None:
     # A step that was traced before has the old `apply` built in. JAX shares traces between equal
     # functions, and every bound `train_step` is equal, so the old one has to go first.

@@ -1,4 +1,4 @@
-"""Pictures of a run: learning curves, gradient norm and rate, the rate finder, coloured words."""
+"""Pictures of a run: learning curves, gradient norm and rate, coloured words."""
 
 import re
 from collections.abc import Sequence
@@ -122,18 +122,6 @@ def plot_optimisation(history: dict[str, Sequence[float]], path: Path, *, title:
     rates.set(xlabel="epoch", ylabel="learning rate at its end", ylim=(0, None))
     rates.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
-    save_figure(figure, path)
-
-
-def plot_rate_finder(
-    rates: Sequence[float], losses: Sequence[float], suggestion: float, path: Path
-) -> None:
-    """Draws the loss over a rising learning rate and marks the suggested rate."""
-    figure, (axis,) = new_axes(1, "learning-rate finder")
-    axis.plot(rates, losses, color=VALIDATION)
-    axis.axvline(suggestion, color=MARK, linestyle="--", label=f"suggestion: {suggestion:.1e}")
-    axis.set(xscale="log", xlabel="learning rate", ylabel="smoothed loss")
-    axis.legend(frameon=False)
     save_figure(figure, path)
 
 

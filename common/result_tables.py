@@ -45,7 +45,6 @@ _LOOKS = {
     **{f"bleu_{order}": _Look(f"BLEU-{order}", 100, 1) for order in range(1, 5)},
     "rouge_l": _Look("ROUGE-L", 100, 1),
     "cider": _Look("CIDEr", digits=3),
-    "meteor": _Look("METEOR", 100, 1),
     "distinct": _Look("distinct captions %", 100, 0),
     "vocabulary": _Look("words used", digits=0),
     "length": _Look("words a caption", digits=1),

@@ -14,7 +14,6 @@ from rich.console import Console
 from common.artifact import (
     CONFIG,
     HISTORY,
-    PLOTS,
     STATE,
     TENSORBOARD,
     check_same_training,
@@ -28,8 +27,6 @@ from common.config import command_of, config_from_flags, resumed_config
 from common.device import peak_memory_mb
 from common.errors import UserError
 from common.learning_rate import LearningRateControl
-from common.learning_rate_finder import find_learning_rate
-from common.plots import plot_rate_finder
 from common.provenance import provenance
 from common.training_state import TrainingState
 
@@ -118,8 +115,6 @@ class TrainFlags:
     """Replace the run that stands in the folder."""
     tensorboard: bool = False
     """Write event files for TensorBoard."""
-    find_learning_rate: bool = False
-    """Draw the loss over a rising learning rate instead of training."""
     given: tyro.conf.Suppress[frozenset[str]] = frozenset()
     """Names of the flags that were typed; `parse_call` fills it in."""
 
@@ -184,20 +179,17 @@ def open_training(
         UserError: If the flags contradict each other, the folder or what it holds, or if another
             process trains or scores the run.
     """
-    if flags.find_learning_rate and (flags.resume or flags.overwrite):
-        raise UserError("--find-learning-rate trains nothing: leave --resume and --overwrite out.")
     check_ignored(config, flags.given)
     if flags.resume:
         read_config(run, task)
     with lock_run(run):
-        if not flags.find_learning_rate:
-            open_run(
-                run,
-                task=task,
-                resume=flags.resume,
-                overwrite=flags.overwrite,
-                init_from=hasattr(config, "init_from"),
-            )
+        open_run(
+            run,
+            task=task,
+            resume=flags.resume,
+            overwrite=flags.overwrite,
+            init_from=hasattr(config, "init_from"),
+        )
         if flags.resume:
             stored = read_config(run, task)
             if read_besides:
@@ -312,17 +304,6 @@ def training_callbacks(
         *([tensorboard_callback(run / TENSORBOARD)] if tensorboard else []),
         TrainingState(run / STATE, parts=[rate, best]),
     ]
-
-
-def suggest_learning_rate(
-    model: keras.Model, config: TrainingSettings, batches: Any, run: Path, console: Console
-) -> None:
-    """Draws the loss over a rising learning rate and says which one to take; trains nothing."""
-    gradient_clipping(config).install(model)
-    rates, losses, suggestion = find_learning_rate(model, batches)
-    curve = run / PLOTS / "learning_rate_finder.png"
-    plot_rate_finder(rates, losses, suggestion, curve)
-    console.print(f"suggested --learning-rate {suggestion:.1e}; the curve is in {curve}")
 
 
 def gradient_clipping(config: TrainingSettings) -> GradientClipping:

@@ -77,7 +77,6 @@ def evaluate_run(
     split: str,
     baselines: bool,
     beam_sizes: tuple[int, ...] = (),
-    meteor: bool = False,
     backbone_weights: str = "",
     console: Console,
 ) -> CaptioningScores:
@@ -90,7 +89,6 @@ def evaluate_run(
         split: Name of a split.
         baselines: Whether to score them too.
         beam_sizes: More beams to score, besides greedy search and the run's own beam.
-        meteor: As the flag.
         backbone_weights: As the flag.
         console: Where to show how far it is.
 
@@ -124,7 +122,7 @@ def evaluate_run(
     hypotheses, seconds = decode_with_beams(decode, config, beam_sizes)
     metrics = {}
     for beam_size, texts in hypotheses.items():
-        scores = caption_metrics(texts, chosen.captions, java=meteor and beam_size == own)
+        scores = caption_metrics(texts, chosen.captions)
         if beam_size == own:
             metrics |= scores | caption_statistics(texts)
         if beam_size == 1:
@@ -197,7 +195,6 @@ def metrics_table(split: str, rows: dict[str, dict[str, float]]) -> Table:
         "bleu_4": ("BLEU-4", 100, 1),
         "rouge_l": ("ROUGE-L", 100, 1),
         "cider": ("CIDEr", 1, 3),
-        **({"meteor": ("METEOR", 100, 1)} if any("meteor" in row for row in rows.values()) else {}),
         "distinct": ("distinct", 100, 0),
     }
     titles = [title for title, *_ in columns.values()]
@@ -218,7 +215,6 @@ def main(
     split: str = "test",
     beam_sizes: str = "",
     baselines: bool = True,
-    meteor: bool = False,
     backbone_weights: str = "",
     json: bool = False,
 ) -> None:
@@ -231,7 +227,6 @@ def main(
         split: validation, test, or any other split of the data; train with --no-baselines.
         beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
         baselines: Score the most frequent caption and those of similar training pictures too.
-        meteor: Add METEOR, where there is a Java to run it.
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
         json: Print one line of JSON instead of a table.
     """
@@ -246,7 +241,6 @@ def main(
             split=split,
             baselines=baselines,
             beam_sizes=sizes,
-            meteor=meteor,
             backbone_weights=backbone_weights,
             console=console,
         )

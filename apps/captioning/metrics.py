@@ -1,18 +1,13 @@
-"""The scores of captions against several references: BLEU, ROUGE-L, CIDEr, and METEOR by Java."""
+"""The scores of captions against several references: BLEU, ROUGE-L and CIDEr."""
 
-import contextlib
 import importlib.metadata
 import re
-import shutil
 import unicodedata
 from collections.abc import Sequence
 
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
-from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
-
-from common.errors import UserError
 
 # Between letters, or before the s and t that English data often put apart: "the child 's".
 _APOSTROPHE = re.compile(r"(?<=\w)(?:['\u2019](?=\w)| ?['\u2019] ?(?=[st]\b))")
@@ -54,27 +49,24 @@ def readable(caption: str) -> str:
 
 
 def caption_metrics(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, java: bool = False
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
 ) -> dict[str, float]:
     """Scores captions by pycocoevalcap, the evaluation of COCO, after `normalise`.
 
     CIDEr weighs words by how many pictures of these references have them. So its value depends on
     the split, and that of a few pictures compares with nothing; of a single one it is 0.
 
-    SPICE is left out, because it would download models into the installed package.
+    METEOR and SPICE are left out: they need Java, and SPICE downloads models.
 
     Args:
         hypotheses: `(pictures,)`, a caption of each, which may be empty.
         references: `(pictures,)`, the human captions of each, one or several.
-        java: Whether to add METEOR, if there is a Java. It takes about 15 seconds and up to 2 GB.
 
     Returns:
         `bleu_1` to `bleu_4` (Papineni et al., 2002) and `rouge_l` (Lin, 2004) as fractions; `cider`
-        (CIDEr-D of Vedantam et al., 2015) from 0 to 10, mostly below 2; and perhaps `meteor`
-        (Denkowski and Lavie, 2014), a fraction, made for English.
+        (CIDEr-D of Vedantam et al., 2015) from 0 to 10, mostly below 2.
 
     Raises:
-        UserError: If the Java that is found does not run METEOR.
         ValueError: If there is no caption, not one item of references for each, an empty one, or no
             word in any of them.
     """
@@ -90,28 +82,7 @@ def caption_metrics(
     metrics = {f"bleu_{order}": float(bleu) for order, bleu in enumerate(bleus, start=1)}
     metrics["rouge_l"] = float(Rouge().compute_score(wanted, said)[0])
     metrics["cider"] = float(Cider().compute_score(wanted, said)[0])
-    if java and shutil.which("java"):
-        metrics["meteor"] = _meteor(wanted, said)
     return metrics
-
-
-def _meteor(wanted: dict[int, list[str]], said: dict[int, list[str]]) -> float:
-    """The score of a Java program that lives as long as it is needed."""
-    meteor = Meteor()
-    try:
-        return meteor.compute_score(wanted, said)[0]
-    except (OSError, ValueError) as error:
-        # Its destructor would complain of the same.
-        with contextlib.suppress(OSError):
-            meteor.meteor_p.stdin.close()
-        raise UserError(
-            "The `java` that is found does not run METEOR: install Java 8 or newer, or score "
-            "without it."
-        ) from error
-    finally:
-        # An error leaves this locked, and then its destructor would wait for ever.
-        if meteor.lock.locked():
-            meteor.lock.release()
 
 
 def caption_statistics(hypotheses: Sequence[str]) -> dict[str, float]:

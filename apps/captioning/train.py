@@ -230,10 +230,6 @@ def main(
     )
     if backbone_weights and config.backbone == SMALL_CNN:
         raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
-    if flags.find_learning_rate and config.objective == "cider":
-        raise UserError(
-            "--find-learning-rate is for --objective cross_entropy: cider has no loss that tells."
-        )
     with open_training(config, flags, run, task="captioning", read_besides=read_backbone) as config:
         console = open_console()
         aside(console, device_line())
@@ -248,8 +244,6 @@ def main(
             console=console,
         )
         history = fit_prepared(prepared, flags, run=run, console=console)
-        if history is None:
-            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run,

@@ -210,8 +210,6 @@ def main(flags: TrainFlags, config: Config) -> None:
             config, run=run, data_dir=flags.data_dir, resume=flags.resume, console=console
         )
         history = fit_prepared(prepared, flags, run=run, console=console)
-        if history is None:
-            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run, data="", data_dir=flags.data_dir, split="validation", baselines=False

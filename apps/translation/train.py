@@ -335,8 +335,6 @@ def main(flags: TrainFlags, config: Config) -> None:
             console=console,
         )
         history = fit_prepared(prepared, flags, run=run, console=console)
-        if history is None:
-            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run, data="", data_dir=flags.data_dir, split="validation", baselines=False

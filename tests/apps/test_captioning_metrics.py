@@ -1,5 +1,4 @@
 import math
-import os
 import shutil
 
 import numpy as np
@@ -14,7 +13,6 @@ from apps.captioning.metrics import (
     readable,
     signature,
 )
-from common.errors import UserError
 
 pytestmark = pytest.mark.no_backend
 
@@ -188,32 +186,6 @@ def test_nothing_is_printed(capfd):
 def test_captions_and_references_that_do_not_fit_are_refused(hypotheses, references):
     with pytest.raises(ValueError, match="reference"):
         caption_metrics(hypotheses, references)
-
-
-@pytest.mark.slow
-@needs_java
-def test_meteor_is_added_where_there_is_a_java():
-    references = [[DOGS[0]], [BOYS[1]], ["Un été à la plage"], WOMAN]
-    right = [several[0] for several in references]
-    metrics = caption_metrics(right, references, java=True)
-    assert metrics == pytest.approx(caption_metrics(right, references) | {"meteor": 1})
-    assert caption_metrics([""] * 4, references, java=True)["meteor"] == 0
-
-
-def test_meteor_is_left_out_where_there_is_no_java(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert "meteor" not in caption_metrics(DOGS[:1], [DOGS], java=True)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="the program is a shell script")
-@pytest.mark.parametrize("lines", ["exit 1", "read line; echo no runtime; exit 1"])
-def test_a_java_that_does_not_run_is_told_and_does_not_hang(monkeypatch, tmp_path, lines):
-    program = tmp_path / "java"
-    program.write_text(f"#!/bin/sh\n{lines}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(UserError, match="install Java"):
-        caption_metrics(DOGS[:1], [DOGS], java=True)
 
 
 def test_statistics_count_different_captions_and_words():

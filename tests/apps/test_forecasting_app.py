@@ -265,11 +265,6 @@ def test_every_kind_of_model_trains_and_predicts(settings, flags, forecast, here
     assert np.isfinite(read_json(here / "run" / "metrics.json")["metrics"]["validation"]["crps_1"])
 
 
-def test_the_rate_finder_draws_its_curve_of_whole_histories_too(flags, here):
-    run_train(*flags, "--run", here / "run", "--find-learning-rate", "--stateful")
-    assert (here / "run" / "plots" / "learning_rate_finder.png").stat().st_size > 5000
-
-
 # ---- Which prices, and which settings ----------------------------------------------------------
 
 

@@ -386,10 +386,3 @@ def test_held_out_pictures_that_the_first_stage_has_learned_are_counted(
     facts, said = begun()
     assert "known" not in facts
     assert "warning:" in said and "gone" in said
-
-
-@pytest.mark.no_backend
-def test_no_learning_rate_is_searched_for_by_a_loss_that_tells_nothing(tmp_path):
-    flags = ["--objective", "cider", "--init-from", "x", "--find-learning-rate"]
-    with pytest.raises(UserError, match="--find-learning-rate is for --objective cross_entropy"):
-        call(train.main, *flags, "--run", tmp_path / "run")

@@ -644,15 +644,6 @@ def test_teachers_without_unlabelled_reviews_are_refused(trained, tmp_path, revi
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.no_backend
-@pytest.mark.slow
-def test_the_rate_finder_draws_its_curve_and_leaves_a_run_alone(copy, reviews_csv):
-    before = (copy / "model.keras").read_bytes()
-    run_train("--data", reviews_csv, "--run", copy, "--find-learning-rate")
-    assert (copy / "plots" / "learning_rate_finder.png").stat().st_size > 5000
-    assert (copy / "model.keras").read_bytes() == before
-
-
 # ---- Settings without effect -----------------------------------------------------------------
 
 

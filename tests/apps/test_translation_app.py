@@ -331,15 +331,6 @@ def test_a_training_that_fails_puts_the_old_run_back(copy, pairs_tsv, monkeypatc
     assert files_of(copy) == before
 
 
-@pytest.mark.slow
-def test_the_rate_finder_draws_its_curve_and_leaves_a_run_alone(copy, pairs_tsv):
-    before = files_of(copy)
-    call(train.main, *TINY, "--data", pairs_tsv, "--run", copy, "--find-learning-rate")
-    curve = copy / "plots" / "learning_rate_finder.png"
-    assert curve.stat().st_size > 5000
-    assert {path: content for path, content in files_of(copy).items() if path != curve} == before
-
-
 # ---- Evaluation ------------------------------------------------------------------------------
 
 

@@ -186,15 +186,6 @@ def test_labels_stand_in_a_run_if_and_only_if_its_task_has_labels(tmp_path):
         opened(Config(), stored_run(tmp_path / "b"), resume=True, read_besides=read_labels)
 
 
-@pytest.mark.no_backend
-def test_a_search_for_the_rate_needs_no_empty_folder_but_goes_with_no_other_flag(tmp_path):
-    run = stored_run(tmp_path)
-    assert opened(Config(), run, find_learning_rate=True) == Config()
-    for name in ("resume", "overwrite"):
-        with pytest.raises(UserError, match="--find-learning-rate trains nothing"):
-            opened(Config(), run, find_learning_rate=True, **{name: True})
-
-
 # ---- The callbacks -----------------------------------------------------------------------------
 
 
