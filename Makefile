@@ -74,7 +74,7 @@ demo: $(addprefix demo-,$(TASKS))  ## train, evaluate and predict on the embedde
 
 demo-forecasting: $(VENV)/.user
 	@echo "— the sample: simulated prices with clusters of volatility and jumps"
-	$(PY) -m data.price_samples --data-dir $(DEMO)/data
+	$(PY) -m data.prices.sample --data-dir $(DEMO)/data
 	@echo "— train"
 	$(PY) -m apps.forecasting.train --data $(DEMO)/data/prices --run $(DEMO)/forecasting --overwrite \
 	  --market ^SIM --features returns,range,market --lookback 64 --stride 16 --warmup-days 10 --units 32 --batch-size 16
@@ -86,7 +86,7 @@ demo-forecasting: $(VENV)/.user
 
 demo-sentiment: $(VENV)/.user
 	@echo "— the sample: reviews whose verdict hangs on word order and negation"
-	$(PY) -m data.sentiment_sample --data-dir $(DEMO)/data
+	$(PY) -m data.reviews.sample --data-dir $(DEMO)/data
 	@echo "— train"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.sentiment.train --data-dir $(DEMO)/data --run $(DEMO)/sentiment --overwrite \
 	  --epochs 10 --units 32 --embed-dim 48 --bigram-buckets 0 --max-length 100 --region-length 0 --buckets 3 --tokens-per-batch 3000 --warmup-steps 20 --learning-rate 4e-3 --word-dropout 0 --dropout 0.2
@@ -99,7 +99,7 @@ demo-sentiment: $(VENV)/.user
 
 demo-translation: $(VENV)/.user
 	@echo "— the sample: a small grammar of English and French, where word for word goes wrong"
-	$(PY) -m data.translation_sample --data-dir $(DEMO)/data
+	$(PY) -m data.pairs.sample --data-dir $(DEMO)/data
 	@echo "— train"
 	$(PY) -m apps.translation.train --data-dir $(DEMO)/data --run $(DEMO)/translation --overwrite \
 	  --epochs 6 --vocab-size 480 --embed-dim 64 --units 64 --decoder-units 96 --decoder-layers 1 --tokens-per-batch 2000 --buckets 4 \
@@ -111,7 +111,7 @@ demo-translation: $(VENV)/.user
 
 demo-captioning: $(VENV)/.user
 	@echo "— the sample: pictures of coloured shapes, so that whoever does not look goes wrong"
-	$(PY) -m data.captioning_sample --data-dir $(DEMO)/data --folder $(DEMO)/pictures
+	$(PY) -m data.pictures.sample --data-dir $(DEMO)/data --folder $(DEMO)/pictures
 	@echo "— train: a small CNN and the decoder together, from scratch"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.captioning.train --data-dir $(DEMO)/data --run $(DEMO)/captioning --overwrite \
 	  --backbone small_cnn --picture-size 64 --views 1 --cell gru --epochs 6 --beam-size 3 --vocab-size 330 --embed-dim 64 --memory-dim 64 --decoder-units 96 \
@@ -188,7 +188,7 @@ test: $(VENV)/.developer  ## run the tests on the TensorFlow and JAX backends
 	KERAS_BACKEND=tensorflow $(PY) -m pytest -m "not slow" -n 2 --dist loadfile --durations=15
 	JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 KERAS_BACKEND=jax \
 	  $(PY) -m pytest -m "not slow and not no_backend" -n 2 --dist loadfile --durations=15 \
-	  tests/models tests/common tests/apps/test_forecasting_app.py
+	  tests/models tests/common tests/apps/forecasting/test_app.py
 
 test-slow: $(VENV)/.developer  ## run the tests that `make test` leaves out: the long ones, and all apps on JAX
 	KERAS_BACKEND=tensorflow $(PY) -m pytest -m slow -n 2 --dist loadfile --durations=15

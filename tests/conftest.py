@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from data.captioning_sample import write_captioning_sample, write_captions_folder
-from data.price_samples import write_price_sample
-from data.sentiment_sample import write_imdb_sample, write_reviews_csv
-from data.translation_sample import write_translation_sample
+from data.pairs.sample import write_translation_sample
+from data.pictures.sample import write_captioning_sample, write_captions_folder
+from data.prices.sample import write_price_sample
+from data.reviews.sample import write_imdb_sample, write_reviews_csv
 from tests.helpers import write_pairs_tsv
 
 

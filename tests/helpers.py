@@ -17,7 +17,7 @@ from common.artifact import load_model, read_json, write_json
 from common.config import parse_call
 from common.publish import publish_run
 from data.errors import DataError
-from data.translation_sample import pairs
+from data.pairs.sample import pairs
 
 
 def on_one_backend(*values):

@@ -8,7 +8,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
 
 from apps.captioning.metrics import caption_metrics, caption_statistics, normalise
-from data.caption_splits import CaptionSplit
+from data.pictures.splits import CaptionSplit
 
 # Pictures that `consensus_nearest` asks; chosen on the validation split of Flickr8k.
 NEIGHBOURS = 30

@@ -9,9 +9,9 @@ from tokenizers import Tokenizer
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics
 from common.search import Search
-from data.caption_splits import CaptionSplit
-from data.subwords import END_ID, START_ID, decode_texts
-from models.hypotheses import Hypothesis, SequenceWriter
+from data.pictures.splits import CaptionSplit
+from data.text.subwords import END_ID, START_ID, decode_texts
+from models.decode.writer import Hypothesis, SequenceWriter
 
 
 class PictureDescriber:

@@ -32,10 +32,10 @@ from common.results import (
 )
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
-from data.caption_splits import Captions, CaptionSplit
-from data.captioning import load_captions
 from data.download import cache_directory, data_directory
 from data.errors import DataError
+from data.pictures.captions import load_captions
+from data.pictures.splits import Captions, CaptionSplit
 
 # What is said of greedy search and of each beam.
 _BRIEF = ("bleu_4", "cider")

@@ -15,11 +15,11 @@ from apps.captioning.config import SMALL_CNN, Config
 from common.cache import cache_path
 from common.device import xla_beside_products
 from common.errors import UserError
-from data.caption_splits import Captions
 from data.download import cache_directory
-from data.feature_store import FeatureStore, StoredFeatures
-from data.picture_views import picture_views
-from data.pictures import read_picture
+from data.pictures.features import FeatureStore, StoredFeatures
+from data.pictures.read import read_picture
+from data.pictures.splits import Captions
+from data.pictures.views import picture_views
 from models.backbones import build_backbone, weights_sha256
 
 # Pictures or views that the backbone sees at once.
@@ -126,7 +126,7 @@ class PictureInputs:
         config = self._config
         if self._backbone is None:
             row, dtype = (config.picture_size, config.picture_size, 3), "uint8"
-            modules = ["data.pictures", "data.picture_views"]
+            modules = ["data.pictures.read", "data.pictures.views"]
         else:
             row, dtype = self._backbone.output.shape[1:], "float16"
             modules = [__name__]

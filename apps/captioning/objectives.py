@@ -13,9 +13,9 @@ from apps.captioning.features import takes_pixels
 from apps.captioning.metrics import readable
 from apps.captioning.self_critical import SelfCriticalBatches, fit_self_critical, sequence_loss
 from common.errors import UserError
-from data.caption_batches import caption_batches
-from data.caption_splits import CaptionSplit
-from data.subwords import END_ID, START_ID, encode_texts
+from data.pictures.batches import caption_batches
+from data.pictures.splits import CaptionSplit
+from data.text.subwords import END_ID, START_ID, encode_texts
 from models.encoder_decoder import smoothed_cross_entropy
 
 

@@ -26,11 +26,11 @@ from common.console import aside, open_console, warn
 from common.errors import UserError
 from common.search import Search
 from data.errors import DataError
-from data.picture_views import picture_views
-from data.pictures import is_picture_name
-from data.subwords import decode_texts, load_subword_tokenizer, split_words
+from data.pictures.read import is_picture_name
+from data.pictures.views import picture_views
+from data.text.subwords import decode_texts, load_subword_tokenizer, split_words
 from models.captioning import add_mirror_image
-from models.hypotheses import Hypothesis
+from models.decode.writer import Hypothesis
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 

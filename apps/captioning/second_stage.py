@@ -14,8 +14,8 @@ from common.config import config_from_flags
 from common.console import aside, warn
 from common.errors import UserError
 from common.origins import check_cut_of_origin, origin_of
-from data.caption_splits import Captions
 from data.errors import DataError
+from data.pictures.splits import Captions
 from models.ensemble import is_ensemble
 
 

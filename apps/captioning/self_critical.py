@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 
 from apps.captioning.cider import CiderD
 from apps.captioning.metrics import normalise
-from data.subwords import END_ID, START_ID, decode_texts
-from models.generation import build_generator, set_seed
+from data.text.subwords import END_ID, START_ID, decode_texts
+from models.decode.generation import build_generator, set_seed
 
 # Stands behind the last word of what is rewarded: else breaking off after "in a" costs nothing.
 # `normalise` leaves no such word.

@@ -30,7 +30,7 @@ from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
 from data.errors import DataError
-from data.subwords import (
+from data.text.subwords import (
     load_subword_tokenizer,
     train_subword_tokenizer,
 )

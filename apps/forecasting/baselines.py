@@ -50,7 +50,7 @@ for job in jobs:
 
 
 class History(Protocol):
-    """Daily prices of one ticker, oldest first, as `data.prices.PriceHistory` holds them."""
+    """Daily prices of one ticker, oldest first, as `data.prices.read.PriceHistory` holds them."""
 
     ticker: str
     dates: np.ndarray

@@ -14,7 +14,7 @@ from common.training import (
     check_shares,
     flag,
 )
-from data.forecasting import GROUPS
+from data.prices.features import GROUPS
 from models.forecasting import LOSSES
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from apps.forecasting.fan_charts import plot_fan
 from apps.forecasting.metrics import LEVELS
 from common.tables import new_table
-from data.prices import PriceHistory
+from data.prices.read import PriceHistory
 
 # Days shown in the fan chart before the forecast.
 _PAST = 120

@@ -11,12 +11,12 @@ import numpy as np
 from apps.forecasting.config import Config
 from common.config import split_list
 from common.errors import UserError
-from data import large_us
 from data.download import data_directory
 from data.errors import DataError
-from data.forecasting import Features, build_features
-from data.prices import PriceHistory, load_prices
-from data.yahoo import download_prices
+from data.prices import large_us
+from data.prices.features import Features, build_features
+from data.prices.read import PriceHistory, load_prices
+from data.prices.yahoo import download_prices
 
 NO_MARKET = "none"
 

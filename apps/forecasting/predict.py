@@ -27,8 +27,8 @@ from common.console import aside, open_console, warn
 from common.device import XLA
 from common.errors import UserError
 from data.errors import DataError
-from data.forecasting import Features, days_needed, next_trading_days
-from data.prices import read_prices
+from data.prices.features import Features, days_needed, next_trading_days
+from data.prices.read import read_prices
 from models.forecasting import quantile_levels
 
 PRETRAINED = Path(__file__).parent / "pretrained"

@@ -11,8 +11,8 @@ from common.device import XLA
 from common.errors import UserError
 from common.optimizers import build_optimizer
 from common.training import gradient_clipping
-from data.forecasting import Features
-from data.price_windows import PriceWindows
+from data.prices.features import Features
+from data.prices.windows import PriceWindows
 from models.forecasting import LOSSES
 
 _SHARE_OF_RATE = 0.1

@@ -6,7 +6,7 @@ import numpy as np
 
 from apps.forecasting.config import Config, as_date
 from common.errors import UserError
-from data.forecasting import Features, days_needed
+from data.prices.features import Features, days_needed
 
 SPLITS = ("train", "validation", "test")
 _DAY = np.timedelta64(1, "D")

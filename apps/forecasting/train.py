@@ -28,8 +28,8 @@ from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
 from data.errors import DataError
-from data.forecasting import feature_statistics
-from data.price_windows import HistoryChunks, PriceWindows
+from data.prices.features import feature_statistics
+from data.prices.windows import HistoryChunks, PriceWindows
 from models.forecasting import LOSSES, build_forecaster
 
 

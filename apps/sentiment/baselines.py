@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from apps.sentiment.metrics import classification_metrics
-from data.tokenization import TAG_PATTERN, TOKEN_PATTERN
+from data.text.tokenization import TAG_PATTERN, TOKEN_PATTERN
 
 
 def _without_tags(text: str) -> str:

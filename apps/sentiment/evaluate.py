@@ -26,12 +26,12 @@ from common.earlier_runs import recorded_data
 from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores, why_not_recorded
 from common.tables import new_table
-from data.batching import text_batches
 from data.download import cache_directory, data_directory
 from data.errors import DataError
+from data.reviews.imdb import Reviews, SentimentData, load_labelled, load_reviews
 from data.row_files import tokens_on_disk
-from data.sentiment import Reviews, SentimentData, load_labelled, load_reviews
-from data.tokenization import encoded
+from data.text.batching import text_batches
+from data.text.tokenization import encoded
 
 
 def load_split_reviews(

@@ -18,9 +18,9 @@ from common.config import check_png, config_from_flags, run_command
 from common.console import aside, open_console, typed_lines
 from common.errors import UserError
 from common.plots import plot_words, word_colour
-from data.batching import pad_tokens
 from data.errors import DataError
-from data.tokenization import encode, kept_positions, load_tokenizer
+from data.text.batching import pad_tokens
+from data.text.tokenization import encode, kept_positions, load_tokenizer
 from models.sentiment import build_explainer, token_contributions
 
 PRETRAINED = Path(__file__).parent / "pretrained"

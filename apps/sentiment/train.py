@@ -28,12 +28,12 @@ from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
-from data.batching import text_batches
 from data.download import cache_directory
 from data.errors import DataError
 from data.row_files import RowFile, texts_on_disk, tokens_on_disk
-from data.tokenization import encoded, load_tokenizer, train_tokenizer
-from data.word_vectors import train_word_vectors
+from data.text.batching import text_batches
+from data.text.tokenization import encoded, load_tokenizer, train_tokenizer
+from data.text.word_vectors import train_word_vectors
 from models.sentiment import build_encoder, build_sentiment_classifier
 
 # Longer texts are cut for the word vectors too, far beyond any review.

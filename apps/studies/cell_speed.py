@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from apps.studies.benchmark.quick import samples, shortened
+from apps.studies.benchmark.rows import ROWS
 from apps.studies.cells import CELLS, STUDIED, Task
 from apps.studies.parts import check_output
-from apps.studies.quick import samples, shortened
-from apps.studies.rows import ROWS
 from common.artifact import write_json
 from common.config import parse_call, run_command, split_list
 from common.device import device_line

@@ -13,7 +13,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from apps.studies.gradient_plots import clipping_table
+from apps.studies.gradients.plots import clipping_table
 from apps.studies.speed import speed_table
 from common.artifact import read_json, write_text
 from common.config import run_command

@@ -7,8 +7,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from common.plots import VALIDATION, plt, save_figure
-from data.subwords import split_words
-from models.hypotheses import Hypothesis
+from data.text.subwords import split_words
+from models.decode.writer import Hypothesis
 
 
 def merge_words(

@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import pairwise_distances_argmin
 
 from apps.translation.metrics import moses_language, translation_metrics
-from data.pair_splits import PairSplit
+from data.pairs.splits import PairSplit
 
 MOST_PAIRS = 200_000  # About two minutes and 1 GB of memory.
 _ITERATIONS = 5

@@ -9,10 +9,10 @@ from tokenizers import Tokenizer
 from apps.translation.config import Config
 from apps.translation.metrics import translation_metrics
 from common.search import Search
-from data.batching import pad_tokens
-from data.pair_splits import PairSplit
-from data.subwords import END_ID, START_ID, UNK_ID, decode_texts, encode_texts
-from models.hypotheses import Hypothesis, SequenceWriter
+from data.pairs.splits import PairSplit
+from data.text.batching import pad_tokens
+from data.text.subwords import END_ID, START_ID, UNK_ID, decode_texts, encode_texts
+from models.decode.writer import Hypothesis, SequenceWriter
 
 # Validation sentences that are translated after each epoch.
 SCORED_AN_EPOCH = 1000

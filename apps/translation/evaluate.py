@@ -36,8 +36,8 @@ from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory
 from data.errors import DataError
-from data.pair_splits import PairSplit
-from data.translation import Pairs, load_pairs
+from data.pairs.sources import Pairs, load_pairs
+from data.pairs.splits import PairSplit
 
 # Draws of sacreBLEU's bootstrap.
 BOOTSTRAP = 1000

@@ -22,7 +22,7 @@ from common.console import open_console, typed_lines
 from common.errors import UserError
 from common.search import Search
 from data.errors import DataError
-from data.subwords import decode_texts, encode_texts, load_subword_tokenizer
+from data.text.subwords import decode_texts, encode_texts, load_subword_tokenizer
 from models.translation import model_name
 
 PRETRAINED = Path(__file__).parent / "pretrained"

@@ -19,9 +19,9 @@ from common.cache import cache_path, cached
 from common.earlier_runs import check_same_cut, check_same_data
 from common.errors import UserError
 from data.download import cache_directory, data_directory, sha256_of
-from data.pair_splits import PairSplit
-from data.translation import Pairs
-from data.untranslated import load_untranslated
+from data.pairs.sources import Pairs
+from data.pairs.splits import PairSplit
+from data.pairs.untranslated import load_untranslated
 
 # Sentences between two steps of the progress bar.
 _PIECE = 1000

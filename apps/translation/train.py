@@ -30,9 +30,11 @@ from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
 from data.download import data_directory
 from data.errors import DataError
-from data.pair_batches import pair_batches
-from data.pair_splits import PairSplit
-from data.subwords import (
+from data.pairs.batches import pair_batches
+from data.pairs.sources import Pairs
+from data.pairs.splits import PairSplit
+from data.pairs.untranslated import load_untranslated, nearly_among
+from data.text.subwords import (
     END_ID,
     START_ID,
     encode_pairs,
@@ -40,8 +42,6 @@ from data.subwords import (
     pair_sampler,
     train_subword_tokenizer,
 )
-from data.translation import Pairs
-from data.untranslated import load_untranslated, nearly_among
 from models.attention_decoder import build_attention_decoder
 from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
 from models.ensemble import is_ensemble

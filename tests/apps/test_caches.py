@@ -23,10 +23,10 @@ from apps.sentiment.config import Config as SentimentConfig
 from apps.translation import evaluate as translation
 from apps.translation import teacher
 from common import cache
-from data import word_vectors
-from data.caption_splits import CaptionSplit
-from data.pair_splits import PairSplit
-from data.sentiment import Reviews
+from data.pairs.splits import PairSplit
+from data.pictures.splits import CaptionSplit
+from data.reviews.imdb import Reviews
+from data.text import word_vectors
 from models.sentiment import build_encoder
 
 pytestmark = pytest.mark.no_backend
@@ -129,9 +129,9 @@ def kept():
     return sum(len(list(folder.iterdir())) for folder in sentiment.cache_directory().iterdir())
 
 
-TOKENS = ("data/tokenization.py", "TOKEN_PATTERN = r", 'TOKEN_PATTERN = "" + r')
-CORNER = ("data/picture_views.py", "_CORNER = 7 / 8", "_CORNER = 3 / 4")
-RESAMPLING = ("data/pictures.py", "Resampling.BICUBIC", "Resampling.LANCZOS")
+TOKENS = ("data/text/tokenization.py", "TOKEN_PATTERN = r", 'TOKEN_PATTERN = "" + r')
+CORNER = ("data/pictures/views.py", "_CORNER = 7 / 8", "_CORNER = 3 / 4")
+RESAMPLING = ("data/pictures/read.py", "Resampling.BICUBIC", "Resampling.LANCZOS")
 LOOPS = ("models/recurrent_loops.py", "kept=4", "kept=5")
 
 
@@ -150,12 +150,12 @@ LOOPS = ("models/recurrent_loops.py", "kept=4", "kept=5")
         (captioning_baselines, "apps/captioning/baselines.py", "NEIGHBOURS = 30", "NEIGHBOURS = 3"),
         (forecasting_baselines, "apps/forecasting/distributions.py", "LEVELS = 400", "LEVELS = 40"),
         (forecasting_baselines, "apps/forecasting/baseline_models.py", "= 0.94", "= 0.95"),
-        (vectors, "data/word_vectors.py", "sg=1", "sg=0"),
+        (vectors, "data/text/word_vectors.py", "sg=1", "sg=0"),
         (language_model, *LOOPS),
         (language_model, "models/sentiment.py", "import keras", "import math, keras"),
         (language_model, "common/clipping.py", "import math", "import math as m"),
         (translations, *LOOPS),
-        (translations, "models/generation.py", "import keras", "import math, keras"),
+        (translations, "models/decode/generation.py", "import keras", "import math, keras"),
         (pictures, *CORNER),
         (pictures, *RESAMPLING),
         (features, *CORNER),

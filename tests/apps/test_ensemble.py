@@ -30,7 +30,7 @@ from common.artifact import (
 )
 from common.config import fields_as_flags
 from common.errors import UserError
-from data.subwords import train_subword_tokenizer
+from data.text.subwords import train_subword_tokenizer
 from models.encoder_decoder import build_encoder_decoder
 from models.translation import model_name
 from tests.helpers import call, printed, weights_of

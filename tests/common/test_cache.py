@@ -162,5 +162,5 @@ def test_a_result_comes_also_where_nothing_can_be_kept(tmp_path, suffix):
 
 
 def test_data_that_keep_results_start_no_keras():
-    script = "import sys, data.word_vectors; assert 'keras' not in sys.modules"
+    script = "import sys, data.text.word_vectors; assert 'keras' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(cache.__file__).parents[1])

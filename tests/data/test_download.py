@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from data.download import import_tfds, prepare_tfds
-from data.sentiment import _IMDB
+from data.reviews.imdb import _IMDB
 from tests.helpers import refused
 
 pytestmark = pytest.mark.no_backend

@@ -6,8 +6,8 @@ from keras import ops
 from common.artifact import save_model
 from models.attention_decoder import build_attention_decoder
 from models.captioning import build_picture_encoder
+from models.decode.generation import build_generator
 from models.encoder_decoder import build_encoder_decoder
-from models.generation import build_generator
 from models.recurrent import recurrent_layer, recurrent_stack, sequence_mask
 from models.translation import build_encoder
 

@@ -1,0 +1,10 @@
+"""`python -m apps.studies.benchmark`: see `run.py`."""
+
+from apps.studies.benchmark.run import main
+from common.config import run_command
+
+run_command(
+    main,
+    prog="python -m apps.studies.benchmark",
+    description="Makes the published rows again, or compares new ones with them.",
+)

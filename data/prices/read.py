@@ -1,0 +1,255 @@
+"""Daily prices from CSV files: which files, and every history checked, adjusted and ready."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.download import sha256_of
+from data.errors import DataError
+from data.prices import large_us
+from data.prices.files import PriceTable, read_price_table
+from data.prices.yahoo import download_prices
+
+ADJUSTMENTS = ("dividends", "splits")
+
+# Shares of the price. What exceeds the first is no rounding; the second is no noise of the source.
+_ROUNDING = 0.002
+_FAR_OUTSIDE = 0.05
+
+_TICKER = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9.^=-]{1,32}")
+
+
+@dataclasses.dataclass(frozen=True)
+class PriceHistory:
+    """Daily prices of one ticker, oldest first, adjusted as asked.
+
+    Attributes:
+        ticker: The stem of the file's name.
+        path: The file.
+        dates: `<datetime64[D]>(time,)`, rising.
+        open: `<float64>(time,)`, the first price of the day.
+        high: `<float64>(time,)`, never below the other three.
+        low: `<float64>(time,)`, never above the other three.
+        close: `<float64>(time,)`; the last one is the price as quoted.
+        volume: `<float64>(time,)`, 0 where it is unknown.
+        warnings: One line for each day that a user should look at.
+        sha256: The hash of the whole file.
+    """
+
+    ticker: str
+    path: Path
+    dates: np.ndarray
+    open: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
+    close: np.ndarray
+    volume: np.ndarray
+    warnings: tuple[str, ...]
+    sha256: str
+
+
+def load_prices(
+    source: str,
+    *,
+    data_dir: Path,
+    tickers: Sequence[str] = (),
+    adjust: str = "dividends",
+    until: np.datetime64 | None = None,
+    max_gap_days: int = 10,
+    refresh: bool = False,
+    download: Callable[..., object] = download_prices,
+) -> list[PriceHistory]:
+    """Loads the price histories of a folder, of one file or of Yahoo's downloads.
+
+    Args:
+        source: `"yahoo"` for the folder `prices` of `data_dir`, else the path of a folder of
+            `.csv` files or of one such file.
+        data_dir: Folder of downloads.
+        tickers: The tickers to load; none means all files of your own, and with `"yahoo"` the set
+            `data.prices.large_us`, cut to its days. Of `"yahoo"`, those without a file are
+            downloaded first.
+        adjust: As in `read_prices`.
+        until: As in `read_prices`.
+        max_gap_days: As in `read_prices`.
+        refresh: Whether to download the tickers anew that have a file already.
+        download: What fetches tickers into a folder, as `download_prices`.
+
+    Returns:
+        The histories, sorted by ticker.
+
+    Raises:
+        DataError: If a file cannot be had, read or used, a ticker is unknown, or a file lacks days
+            of the set.
+    """
+    first_days = large_us.FIRST_DAYS if large_us.is_meant(source, tickers) else {}
+    if first_days:
+        until = min(large_us.LAST_DAY, until or large_us.LAST_DAY)
+    if source == "yahoo":
+        files = _yahoo_files(data_dir / "prices", tickers or tuple(first_days), refresh, download)
+    else:
+        files = _own_files(source, tickers)
+    options = {"adjust": adjust, "until": until, "max_gap_days": max_gap_days}
+    histories = [
+        read_prices(path, since=first_days.get(path.stem), **options)
+        for path in sorted(set(files), key=lambda path: path.stem)
+    ]
+    for history in histories if first_days else ():
+        _check_days(history, first_days[history.ticker], until)
+    return histories
+
+
+def _check_days(history: PriceHistory, first: np.datetime64, last: np.datetime64) -> None:
+    """A history of the set must begin and end on its days."""
+    held = (history.dates[0], history.dates[-1])
+    if held != (first, last):
+        raise DataError(
+            f"{history.path} gives the days {held[0]} to {held[1]}, but {large_us.NAME} needs"
+            f" {first} to {last}: remove the file, so that it is downloaded again, or name your own"
+            " --tickers."
+        )
+
+
+def _yahoo_files(
+    folder: Path, tickers: Sequence[str], refresh: bool, download: Callable
+) -> list[Path]:
+    for ticker in tickers:
+        if not _TICKER.fullmatch(ticker):
+            raise DataError(
+                f"{ticker!r} is no ticker of Yahoo: write letters, digits and the signs . ^ = - "
+                "alone, such as AAPL, BRK-B or ^GSPC."
+            )
+    files = [folder / f"{ticker.upper()}.csv" for ticker in tickers]
+    missing = sorted({path.stem for path in files if refresh or not path.exists()})
+    if missing:
+        download(missing, folder, refresh=refresh)
+    return files
+
+
+def _own_files(source: str, tickers: Sequence[str]) -> list[Path]:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        files = _csv_files(path)
+        if not files:
+            raise DataError(f"--data {source} holds no .csv file: put one for each ticker there.")
+    elif not path.exists():
+        raise DataError(f'--data {source} is neither "yahoo" nor a path that exists: check it.')
+    elif path.suffix.lower() != ".csv":
+        raise DataError(f"--data {source} is no .csv file: name one, or a folder of them.")
+    else:
+        files = [path]
+    if not tickers:
+        return files
+    by_name = {file.stem.upper(): file for file in files} | {file.stem: file for file in files}
+    chosen = []
+    for ticker in tickers:
+        found = by_name.get(ticker) or by_name.get(ticker.upper())
+        if found is None:
+            some = ", ".join(file.stem for file in files[:8]) + (" and more" if files[8:] else "")
+            raise DataError(f"--data {source} has no {ticker}.csv; there are {some}.")
+        chosen.append(found)
+    return chosen
+
+
+def _csv_files(folder: Path) -> list[Path]:
+    """The visible `.csv` files of a folder, sorted; none if there is no folder."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(
+        path for path in files if path.suffix.lower() == ".csv" and not path.name.startswith(".")
+    )
+
+
+def read_prices(
+    path: Path,
+    *,
+    adjust: str = "dividends",
+    since: np.datetime64 | None = None,
+    until: np.datetime64 | None = None,
+    max_gap_days: int = 10,
+) -> PriceHistory:
+    """Reads, checks and adjusts the prices of one file.
+
+    Args:
+        path: A CSV file as `read_price_table` accepts it.
+        adjust: `"dividends"` scales each day's prices by its Adj Close / Close, so that returns
+            include dividends; the factors are divided by that of the last day kept, whose prices
+            stay as quoted. `"splits"` takes the prices as they stand.
+        since: Earlier days are dropped.
+        until: Later days are dropped before anything is adjusted.
+        max_gap_days: The longest step between two days in calendar days.
+
+    Returns:
+        The history. The day's range is widened where Open or Close lie outside it.
+
+    Raises:
+        DataError: If the file cannot be used; the message names its line.
+        ValueError: If `adjust` is neither of the two.
+    """
+    if adjust not in ADJUSTMENTS:
+        raise ValueError(f"adjust must be one of {', '.join(ADJUSTMENTS)}, not {adjust!r}.")
+    table = read_price_table(path)
+    dates = table.dates()
+    if since is not None:
+        table, dates = table.select(dates >= since), dates[dates >= since]
+    if until is not None:
+        table, dates = table.select(dates <= until), dates[dates <= until]
+    if len(dates) < 2:
+        limit = "" if until is None else f" up to {until}"
+        raise DataError(f"{path} holds fewer than two days of prices{limit}: give it more.")
+    _check_dates(table, dates, max_gap_days)
+    open_, high, low, close = (table.prices(name) for name in ("Open", "High", "Low", "Close"))
+    volume = table.volume()
+    table.reject(
+        high < low * (1 - _ROUNDING),
+        lambda row: f"High {high[row]:g} is below Low {low[row]:g}; mend or remove the line.",
+    )
+    warnings = []
+    top, bottom = np.maximum(open_, close), np.minimum(open_, close)
+    outside = np.maximum(top / np.maximum(high, low), np.minimum(high, low) / bottom) - 1
+    for row in np.flatnonzero(outside > _FAR_OUTSIDE):
+        warnings.append(
+            f"{path}, line {table.lines[row]} ({dates[row]}): Open or Close is {outside[row]:.0%} "
+            "outside Low to High, which is widened; check the line."
+        )
+    high, low = np.maximum.reduce([top, high, low]), np.minimum.reduce([bottom, high, low])
+    if adjust == "dividends":
+        factor = table.prices("Adj Close") / close
+        factor /= factor[-1]
+        open_, high, low, close = (price * factor for price in (open_, high, low, close))
+    ratio = close[1:] / close[:-1]
+    for row in np.flatnonzero((ratio <= 0.5) | (ratio >= 2)) + 1:
+        warnings.append(
+            f"{path}, line {table.lines[row]} ({dates[row]}): the close is {ratio[row - 1]:.2g} "
+            "times that of the day before; if this is a split, adjust the prices before it."
+        )
+    return PriceHistory(
+        ticker=path.stem,
+        path=path,
+        dates=dates,
+        open=open_,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+        warnings=tuple(warnings),
+        sha256=sha256_of(path),
+    )
+
+
+def _check_dates(table: PriceTable, dates: np.ndarray, max_gap_days: int) -> None:
+    """Dates must rise without a long gap."""
+    days = np.concatenate([[1], np.diff(dates).astype(int)])
+    table.reject(days == 0, lambda row: f"the date {dates[row]} occurs twice; remove one line.")
+    table.reject(
+        days < 0,
+        lambda row: f"{dates[row]} comes after {dates[row - 1]}; sort the lines, oldest first.",
+    )
+    table.reject(
+        days > max_gap_days,
+        lambda row: (
+            f"no prices between {dates[row - 1]} and {dates[row]}; fill the gap, cut the file "
+            f"there, or allow it with --max-gap-days {days[row]}."
+        ),
+    )

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics.pairwise import cosine_similarity
+
+from apps.captioning.baselines import (
+    BASELINES,
+    NEIGHBOURS,
+    consensus_nearest,
+    most_frequent,
+    nearest_picture,
+    score_baselines,
+)
+from apps.captioning.metrics import caption_metrics, caption_statistics
+from data.pictures.splits import CaptionSplit
+
+pytestmark = pytest.mark.no_backend
+
+
+def split_of(captions):
+    return CaptionSplit([f"{index}.jpg" for index in range(len(captions))], captions)
+
+
+def random_features(count, *, seed=0, channels=8):
+    return np.random.default_rng(seed).normal(size=(count, channels)).astype("float32")
+
+
+def random_split(pictures, *, seed=0):
+    """Pictures with one to five captions of few words."""
+    generator = np.random.default_rng(seed)
+    words = ["a", "the", "dog", "cat", "boy", "runs", "sleeps", "red", "ball", "snow"]
+    return split_of(
+        [
+            [" ".join(generator.choice(words, size=6)) for _ in range(generator.integers(1, 6))]
+            for _ in range(pictures)
+        ]
+    )
+
+
+def test_the_most_frequent_caption_is_counted_without_case_and_marks():
+    train = split_of([["A cat .", "A cat ."], ["A dog runs .", "a dog runs", "A DOG RUNS!"]])
+    said = most_frequent(train, train_features=random_features(2), features=random_features(3))
+    assert said == ["A dog runs ."] * 3
+
+
+def test_of_equally_frequent_captions_the_first_is_taken():
+    train = split_of([["one", "two"], ["three", "two"], ["one"]])
+    said = most_frequent(train, train_features=random_features(3), features=random_features(1))
+    assert said == ["one"]
+
+
+def test_a_training_picture_is_its_own_nearest_and_brightness_makes_no_difference():
+    count = 50
+    train = split_of([[f"Picture {index} shows a house ."] for index in range(count)])
+    known = random_features(count)
+    order = np.random.default_rng(1).permutation(count)
+    features = known[order] * np.linspace(0.1, 9, count, dtype="float32")[:, np.newaxis]
+    said = nearest_picture(train, train_features=known, features=features)
+    assert said == [train.captions[index][0] for index in order]
+
+
+@pytest.mark.parametrize(
+    ("captions", "expected"),
+    [
+        (["A zebra", "A dog runs .", "a dog runs"], "A dog runs ."),
+        (
+            ["Zebras", "a dog runs in deep snow", "a dog runs", "deep snow"],
+            "a dog runs in deep snow",
+        ),
+        (["first here", "second there"], "first here"),
+        (["here first", "there first"], "here first"),
+        (["...", "words"], "words"),
+    ],
+)
+def test_the_caption_that_agrees_most_with_the_others_is_taken_and_of_equals_the_first(
+    captions, expected
+):
+    train = split_of([["a boy", "some snow", "the deep sea"], captions])
+    known = np.eye(2, dtype="float32")
+    assert nearest_picture(train, train_features=known, features=known[1:]) == [expected]
+
+
+def test_the_consensus_has_the_largest_mean_cosine_to_all_captions_of_the_neighbours():
+    train = random_split(80)
+    known, features = random_features(80), random_features(10, seed=1)
+    said = consensus_nearest(train, train_features=known, features=features)
+    texts = [caption for captions in train.captions for caption in captions]
+    tfidf = TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, 2)).fit(texts)
+    for caption, nearness in zip(said, cosine_similarity(features, known), strict=True):
+        nearest = np.argsort(-nearness)[:NEIGHBOURS]
+        pool = [caption for index in nearest for caption in train.captions[index]]
+        similarity = cosine_similarity(tfidf.transform(pool))
+        np.fill_diagonal(similarity, 0)
+        means = similarity.sum(axis=1) / (len(pool) - 1)
+        assert means[pool.index(caption)] == pytest.approx(means.max())
+
+
+def test_neighbours_outvote_the_nearest_picture_and_far_pictures_have_no_vote():
+    near, far = NEIGHBOURS - 1, 3 * NEIGHBOURS
+    captions = [["An odd remark"], *([["A dog runs"]] * near), *([["A woman paints"]] * far)]
+    angles = np.concatenate([np.linspace(0, 0.5, 1 + near), np.linspace(2, 3, far)])
+    known = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype("float32")
+    settings = {"train_features": known, "features": known[:1]}
+    assert nearest_picture(split_of(captions), **settings) == ["An odd remark"]
+    assert consensus_nearest(split_of(captions), **settings) == ["A dog runs"]
+
+
+def test_fewer_pictures_than_neighbours_are_all_asked():
+    train = split_of([["A cat"], ["A dog runs"], ["A dog runs"]])
+    known = np.eye(3, dtype="float32")
+    assert consensus_nearest(train, train_features=known, features=known) == ["A dog runs"] * 3
+
+
+def test_the_order_of_the_training_pictures_does_not_matter_to_the_nearest():
+    train, known, features = random_split(40), random_features(40), random_features(9, seed=1)
+    order = np.random.default_rng(2).permutation(40)
+    shuffled = split_of([train.captions[index] for index in order])
+    assert nearest_picture(
+        shuffled, train_features=known[order], features=features
+    ) == nearest_picture(train, train_features=known, features=features)
+
+
+def test_pictures_without_any_feature_are_described_too():
+    train = split_of([["A cat"], ["A dog"]])
+    known = random_features(2)
+    said = nearest_picture(train, train_features=known, features=np.zeros((1, 8), "float32"))
+    assert said[0] in ("A cat", "A dog")
+
+
+@pytest.mark.parametrize("function", [nearest_picture, consensus_nearest])
+def test_features_that_do_not_fit_the_pictures_are_refused(function):
+    with pytest.raises(ValueError, match="3 rows of features, 2 pictures"):
+        function(random_split(2), train_features=random_features(3), features=random_features(1))
+
+
+def test_scores_are_those_of_what_each_baseline_says():
+    train, split = random_split(40), random_split(7, seed=5)
+    settings = {"train_features": random_features(40), "features": random_features(7, seed=6)}
+    scores = score_baselines(train, split, **settings)
+    assert list(scores) == list(BASELINES)
+    for name, function in BASELINES.items():
+        said = function(train, **settings)
+        assert scores[name] == caption_metrics(said, split.captions) | caption_statistics(said)
+
+
+def test_baselines_on_what_they_have_seen_score_as_they_should():
+    split = random_split(20)
+    known = random_features(20)
+    scores = score_baselines(split, split, train_features=known, features=known)
+    assert scores["nearest_picture"]["bleu_4"] == pytest.approx(1)
+    assert scores["most_frequent"]["distinct"] == 1 / 20
+    assert scores["most_frequent"]["cider"] < scores["nearest_picture"]["cider"]

@@ -1,0 +1,582 @@
+import functools
+import importlib
+import math
+import os
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from apps.sentiment.config import Config as SentimentConfig
+from apps.studies.benchmark import run as benchmark
+from apps.studies.benchmark.compare import (
+    JUDGED,
+    changed_scores,
+    compare_row,
+    explanation,
+    why_it_may_differ,
+)
+from apps.studies.benchmark.rows import ROWS, Row
+from apps.studies.benchmark.run import (
+    pick_rows,
+    plan_rescoring,
+    plan_steps,
+    published_row,
+    quick,
+    run_steps,
+)
+from common.artifact import CONFIG, HISTORY, METRICS, MODEL, read_json, write_json, write_text
+from common.config import fields_as_flags, parse_call
+from common.errors import UserError
+from common.provenance import is_committed, require_clean
+from common.training import flag
+
+pytestmark = pytest.mark.no_backend
+
+QUIET = Console(quiet=True)
+ROOT = benchmark.Path(__file__).parents[3]
+# What a run folder records when its training has ended and was scored.
+ENDED = {"seconds": 1.0, "metrics": {"validation": {}}}
+
+
+def row_named(task, name):
+    (row,) = (row for row in ROWS if (row.task, row.name) == (task, name))
+    return row
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.task} {row.name}")
+def test_a_published_row_was_made_by_the_command_that_makes_it_again(row):
+    published = published_row(row)
+    module = "apps.ensemble" if row.members else f"apps.{row.task}.train"
+    flags = row.train_flags("runs")
+    if row.members:
+        flags = ["--members", *(f"runs/{row.task}/{member}" for member in row.members)]
+        flags += ["--run", f"runs/{row.task}/{row.name}-s1"]
+    # The flags are parsed, so that a row whose setting was renamed is found.
+    call = parse_call(
+        importlib.import_module(module).main, prog="", description="", arguments=flags
+    )
+    if published is None:
+        return
+    assert published["seeds"] == list(row.seeds)[: len(published["seeds"])]
+    assert published["metrics"].keys() == set(row.splits) | {"validation"} - (
+        {"validation"} if row.members else set()
+    )
+    if row.members:
+        assert published["command"] == f"python -m {module} {shlex.join(flags)}"
+        return
+    made_by, held = fields_as_flags(call.keywords["config"]), published["config"]
+    # A setting that came later is not in the file.
+    both = made_by.keys() & held.keys() - {"seed"}
+    assert {name: made_by[name] for name in both} == {name: held[name] for name in both}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.task} {row.name}")
+def test_git_holds_the_code_that_made_a_published_row(row):
+    published = published_row(row)
+    if published is not None:
+        assert is_committed(published["commit"])
+        assert all(map(is_committed, published.get("scored", {}).values()))
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if not row.members], ids=lambda row: f"{row.task}-{row.name}"
+)
+def test_no_flag_of_a_row_is_ignored_by_its_mode(row, tmp_path):
+    rows_own = row.train_flags("runs")
+    for flags in (rows_own, quick.shortened(row.task, "train", rows_own, tmp_path)):
+        call = parse_call(
+            importlib.import_module(f"apps.{row.task}.train").main,
+            prog="",
+            description="",
+            arguments=flags,
+        )
+        assert not {flag(name) for name in call.keywords["config"].ignored()} & set(flags)
+
+
+def test_rows_are_picked_by_task_and_by_name():
+    assert {row.task for row in pick_rows("sentiment translation")} == {"sentiment", "translation"}
+    assert [(row.task, row.name) for row in pick_rows("translation gru")] == [
+        ("translation", "gru")
+    ]
+    assert len(pick_rows("gru")) == 4
+    assert pick_rows("") == list(ROWS)
+    with pytest.raises(UserError, match="ONLY=gnu is no task and no row"):
+        pick_rows("gnu")
+    with pytest.raises(UserError, match="sentiment has none of that name"):
+        pick_rows("sentiment merge")
+
+
+def test_what_a_row_needs_comes_before_it_and_is_not_scored(tmp_path):
+    rows = [row_named("translation", name) for name in ("gru_ensemble", "gru_after_tatoeba")]
+    steps = plan_steps(rows, tmp_path)
+    ensemble, goes_on = "gru_ensemble-s1", "gru_after_tatoeba-s1"
+    assert [(step.verb, step.run.name, step.split) for step in steps] == [
+        *(("train", member, "") for member in ("gru-s1", "gru-s2", "gru-s3")),
+        ("join", ensemble, ""),
+        ("evaluate", ensemble, "test"),
+        ("evaluate", ensemble, "test_2017_flickr"),
+        ("train", "tatoeba_gru-s1", ""),
+        ("train", goes_on, ""),
+        ("evaluate", goes_on, "test"),
+        ("evaluate", goes_on, "test_2017_flickr"),
+    ]
+    assert f"{tmp_path}/translation/gru-s2" in steps[3].arguments
+    assert f"{tmp_path}/translation/tatoeba_gru-s1" in steps[7].arguments
+
+
+class Machine:
+    """Does what the commands would leave on the disk, or fails."""
+
+    def __init__(self, fails=()):
+        self.ran, self.fails = [], fails
+
+    def __call__(self, arguments):
+        self.ran.append(arguments)
+        flags = dict(zip(arguments, arguments[1:], strict=False))
+        run = benchmark.Path(flags["--run"])
+        if run.name in self.fails:
+            return 2
+        if arguments[0].endswith(".train"):
+            write_json(run / CONFIG, {})
+            write_text(run / MODEL, "")
+            write_json(run / METRICS, ENDED)
+        elif arguments[0].endswith(".evaluate"):
+            record = read_json(run / METRICS) if (run / METRICS).is_file() else {"metrics": {}}
+            record["metrics"][flags["--split"]] = {}
+            write_json(run / METRICS, record)
+        else:
+            members = arguments[arguments.index("--members") + 1 : arguments.index("--run")]
+            write_json(run / METRICS, {"members": members, "metrics": {}})
+            write_text(run / MODEL, "")
+        return 0
+
+
+def test_a_joined_run_is_made_again_if_its_members_are_others_or_newer(tmp_path):
+    row = row_named("translation", "gru_ensemble")
+    run_steps(plan_steps([row], tmp_path), QUIET, execute=Machine())
+    run, member = (tmp_path / "translation" / name for name in ("gru_ensemble-s1", "gru-s2"))
+
+    def joins():
+        return [step.done() for step in plan_steps([row], tmp_path) if step.verb == "join"]
+
+    assert joins() == [True]
+    later = (run / MODEL).stat().st_mtime + 10
+    os.utime(member / MODEL, (later, later))
+    assert joins() == [False]
+    os.utime(run / MODEL, (later, later))
+    assert joins() == [True]
+    record = read_json(run / METRICS)
+    write_json(run / METRICS, {**record, "members": record["members"][:2]})
+    assert joins() == [False]
+
+
+def test_a_sample_that_was_stopped_half_way_is_written_anew(tmp_path, monkeypatch):
+    def stopped(folder):
+        write_text(folder / "half.csv", "")
+        raise KeyboardInterrupt
+
+    place = tmp_path / "data" / "sentiment"
+    monkeypatch.setitem(quick._SAMPLES, "sentiment", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        quick.samples(["sentiment"], tmp_path)
+    assert not list(place.parent.iterdir())
+    monkeypatch.setitem(
+        quick._SAMPLES, "sentiment", lambda folder: write_text(folder / "whole.csv", "")
+    )
+    for _ in range(2):
+        quick.samples(["sentiment"], tmp_path)
+        assert [path.name for path in place.iterdir()] == ["whole.csv"]
+        # One that is there stays.
+        monkeypatch.setitem(quick._SAMPLES, "sentiment", stopped)
+
+
+def test_what_is_done_is_kept_and_what_was_stopped_goes_on(tmp_path):
+    steps = plan_steps([row_named("translation", "gru")], tmp_path)
+    # The first seed was trained, the second one stopped in its training.
+    first, second = tmp_path / "translation" / "gru-s1", tmp_path / "translation" / "gru-s2"
+    write_json(first / METRICS, ENDED)
+    write_json(second / CONFIG, {})
+    machine = Machine()
+    assert run_steps(steps, QUIET, execute=machine) == []
+    trained = [arguments for arguments in machine.ran if arguments[0].endswith(".train")]
+    assert [("--resume" in arguments) for arguments in trained] == [True, False]
+    assert len(machine.ran) == 2 + 3 * 2
+    again = Machine()
+    assert run_steps(steps, QUIET, execute=again) == []
+    assert again.ran == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        {"command": "python -m apps.translation.train"},
+        # Ended, but killed before it was scored; scored by hand, but killed before its end.
+        {"seconds": 1.0},
+        {"metrics": {"validation": {}, "test": {}}},
+    ],
+)
+def test_a_training_that_records_no_end_or_no_score_goes_on_whatever_was_drawn(tmp_path, record):
+    step = plan_steps([row_named("translation", "gru")], tmp_path)[0]
+    write_json(step.run / CONFIG, {})
+    write_text(step.run / "plots" / "optimisation.png", "")
+    if record is not None:
+        write_json(step.run / METRICS, record)
+    assert not step.done()
+    assert "--resume" in step.command()
+
+
+def test_a_split_that_uncommitted_code_scored_is_scored_again(tmp_path):
+    scoring = plan_steps([row_named("translation", "gru")], tmp_path)[1]
+    scored = {"metrics": {"test": {}}, "scored": {"test": "abc"}}
+    write_json(scoring.run / METRICS, scored)
+    assert scoring.done()
+    write_json(scoring.run / METRICS, {**scored, "scored": {"test": "abc+"}})
+    assert not scoring.done()
+
+
+def no_command(arguments):
+    raise AssertionError(f"{arguments} was run")
+
+
+def test_nothing_is_trained_for_a_row_that_could_not_be_published(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(benchmark, "run_in_a_process", no_command)
+    # No checkout at all.
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    unclean = functools.partial(require_clean, tmp_path)
+    monkeypatch.setattr(benchmark, "require_clean", unclean)
+    with pytest.raises(UserError, match="clone"):
+        benchmark.main(only="sentiment lstm")
+    # Of members, too: what comes before a row is as much a part of it.
+    monkeypatch.setattr(benchmark, "require_clean", lambda: None)
+    member = tmp_path / "runs" / "translation" / "gru-s2"
+    write_json(member / METRICS, {**ENDED, "commit": "abc123+"})
+    with pytest.raises(UserError, match=r"gru-s2 .*abc123\+.*move it away"):
+        benchmark.main(only="translation gru_ensemble")
+
+
+def test_code_that_is_edited_while_a_row_is_made_is_not_published(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(benchmark, "require_clean", lambda: None)
+
+    def edited(arguments):
+        flags = dict(zip(arguments, arguments[1:], strict=False))
+        if arguments[0].endswith(".train"):
+            run = benchmark.Path(flags["--run"])
+            save_published(run, ROOT, row_named("sentiment", "lstm"), int(flags["--seed"]))
+            if run.name == "lstm-s3":
+                write_json(run / METRICS, {**read_json(run / METRICS), "commit": "abc123+"})
+        return 0
+
+    monkeypatch.setattr(benchmark, "run_in_a_process", edited)
+    with pytest.raises(SystemExit):
+        benchmark.main(only="sentiment lstm")
+    assert "lstm-s3 was made by code that no commit holds" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert not (tmp_path / "apps").exists()
+
+
+def save_published(run, root, row, seed):
+    """Writes the run folder that a published row would have been gathered from."""
+    published = read_json(root / "apps" / row.task / "results" / f"{row.name}.json")
+    place = published["seeds"].index(seed)
+    of_the_seed = {
+        split: {metric: values[place] for metric, values in metrics.items()}
+        for split, metrics in published["metrics"].items()
+    }
+    ended = {name: published[name][place] for name in ("seconds", "epochs")}
+    write_json(run / METRICS, {**published, **ended, "metrics": of_the_seed})
+    write_json(run / CONFIG, {**published["config"], "seed": seed})
+    write_text(run / HISTORY, "epoch,seconds,loss\n1,10,0.5\n")
+    write_text(run / MODEL, "")
+
+
+def test_rescoring_brings_a_new_metric_to_each_row_whose_runs_are_there(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(benchmark, "require_clean", lambda: None)
+    results = tmp_path / "apps" / "sentiment" / "results"
+    shutil.copytree(ROOT / "apps" / "sentiment" / "results", results)
+    rows = {name: row_named("sentiment", name) for name in ("lstm", "gru", "lstm_gru_ensemble")}
+    # The ensemble's members are gone, but it does not need them; one seed of the GRU is gone too.
+    for name, seeds in {"lstm": (1, 2, 3), "gru": (1, 2), "lstm_gru_ensemble": (1,)}.items():
+        for seed in seeds:
+            run = tmp_path / "runs" / "sentiment" / f"{name}-s{seed}"
+            save_published(run, tmp_path, rows[name], seed)
+    before = {name: read_json(results / f"{name}.json") for name in rows}
+    ran, unrecorded = [], None
+
+    def scores(arguments):
+        flags = dict(zip(arguments, arguments[1:], strict=False))
+        ran.append((arguments[0], benchmark.Path(flags["--run"]).name, flags["--split"]))
+        path = benchmark.Path(flags["--run"]) / METRICS
+        record = read_json(path)
+        if ran[-1][1:] == unrecorded:
+            return 0
+        record["metrics"][flags["--split"]] |= {"brier": 0.25}
+        record["scored"][flags["--split"]] = "def2"
+        if ran[-1][1:] == ("lstm-s2", "test"):
+            record["metrics"]["test"]["accuracy"] = 0.125
+        write_json(path, record)
+        return 0
+
+    monkeypatch.setattr(benchmark, "run_in_a_process", scores)
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.main(only=f"sentiment {' '.join(rows)}", rescore=True)
+    assert stopped.value.code == 1
+    runs = [(f"lstm-s{s}", split) for s in (1, 2, 3) for split in ("test", "validation")]
+    assert ran == [
+        ("apps.sentiment.evaluate", *one) for one in (*runs, ("lstm_gru_ensemble-s1", "test"))
+    ]
+    after = {name: read_json(results / f"{name}.json") for name in rows}
+    assert after["gru"] == before["gru"]
+    for name in ("lstm", "lstm_gru_ensemble"):
+        for metrics in after[name]["metrics"].values():
+            assert metrics["brier"] == [0.25] * len(after[name]["seeds"])
+        assert after[name]["scored"] == dict.fromkeys(after[name]["metrics"], "def2")
+    out = " ".join(capsys.readouterr().out.split())
+    assert "gru-s3" in out and "gru-s1" not in out
+    # The one old figure that changed is told, with both numbers.
+    old = before["lstm"]["metrics"]["test"]["accuracy"][1]
+    assert out.count("changed:") == 1
+    assert f"test accuracy, seed 2: {old:.6g} -> 0.125" in out
+    # `evaluate` ends well with other data, too, but records nothing then.
+    unrecorded = ("lstm-s3", "validation")
+    with pytest.raises(SystemExit):
+        benchmark.main(only="sentiment lstm", rescore=True)
+    assert "scored on validation by code that no commit holds" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert read_json(results / "lstm.json") == after["lstm"]
+
+
+def test_rescoring_excludes_what_trains():
+    for other in ("quick", "check", "afresh"):
+        with pytest.raises(UserError, match=f"--rescore .*--{other}"):
+            benchmark.main(rescore=True, **{other: True})
+
+
+def test_a_changed_score_is_told_and_one_that_rounds_alike_is_not():
+    row = {"seeds": [1, 2], "metrics": {"test": {"bleu": [50.0, 51.0]}}}
+    before = {**row, "baselines": {"copy": {"test": {"bleu": 2.0}}}}
+    assert changed_scores(before, before) == []
+    same = {"seeds": [1, 2], "metrics": {"test": {"bleu": [50.00001, 51.0], "chrf": [1.0, 2.0]}}}
+    assert changed_scores(before, {**same, "baselines": before["baselines"]}) == []
+    # Seeds are matched by what they are, not by their place.
+    other = {"seeds": [2], "metrics": {"test": {"bleu": [52.0]}}}
+    lines = changed_scores(before, {**other, "baselines": {"copy": {"test": {"bleu": 3.0}}}})
+    assert [line.split(": ")[1] for line in lines] == ["51 -> 52", "2 -> 3"]
+
+
+def test_after_a_change_of_the_code_rows_are_made_afresh_but_not_what_they_need(tmp_path):
+    row = row_named("translation", "gru_after_tatoeba")
+    assert run_steps(plan_steps([row], tmp_path), QUIET, execute=Machine()) == []
+    machine = Machine()
+    assert run_steps(plan_steps([row], tmp_path, afresh=True), QUIET, execute=machine) == []
+    assert [(ran[0].split(".")[-1], "--overwrite" in ran) for ran in machine.ran] == [
+        ("train", True),
+        *[("evaluate", False)] * 2,
+    ]
+    assert all("gru_after_tatoeba-s1" in " ".join(ran) for ran in machine.ran)
+
+
+def test_other_code_is_checked_in_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = set()
+    for content in ("a = 1", "a = 2"):
+        write_text(tmp_path / "models" / "a.py", content)
+        found |= {benchmark.code_version(), benchmark.code_version()}
+    assert len(found) == 2
+
+
+def test_a_run_of_ones_own_under_the_name_of_a_row_is_not_published(tmp_path):
+    steps = plan_steps(pick_rows("sentiment lstm"), tmp_path)
+    first = tmp_path / "sentiment" / "lstm-s1"
+    settings = fields_as_flags(SentimentConfig(cell="lstm", seed=1))
+    write_json(first / CONFIG, {"task": "sentiment", "labels": ["a", "b"], **settings})
+    steps[0].check_settings()
+    write_json(first / CONFIG, {"task": "sentiment", **settings, "units": 7})
+    with pytest.raises(UserError, match=r"lstm-s1 was trained with other settings .*--units"):
+        steps[0].check_settings()
+
+
+def test_after_a_failure_the_rest_is_made(tmp_path):
+    steps = plan_steps(pick_rows("sentiment lstm"), tmp_path)
+    failed = run_steps(steps, QUIET, execute=Machine(fails=["lstm-s2"]))
+    assert {step.run.name for step in failed} == {"lstm-s2"}
+    assert all(step.done() for step in steps if step.run.name != "lstm-s2")
+
+
+def test_the_time_left_follows_the_machine(tmp_path, monkeypatch):
+    """A machine half as fast as the published one is told twice the time."""
+    row = Row("translation", "gru", seeds=(1, 2))
+    steps = [
+        step
+        for step in plan_steps([row], tmp_path)
+        if step.verb == "train" and "s3" not in step.run.name
+    ]
+    clock = [0.0]
+    monkeypatch.setattr(benchmark.time, "monotonic", lambda: clock[0])
+    machine = Machine()
+
+    def slow(arguments):
+        clock[0] += 2 * steps[len(machine.ran)].expected
+        return machine(arguments)
+
+    console = Console(record=True, width=120, file=open("/dev/null", "w"))
+    run_steps(steps, console, execute=slow)
+    lines = [line for line in console.export_text().splitlines() if "left for all" in line]
+    assert f"{benchmark.duration(2 * steps[1].expected)} left for all" in lines[1]
+
+
+MACHINE = {
+    "backend": "tensorflow",
+    "device": "CPU, 2 threads",
+    "processor": "a processor (1234)",
+    "versions": {"tensorflow": "2"},
+    "data": {"imdb": "abc"},
+}
+
+
+def published(name, values, *, seeds=None, split="test", **more):
+    """A published row of an unknown machine, or with `**MACHINE` of a known one."""
+    metrics = {metric: numbers for metric, numbers in more.items() if metric in JUDGED["sentiment"]}
+    others = {key: value for key, value in more.items() if key not in metrics}
+    return {
+        "name": name,
+        "task": "sentiment",
+        "commit": "abc",
+        "seeds": seeds or [*range(1, len(values) + 1)],
+        "metrics": {split: {"accuracy": values, **metrics}},
+        **others,
+    }
+
+
+def test_a_row_has_moved_if_seeds_do_not_explain_it():
+    rows = [published("lstm", [0.900, 0.902, 0.904]), published("gru", [0.905, 0.909])]
+    deviation = math.sqrt((8e-6 + 8e-6) / 3)
+    (same,) = compare_row(rows[0], published("lstm", [0.905]), rows)
+    # The 99.5th percentile of Student's t with three degrees of freedom is 5.841.
+    np.testing.assert_allclose(same.bound, 5.841 * deviation * math.sqrt(1 / 3 + 1), rtol=1e-3)
+    assert same.verdict == "within chance"
+    (other,) = compare_row(rows[0], published("lstm", [0.885]), rows)
+    assert other.verdict == "moved"
+    alone = [published("merge", [0.9])]
+    (unknown,) = compare_row(alone[0], published("merge", [0.5]), alone)
+    assert unknown.bound is None
+    assert unknown.verdict not in ("moved", "within chance", "identical")
+
+
+def test_chance_alone_moves_one_row_in_a_hundred_however_many_metrics_it_has():
+    generator = np.random.default_rng(0)
+
+    def row(seeds):
+        metrics = {
+            split: {metric: [*generator.normal(size=seeds)] for metric in JUDGED["sentiment"]}
+            for split in ("test", "validation", "other")
+        }
+        return {**published("lstm", [0.0] * seeds), "metrics": metrics}
+
+    moved = []
+    for _ in range(400):
+        rows = [row(3), row(3)]
+        moved.append(any(c.verdict == "moved" for c in compare_row(rows[0], row(1), rows)))
+    # One per cent; six tests at one per cent each would give nearly six.
+    assert np.mean(moved) < 0.03
+
+
+def test_a_seed_that_gives_the_same_figures_is_identical_on_any_machine():
+    before = published("lstm", [0.900, 0.902, 0.904])
+    (one,) = compare_row(before, published("lstm", [0.902], seeds=[2]), [before])
+    assert (one.verdict, one.published) == ("identical", 0.902)
+    (one,) = compare_row(before, published("lstm", [0.902], seeds=[1]), [before])
+    assert one.verdict == "within chance"
+
+
+def test_on_the_machine_of_the_row_the_least_difference_is_told_in_each_metric():
+    before = published("lstm", [0.900, 0.950], roc_auc=[0.96, 0.97], **MACHINE)
+    before["metrics"]["test"] |= {"f1": [0.9, 0.8], "ece": [0.01, 0.02]}
+    again = published("lstm", [0.900 + 1e-12], roc_auc=[0.96], **MACHINE, seeds=[1])
+    again["metrics"]["test"] |= {"f1": [0.9], "ece": [0.0100001]}
+    again["commit"] = "def"
+    compared = compare_row(before, again, [before])
+    assert {one.metric: one.verdict for one in compared} == {
+        "accuracy": "moved",
+        "roc_auc": "identical",
+        "ece": "moved",
+    }
+    # Both numbers are of seed 1.
+    assert [(one.published, one.again) for one in compared if one.metric == "ece"] == [
+        (0.01, 0.0100001)
+    ]
+    line = explanation(before, again, compared)
+    assert "abc" in line and "def" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("backend", "jax"),
+        ("device", "CPU, 1 threads"),
+        ("processor", "another processor (5678)"),
+        ("versions", {"tensorflow": "3"}),
+        ("data", {"imdb": "def"}),
+    ],
+)
+def test_elsewhere_chance_decides_and_the_reason_is_told(name, value):
+    before = published("lstm", [0.900, 0.902, 0.904], **MACHINE)
+    for old, new in (
+        (before, {**MACHINE, name: value}),
+        ({key: item for key, item in before.items() if key != name}, MACHINE),
+    ):
+        again = published("lstm", [0.901], **new, seeds=[1])
+        compared = compare_row(old, again, [old])
+        assert [one.verdict for one in compared] == ["within chance"]
+        assert name in why_it_may_differ(old, again)
+        assert name in explanation(old, again, compared)
+
+
+def test_gpus_and_rows_after_other_runs_need_not_repeat():
+    row = published("lstm", [0.900], **MACHINE)
+    assert not why_it_may_differ(row, row)
+    for more in ({"device": "1 x GPU"}, {"members": ["a"]}, {"teacher": {}}, {"init_from": {}}):
+        assert why_it_may_differ({**row, **more}, {**row, **more})
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        ("forecasting", "translation"),
+        pytest.param(("sentiment", "captioning"), marks=pytest.mark.slow),
+    ],
+    ids=" and ".join,
+)
+def test_a_quick_benchmark_makes_a_row_of_each_task(tasks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CACHE_DIR", str(tmp_path / "cache"))
+    benchmark.main(only=" ".join((*tasks, "gru")), quick=True)
+    for task in tasks:
+        row = read_json(tmp_path / "runs" / "quick" / "results" / task / "gru.json")
+        assert row["seeds"] == [1]
+        assert row["metrics"]["test"].keys() >= {*JUDGED[task]}
+        assert row["config"]["cell"] == "gru"
+    # Rescoring finds on validation what the training found there.
+    (again,) = (
+        step
+        for step in plan_rescoring([row_named(tasks[0], "gru")], tmp_path / "runs" / "quick")
+        if (step.run.name, step.split) == ("gru-s1", "validation")
+    )
+    recorded = read_json(again.run / METRICS)
+    write_json(again.run / METRICS, {**recorded, "metrics": {}})
+    data = tmp_path / "runs" / "quick" / "data" / tasks[0]
+    assert quick.run_here([*again.command(), "--data-dir", str(data)]) == 0
+    found = read_json(again.run / METRICS)
+    assert found["metrics"] == {"validation": recorded["metrics"]["validation"]}
+    assert found["baselines"] == recorded["baselines"]
+    assert not (tmp_path / "apps").exists()

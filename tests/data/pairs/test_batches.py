@@ -1,0 +1,228 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from data.pairs.batches import pair_batches, pair_boundaries
+from data.text.batching import LengthBuckets, bucket_boundaries
+
+START, END = 2, 3
+
+
+def some_pairs(seed, count, longest=30):
+    """Pairs whose lengths go together, with ids from 4 on; source and target tell their row."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(1, longest, count)
+    others = np.maximum(1, lengths + generator.integers(-4, 6, count))
+    return tuple(
+        [np.full(length, 4 + row, dtype=np.int32) for row, length in enumerate(side)]
+        for side in (lengths, others)
+    )
+
+
+def make(pairs, *, buckets=4, multiple=4, tokens=200, shuffle=True, **options):
+    return pair_batches(
+        *pairs,
+        start_id=START,
+        end_id=END,
+        buckets=buckets,
+        multiple=multiple,
+        tokens_per_batch=tokens,
+        shuffle=shuffle,
+        **options,
+    )
+
+
+def shapes_of(dataset):
+    batches = [dataset[index] for index in range(len(dataset))]
+    return [(*inputs["source"].shape, target_out.shape[1]) for inputs, target_out in batches]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_teacher_forcing_shifts_the_target_by_one_step(shuffle):
+    sources, targets = some_pairs(0, 90)
+    dataset = make((sources, targets), shuffle=shuffle)
+    seen = []
+    for index, rows in enumerate(dataset.batches):
+        inputs, target_out = dataset[index]
+        assert sorted(inputs) == ["source", "target_in"]
+        for batch in (*inputs.values(), target_out):
+            assert batch.dtype == np.int32
+        lines = zip(rows, inputs["source"], inputs["target_in"], target_out, strict=True)
+        for row, source, target_in, out in lines:
+            assert np.trim_zeros(source, "b").tolist() == sources[row].tolist()
+            assert np.trim_zeros(target_in, "b").tolist() == [START, *targets[row]]
+            assert np.trim_zeros(out, "b").tolist() == [*targets[row], END]
+            seen.append(row)
+    assert sorted(seen) == list(range(90))
+
+
+def test_an_epoch_has_at_most_one_shape_more_than_buckets_and_every_epoch_the_same():
+    for seed in range(10):
+        dataset = make(some_pairs(seed, 150), buckets=1 + seed % 5)
+        shapes = shapes_of(dataset)
+        assert len(set(shapes)) <= 2 + seed % 5
+        assert all(source % 4 == 0 and target % 4 == 0 for _, source, target in shapes)
+        dataset.on_epoch_end()
+        assert sorted(shapes_of(dataset)) == sorted(shapes)
+
+
+def test_a_batch_of_several_pairs_keeps_to_the_token_budget():
+    for count, source, target in shapes_of(make(some_pairs(1, 200), tokens=100)):
+        assert count == 1 or count * (source + target) <= 100
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_first_two_batches_differ_in_every_dimension_that_varies(shuffle):
+    generator = np.random.default_rng(4)
+    for trial in range(120):
+        pairs = some_pairs(trial, int(generator.integers(2, 60)))
+        tokens = int(generator.choice([8, 40, 64, 200, 600]))
+        buckets = int(generator.integers(1, 7))
+        dataset = make(pairs, tokens=tokens, buckets=buckets, shuffle=shuffle, seed=trial)
+        for _ in range(2):
+            for sizes in zip(*shapes_of(dataset), strict=True):
+                assert len(set(sizes)) == 1 or sizes[0] != sizes[1]
+            dataset.on_epoch_end()
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    pairs = some_pairs(2, 90)
+    through = make(pairs, seed=5)
+    for _ in range(3):
+        through.on_epoch_end()
+    assert all(map(np.array_equal, through.batches, make(pairs, seed=5, epoch=3).batches))
+    other = make(pairs, seed=6, epoch=3)
+    assert not np.array_equal(np.concatenate(through.batches), np.concatenate(other.batches))
+
+
+def test_the_padding_share_counts_the_padded_cells():
+    dataset = make(some_pairs(3, 80))
+    batches = [dataset[index] for index in range(len(dataset))]
+    cells = [side.ravel() for inputs, out in batches for side in (inputs["source"], out)]
+    assert dataset.padding_share == pytest.approx(np.mean(np.concatenate(cells) == 0))
+
+
+def test_the_boundaries_waste_as_little_as_the_best_chain():
+    for seed in range(8):
+        lengths = np.random.default_rng(seed).integers(1, 17, (20, 2))
+        count = 1 + seed % 3
+        chosen = pair_boundaries(lengths, count=count, multiple=4)
+        last = tuple((-(-lengths.max(axis=0) // 4) * 4).tolist())
+        grid = list(itertools.product(range(4, last[0] + 1, 4), range(4, last[1] + 1, 4)))
+
+        def padded(chain, lengths=lengths):
+            fits = [next(b for b in chain if b[0] >= s and b[1] >= t) for s, t in lengths]
+            return sum(map(sum, fits))
+
+        def rises(chain):
+            return all(a[0] <= b[0] and a[1] <= b[1] for a, b in itertools.pairwise(chain))
+
+        chains = [
+            (*inner, last)
+            for size in range(count)
+            for inner in itertools.combinations(grid, size)
+            if rises((*inner, last))
+        ]
+        assert padded(chosen) == min(map(padded, chains))
+        assert len(chosen) <= count
+        assert rises(chosen)
+        assert chosen[-1] == last
+
+
+def test_with_one_side_constant_the_boundaries_are_those_of_the_other():
+    lengths = np.random.default_rng(1).integers(1, 40, 200)
+    pairs = np.stack([lengths, np.full(200, 8)], axis=1)
+    chosen = pair_boundaries(pairs, count=4, multiple=8)
+    # The constant side adds its 8 to each row, whatever the boundaries are.
+    expected = bucket_boundaries(lengths, count=4, multiple=8, maximum=40)
+    assert chosen == tuple((boundary, 8) for boundary in expected)
+
+
+def test_very_long_pairs_have_boundaries_on_a_coarser_grid():
+    lengths = np.array([[3, 5], [4_000, 10], [2_000, 3_900]])
+    chosen = pair_boundaries(lengths, count=3, multiple=4)
+    assert chosen[-1] >= (4_000, 3_900)
+    assert all(length % 4 == 0 for boundary in chosen for length in boundary)
+
+
+def test_rows_of_one_side_are_batched_as_plain_lengths_are():
+    lengths = np.random.default_rng(7).integers(1, 41, 90)
+    options = {"tokens_per_batch": 64, "shuffle": True, "seed": 1}
+
+    def collate(rows, length):
+        return rows
+
+    plain = LengthBuckets(lengths, collate, boundaries=(8, 24, 40), **options)
+    pairs = LengthBuckets(
+        lengths[:, np.newaxis], collate, boundaries=((8,), (24,), (40,)), **options
+    )
+    assert all(map(np.array_equal, plain.batches, pairs.batches))
+    assert plain.padding_share == pairs.padding_share
+
+
+@pytest.mark.parametrize("boundaries", [(), ((8, 8), (4, 16)), ((8, 8), (8, 8))])
+def test_boundaries_that_are_no_chain_are_refused(boundaries):
+    with pytest.raises(ValueError, match="boundar"):
+        LengthBuckets(
+            np.array([[3, 3]]),
+            lambda rows, length: rows,
+            boundaries=boundaries,
+            tokens_per_batch=64,
+            shuffle=False,
+        )
+
+
+def test_a_pair_beyond_the_last_boundary_on_one_side_is_refused():
+    with pytest.raises(ValueError, match="exceeds the last boundary"):
+        LengthBuckets(
+            np.array([[3, 9]]),
+            lambda rows, length: rows,
+            boundaries=((8, 8),),
+            tokens_per_batch=64,
+            shuffle=False,
+        )
+
+
+def test_draws_are_used_where_they_fit_and_the_shapes_stay():
+    sources, targets = some_pairs(8, 60)
+    rounds = []
+
+    def resample(rows):
+        rounds.append(len(rows))
+        # The first draw finds the lengths; later ones of odd rows are far too long.
+        longer = 0 if len(rounds) == 1 else 500
+        return tuple(
+            [np.full(len(side[row]) + longer * (row % 2), 1_000 + row) for row in rows]
+            for side in (sources, targets)
+        )
+
+    dataset = make((sources, targets), resample=resample)
+    assert rounds == [60]
+    plain = make((sources, targets))
+    assert shapes_of(dataset) == shapes_of(plain)
+    for index, rows in enumerate(dataset.batches):
+        inputs, out = dataset[index]
+        for row, source, target in zip(rows, inputs["source"], out, strict=True):
+            expected = 4 + row if row % 2 else 1_000 + row
+            assert set(np.trim_zeros(source, "b").tolist()) == {expected}
+            assert set(np.trim_zeros(target, "b").tolist()) == {expected, END}
+
+
+def test_keras_trains_on_pairs_of_all_lengths():
+    dataset = make(some_pairs(9, 60), tokens=120)
+    assert len(set(shapes_of(dataset))) > 2
+    source = keras.Input((None,), dtype="int32", name="source")
+    target_in = keras.Input((None,), dtype="int32", name="target_in")
+    embed = keras.layers.Embedding(100, 2)
+    summary = keras.layers.GlobalAveragePooling1D()(embed(source))
+    outputs = keras.layers.Add()([embed(target_in), keras.layers.Reshape((1, 2))(summary)])
+    model = keras.Model(
+        {"source": source, "target_in": target_in}, keras.layers.Dense(100)(outputs)
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)
+    model.compile("adam", loss)
+    history = model.fit(dataset, epochs=2, verbose=0, shuffle=False).history["loss"]
+    assert np.isfinite(history).all()
+    assert history[1] < history[0]

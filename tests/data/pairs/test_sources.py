@@ -1,0 +1,454 @@
+import gzip
+import hashlib
+import re
+import zipfile
+
+import pytest
+
+from data.errors import DataError
+from data.pairs import sources as translation
+from data.pairs.sample import pairs, write_translation_sample
+from data.pairs.sources import load_pairs
+from data.pairs.splits import folded
+from tests.helpers import refuses
+
+ROWS = pairs(300, seed=3)
+CHECKSUM = re.compile("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads with a folder of downloads of this test's own."""
+
+    def load_own(data, **options):
+        return load_pairs(str(data), data_dir=tmp_path, **options)
+
+    return load_own
+
+
+@pytest.fixture(autouse=True)
+def downloads(monkeypatch):
+    """Records downloads instead of making them."""
+    asked = []
+
+    def fetch(url, path, *, checksum, log=None):
+        asked.append((url, path, checksum))
+        raise DataError(f"{url} cannot be downloaded")
+
+    monkeypatch.setattr(translation, "fetch", fetch)
+    return asked
+
+
+def write_lines(path, lines):
+    path.parent.mkdir(exist_ok=True)
+    text = "".join(f"{line}\n" for line in lines).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+def write_tatoeba(tmp_path, lines):
+    with zipfile.ZipFile(tmp_path / "fra-eng.zip", "w") as archive:
+        archive.writestr("_about.txt", "about")
+        archive.writestr("fra.txt", "".join(f"{line}\n" for line in lines))
+    return tmp_path / "fra-eng.zip"
+
+
+def write_parallel(folder, **rows):
+    """`write_parallel(folder, train=[...])` writes `train.en` and `train.fr`."""
+    for split, chosen in rows.items():
+        for side, language in enumerate(("en", "fr")):
+            write_lines(folder / f"{split}.{language}", [row[side] for row in chosen])
+    return folder
+
+
+def write_table(tmp_path, lines, name="own.tsv"):
+    return write_lines(tmp_path / name, lines)
+
+
+def rows_of(split):
+    return list(zip(split.source, split.target, strict=True))
+
+
+def everything(loaded):
+    return sorted(
+        (source, reference)
+        for split in loaded.splits.values()
+        for source, references in zip(split.source, split.references, strict=True)
+        for reference in references
+    )
+
+
+# ---- Multi30k --------------------------------------------------------------------------------
+
+
+def test_multi30k_keeps_its_order_and_its_splits(load, tmp_path):
+    folder = write_translation_sample(tmp_path, train=200, validation=30, test=20)
+    loaded = load("multi30k")
+    assert list(loaded.splits) == ["train", "validation", "test_2016_flickr", "test_2017_flickr"]
+    assert loaded.languages == ("en", "fr")
+    assert rows_of(loaded.splits["train"]) == pairs(270, seed=0)[:200]
+    assert loaded.split("test") is loaded.splits["test_2016_flickr"]
+    for split in loaded.splits.values():
+        assert split.references == [[target] for target in split.target]
+    assert loaded.hashes == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.gz")
+    }
+    assert loaded.warnings == ()
+
+
+def test_a_test_that_is_put_beside_the_others_loads_too(load, tmp_path):
+    folder = write_translation_sample(tmp_path, train=200, validation=30, test=20)
+    for side, language in enumerate(("en", "fr")):
+        lines = [row[side] for row in ROWS[:7]]
+        write_lines(folder / f"test_2018_flickr.{language}.gz", lines)
+    loaded = load("multi30k")
+    assert rows_of(loaded.split("test_2018_flickr")) == ROWS[:7]
+    with pytest.raises(DataError, match="--split.*test_2017_flickr, test_2018_flickr"):
+        loaded.split("test_2017_mscoco")
+
+
+def test_the_other_direction_swaps_the_sides(load, tmp_path):
+    write_translation_sample(tmp_path, train=200, validation=30, test=20)
+    there, back = load("multi30k"), load("multi30k", source_language="fr", target_language="en")
+    assert back.languages == ("fr", "en")
+    for name, split in there.splits.items():
+        assert back.splits[name].source == split.target
+        assert back.splits[name].target == split.source
+
+
+@pytest.mark.parametrize("target_language", ["fr", "de"])
+def test_files_that_are_missing_are_downloaded_with_their_checksums(
+    load, tmp_path, downloads, target_language
+):
+    folder = tmp_path / "multi30k"
+    missing = [
+        f"{split}.{language}.gz"
+        for split in ("train", "val", "test_2016_flickr", "test_2017_flickr")
+        for language in ("en", target_language)
+    ]
+    for name in missing:
+        refuses(load, "multi30k", "cannot be downloaded", name, target_language=target_language)
+        url, path, checksum = downloads[-1]
+        assert url.startswith("https://")
+        assert url.endswith(f"/data/task1/raw/{name}")
+        assert path == folder / name
+        assert CHECKSUM.fullmatch(checksum)
+        write_lines(path, ["x"])
+    assert len({checksum for _, _, checksum in downloads}) == len(missing)
+
+
+def test_the_address_of_multi30k_names_a_commit(load, downloads):
+    refuses(load, "multi30k", "cannot be downloaded")
+    assert re.search(r"/multi30k/dataset/[0-9a-f]{40}/", downloads[0][0])
+
+
+def test_another_file_than_the_public_one_is_warned_of(load, tmp_path, monkeypatch):
+    folder = write_translation_sample(tmp_path, train=200, validation=30, test=20)
+    checksums = {}
+    for path in folder.glob("*.gz"):
+        algorithm = "md5" if path.name.startswith("val") else "sha256"
+        digest = hashlib.new(algorithm, path.read_bytes()).hexdigest()
+        checksums[path.name] = f"{algorithm}:{digest}"
+    monkeypatch.setattr(translation, "_MULTI30K_CHECKSUMS", checksums)
+    (folder / "GENERATED.txt").unlink()
+    assert load("multi30k").warnings == ()
+    for name in ("val.fr.gz", "test_2016_flickr.en.gz"):
+        path = folder / name
+        # The same lines, packed in another way, are another file.
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 1, mtime=5))
+    first, second = load("multi30k").warnings
+    assert str(folder / "test_2016_flickr.en.gz") in first + second
+    assert str(folder / "val.fr.gz") in first + second
+    assert "delete" in first
+
+
+def test_downloads_do_not_mix_with_generated_files(load, tmp_path, downloads):
+    folder = write_translation_sample(tmp_path, train=200, validation=30, test=20)
+    (folder / "test_2017_flickr.fr.gz").unlink()
+    refuses(load, "multi30k", "test_2017_flickr.en.gz lacks its counterpart")
+    refuses(load, "multi30k", "needs train.en and train.de", target_language="de")
+    assert not downloads
+
+
+def test_a_damaged_file_is_named(load, tmp_path):
+    folder = write_translation_sample(tmp_path, train=200, validation=30, test=20)
+    path = folder / "val.fr.gz"
+    whole = path.read_bytes()
+    garbled = whole[:40] + bytes(byte ^ 255 for byte in whole[40:60]) + whole[60:]
+    for content in (whole[: len(whole) // 2], b"no archive", garbled):
+        path.write_bytes(content)
+        refuses(load, "multi30k", path, "is damaged")
+
+
+# ---- Tatoeba ---------------------------------------------------------------------------------
+
+# 25 English sentences with two translations each, among them near-duplicates.
+TATOEBA = [
+    (english, f"{french}{mark}") for english, french in ROWS[:25] for mark in ("", " Vraiment.")
+] + [("Go.", "Va !"), ("Go!", "Va\u202f!"), ("Go on.", "Continue."), ("Move!", "Va\u00a0!")]
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+def test_tatoeba_loads_with_two_columns_or_three(load, tmp_path, columns):
+    credit = "CC-BY 2.0 (France) Attribution: tatoeba.org #1 (a) & #2 (b)"
+    path = write_tatoeba(
+        tmp_path, ["\t".join((*row, credit)[:columns]) for row in [*TATOEBA, TATOEBA[0]]]
+    )
+    loaded = load("tatoeba")
+    assert everything(loaded) == sorted((en, " ".join(fr.split())) for en, fr in TATOEBA)
+    assert list(loaded.splits) == ["train", "validation", "test"]
+    assert loaded.hashes == {"fra-eng.zip": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def tatoeba_of(count):
+    """Sentences with one to three translations; some translations serve two sentences."""
+    return [
+        (f"Sentence {number}.", f"Phrase {number - shift}.")
+        for number in range(count)
+        for shift in range(1 + number % 3 // 2)
+    ] + [(f"sentence {number}!", f"Encore {number}.") for number in range(0, count, 9)]
+
+
+@pytest.mark.parametrize("languages", [("en", "fr"), ("fr", "en")])
+def test_no_sentence_of_a_part_occurs_in_another_in_either_language(load, tmp_path, languages):
+    write_tatoeba(tmp_path, ["\t".join(row) for row in tatoeba_of(600)])
+    source, target = languages
+    loaded = load("tatoeba", source_language=source, target_language=target)
+    parts = [
+        (
+            {folded(source) for source in split.source},
+            {folded(reference) for references in split.references for reference in references},
+        )
+        for split in loaded.splits.values()
+    ]
+    for one in range(3):
+        for other in range(one):
+            assert not parts[one][0] & parts[other][0]
+            assert not parts[one][1] & parts[other][1]
+
+
+def test_the_parts_have_the_sizes_asked_for_and_at_most_a_tenth(load, tmp_path):
+    write_tatoeba(tmp_path, ["\t".join(row) for row in tatoeba_of(600)])
+    distinct = 600 + 67
+
+    def sizes(**options):
+        splits = load("tatoeba", **options).splits
+        return [len(set(splits[name].source)) for name in ("test", "validation", "train")]
+
+    assert sizes(test_size=40, validation_size=25) == [40, 25, distinct - 65]
+    assert sizes() == [distinct // 10, distinct // 10, distinct - 2 * (distinct // 10)]
+
+
+def test_a_test_sentence_stands_once_with_all_its_translations(load, tmp_path):
+    write_tatoeba(tmp_path, ["\t".join(row) for row in tatoeba_of(600)])
+    loaded = load("tatoeba")
+    translations = {}
+    for english, french in tatoeba_of(600):
+        translations.setdefault(english, []).append(french)
+    several = 0
+    for name in ("validation", "test"):
+        split = loaded.splits[name]
+        assert len(set(split.source)) == len(split.source)
+        assert split.references == [translations[source] for source in split.source]
+        assert split.target == [references[0] for references in split.references]
+        several += sum(len(references) > 1 for references in split.references)
+    assert several
+    train = loaded.splits["train"]
+    assert len(train.source) == sum(len(translations[source]) for source in set(train.source))
+    assert train.references == [[target] for target in train.target]
+
+
+def test_the_cut_depends_on_the_sentences_and_the_seed_alone(load, tmp_path):
+    lines = ["\t".join(row) for row in tatoeba_of(600)]
+    write_tatoeba(tmp_path, lines)
+    first, other = load("tatoeba"), load("tatoeba", split_seed=1)
+    assert load("tatoeba") == first
+    assert other.splits["test"].source != first.splits["test"].source
+    assert everything(other) == everything(first)
+    write_tatoeba(tmp_path, [*lines[300:], *lines[:300]])
+    moved = load("tatoeba")
+    for name, split in first.splits.items():
+        assert sorted(rows_of(moved.splits[name])) == sorted(rows_of(split))
+
+
+def test_both_directions_test_on_the_same_pairs(load, tmp_path):
+    # One translation each, so that the number of sources is the same in both directions.
+    write_tatoeba(tmp_path, [f"Sentence {number}.\tPhrase {number}." for number in range(300)])
+    there = load("tatoeba").splits
+    back = load("tatoeba", source_language="fr", target_language="en").splits
+    for name in there:
+        assert rows_of(there[name]) == [(en, fr) for fr, en in rows_of(back[name])]
+
+
+def test_a_line_without_a_translation_is_named(load, tmp_path):
+    lines = ["\t".join(row) for row in ROWS]
+    for wrong, problem in (("Go.", "1 columns"), ("Go.\t\u00a0", "column 2 is empty")):
+        path = write_tatoeba(tmp_path, [*lines[:16], wrong, *lines[16:]])
+        refuses(load, "tatoeba", f"{path}, fra.txt, line 17: {problem}")
+
+
+def test_an_archive_that_is_damaged_or_lacks_its_file_is_named(load, tmp_path):
+    path = write_tatoeba(tmp_path, ["\t".join(row) for row in ROWS])
+    path.write_bytes(path.read_bytes()[:-30])
+    refuses(load, "tatoeba", path, "is damaged")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("deu.txt", "x")
+    refuses(load, "tatoeba", path, "holds no fra.txt")
+
+
+def test_a_missing_archive_is_downloaded(load, tmp_path, downloads):
+    refuses(load, "tatoeba", "cannot be downloaded")
+    url = "https://www.manythings.org/anki/fra-eng.zip"
+    assert downloads == [(url, tmp_path / "fra-eng.zip", None)]
+
+
+def test_another_release_of_tatoeba_is_warned_of(load, tmp_path, monkeypatch):
+    lines = ["\t".join(row) for row in tatoeba_of(600)]
+    path = write_tatoeba(tmp_path, lines)
+    (warning,) = load("tatoeba").warnings
+    assert str(path) in warning
+    assert "2019-04-07" in warning
+    text = "".join(f"{line}\n" for line in lines).encode()
+    monkeypatch.setattr(translation, "_TATOEBA_SHA256", hashlib.sha256(text).hexdigest())
+    assert load("tatoeba").warnings == ()
+    # The release is known by its text, in whatever archive.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("fra.txt", text)
+    assert load("tatoeba").warnings == ()
+
+
+def test_tatoeba_has_no_third_language(load, tmp_path):
+    for source, target in (("en", "de"), ("de", "fr")):
+        options = {"source_language": source, "target_language": target}
+        refuses(load, "tatoeba", "en, fr", '"de"', "--source-language", **options)
+
+
+# ---- Files of one's own ----------------------------------------------------------------------
+
+
+def test_a_table_without_splits_is_cut(load, tmp_path):
+    path = write_table(tmp_path, ["en\tfr", *map("\t".join, ROWS)])
+    loaded = load(path)
+    sizes = {name: len(split.source) for name, split in loaded.splits.items()}
+    assert sizes == {"train": 240, "validation": 30, "test": 30}
+    assert everything(loaded) == sorted(ROWS)
+
+
+def test_a_table_may_name_its_splits_and_have_its_columns_in_any_order(load, tmp_path):
+    splits = ["train"] * 100 + ["val"] * 10 + ["test"] * 20
+    lines = [f"{split}\t{fr}\t{en}" for split, (en, fr) in zip(splits, ROWS, strict=False)]
+    path = write_table(tmp_path, ["\ufeffsplit\tfr\ten", *lines, ""])
+    loaded = load(path)
+    assert rows_of(loaded.splits["train"]) == ROWS[:100]
+    assert rows_of(loaded.splits["validation"]) == ROWS[100:110]
+    assert rows_of(loaded.splits["test"]) == ROWS[110:130]
+
+
+def test_what_a_table_does_not_split_is_cut_off_train(load, tmp_path):
+    lines = [f"{en}\t{fr}\t{'test' if row < 40 else 'train'}" for row, (en, fr) in enumerate(ROWS)]
+    loaded = load(write_table(tmp_path, ["en\tfr\tsplit", *lines]))
+    assert rows_of(loaded.splits["test"]) == ROWS[:40]
+    assert len(loaded.splits["validation"].source) == 26
+    assert len(loaded.splits["train"].source) == 234
+
+
+def test_a_folder_of_parallel_files_loads_in_both_directions(load, tmp_path):
+    folder = write_parallel(tmp_path / "own", train=ROWS[:200], dev=ROWS[200:230], test=ROWS[230:])
+    there = load(folder)
+    assert rows_of(there.splits["train"]) == ROWS[:200]
+    assert rows_of(there.splits["validation"]) == ROWS[200:230]
+    assert rows_of(there.splits["test"]) == ROWS[230:]
+    back = load(folder, source_language="fr", target_language="en")
+    assert rows_of(back.splits["test"]) == [(fr, en) for en, fr in ROWS[230:]]
+
+
+def test_only_line_feeds_part_the_lines_of_parallel_files(load, tmp_path):
+    rows = [(f"{en} \u2028\x0b\x85end", f"{fr}\r") for en, fr in ROWS]
+    loaded = load(write_parallel(tmp_path / "own", train=[*rows, ("", " ")]))
+    assert everything(loaded) == sorted((f"{en} end", fr) for en, fr in ROWS)
+
+
+def test_test_sentences_that_stand_in_train_are_counted(load, tmp_path):
+    folder = write_parallel(tmp_path / "own", train=ROWS[:200], test=[*ROWS[:3], *ROWS[200:217]])
+    (warning,) = load(folder).warnings
+    assert warning.startswith("3 of the 20 source sentences of test stand in train")
+    assert load(write_parallel(folder, test=ROWS[200:])).warnings == ()
+
+
+def swapped(rows):
+    return [(fr, en) for en, fr in rows]
+
+
+def test_languages_the_wrong_way_round_are_refused(load, tmp_path):
+    path = write_table(tmp_path, ["fr\ten", *map("\t".join, ROWS)])
+    for options in ({}, {"source_language": "fr", "target_language": "en"}):
+        refuses(load, path, path, "the other way round", **options)
+    refuses(load, write_parallel(tmp_path / "own", train=swapped(ROWS)), "the other way round")
+
+
+def test_languages_that_nobody_here_can_read_are_taken_as_they_are(load, tmp_path):
+    path = write_table(tmp_path, ["xx\tyy", *map("\t".join, ROWS)])
+    loaded = load(path, source_language="yy", target_language="xx")
+    assert everything(loaded) == sorted(swapped(ROWS))
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "expected"),
+    [
+        ("Go.\tVa !", "", ["line 1", "en<TAB>fr"]),
+        ("en", "", ["line 1", "en<TAB>fr"]),
+        ("", "", ["line 1"]),
+        ("en\tfr\tfr", "", ["line 1", "twice"]),
+        ("en\tde", "", ["en, de", '"fr"', "--target-language"]),
+        ("en\tfr", "Go.", ["line 12: 1 columns instead of 2"]),
+        ("en\tfr", "Go.\t", ["line 12: column 2 is empty"]),
+        ("en\tfr", "\tVa !", ["line 12: column 1 is empty"]),
+        ("en\tfr", "Go.\taway\tVa !", ["line 12: 3 columns instead of 2"]),
+        ("en\tfr\tsplit", "Go.\tVa !\ttset", ["line 12", '"tset"', "train, validation or test"]),
+    ],
+)
+def test_a_mistake_in_a_table_is_named_with_its_line(load, tmp_path, header, line, expected):
+    rows = [f"{en}\t{fr}" + "\ttrain" * header.endswith("split") for en, fr in ROWS[:10]]
+    path = write_table(tmp_path, [header, *rows, *[line] * bool(line)])
+    refuses(load, path, path, *expected)
+
+
+def test_a_file_that_is_not_utf_8_is_named_with_its_line(load, tmp_path):
+    path = tmp_path / "own.tsv"
+    lines = ["en\tfr", *map("\t".join, ROWS[:30]), "Summer.\tL'été."]
+    path.write_bytes("\n".join(lines).encode("latin-1", errors="replace"))
+    first = next(n for n, line in enumerate(lines, 1) if not line.isascii())
+    refuses(load, path, path, f"line {first}: not UTF-8")
+
+
+def test_mistakes_in_parallel_files_are_named(load, tmp_path):
+    folder = write_parallel(tmp_path / "own", train=ROWS)
+    write_lines(folder / "train.fr", [fr for _, fr in ROWS[:-1]])
+    refuses(load, folder, "train.en has 300 lines, but train.fr has 299")
+    write_parallel(folder, train=[*ROWS[:5], ("Go.", " "), *ROWS[5:]])
+    refuses(load, folder, f"{folder / 'train.fr'}, line 6: empty")
+    write_parallel(folder, train=[*ROWS[:5], ("", "Va !"), *ROWS[5:]])
+    refuses(load, folder, f"{folder / 'train.en'}, line 6: empty")
+    write_parallel(folder, train=ROWS)
+    write_lines(folder / "test.en", ["A man."])
+    refuses(load, folder, folder / "test.en", "lacks its counterpart")
+    write_lines(folder / "test.fr", ["Un homme."])
+    write_parallel(folder, test=[])
+    refuses(load, folder, folder, "no pair in the test split")
+    write_parallel(folder, test=ROWS, tset=ROWS)
+    refuses(load, folder, "tset is no name of a split")
+
+
+def test_too_little_to_learn_from_is_refused(load, tmp_path):
+    one = write_table(tmp_path, ["en\tfr", *["Go.\tVa !"] * 50])
+    refuses(load, one, one, "1 distinct source sentences", "20 are needed")
+    joined = write_table(tmp_path, ["en\tfr", *(f"{en}\tOui." for en, _ in ROWS)])
+    refuses(load, joined, joined, "share a sentence", "split")
+
+
+def test_a_source_that_is_none_is_named(load, tmp_path):
+    refuses(load, "multi31k", '--data multi31k is neither "multi30k"')
+    refuses(load, tmp_path / "own.csv", "own.csv is neither")
+    refuses(load, tmp_path / "own.tsv", "own.tsv does not exist")
+    refuses(load, tmp_path, "needs train.en and train.fr")
+    refuses(load, "multi30k", "both", source_language="fr")

@@ -1,0 +1,177 @@
+import keras
+import numpy as np
+import pytest
+
+from data.pictures.batches import caption_batches
+from data.text.batching import text_batches
+
+START, END = 2, 3
+
+
+def some_captions(seed, count, longest=14):
+    """Captions of five a picture, whose ids tell their row."""
+    lengths = np.random.default_rng(seed).integers(1, longest, count)
+    captions = [np.full(length, 4 + row, dtype=np.int32) for row, length in enumerate(lengths)]
+    return captions, np.arange(count) // 5
+
+
+def make(data, *, buckets=4, multiple=4, tokens=100, shuffle=True, **options):
+    return caption_batches(
+        *data,
+        start_id=START,
+        end_id=END,
+        buckets=buckets,
+        multiple=multiple,
+        tokens_per_batch=tokens,
+        shuffle=shuffle,
+        **options,
+    )
+
+
+def batches_of(dataset):
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def pictures_by_row(dataset):
+    """What each caption's picture is in this epoch, in the order of the captions."""
+    found = np.concatenate([inputs["picture"] for inputs, _ in batches_of(dataset)])
+    return found[np.argsort(np.concatenate(dataset.batches))]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_every_caption_comes_once_with_its_picture_and_shifted_by_one_step(shuffle):
+    captions, pictures = some_captions(0, 90)
+    dataset = make((captions, pictures), shuffle=shuffle)
+    seen = []
+    for rows, (inputs, target_out) in zip(dataset.batches, batches_of(dataset), strict=True):
+        assert sorted(inputs) == ["picture", "target_in"]
+        for batch in (*inputs.values(), target_out):
+            assert batch.dtype == np.int32
+        assert inputs["picture"].tolist() == pictures[rows].tolist()
+        for row, target_in, out in zip(rows, inputs["target_in"], target_out, strict=True):
+            assert np.trim_zeros(target_in, "b").tolist() == [START, *captions[row]]
+            assert np.trim_zeros(out, "b").tolist() == [*captions[row], END]
+            seen.append(row)
+    assert sorted(seen) == list(range(90))
+
+
+@pytest.mark.parametrize("memory_length", [0, 20])
+def test_batches_keep_to_the_tokens_with_those_of_the_picture(memory_length):
+    dataset = make(some_captions(1, 300), tokens=120, memory_length=memory_length)
+    sizes = [out.shape for _, out in batches_of(dataset)]
+    assert all(count * (memory_length + time) <= 120 for count, time in sizes)
+    # All but the last batch of each length are as full as they can be.
+    for length in {time for _, time in sizes}:
+        assert max(count for count, time in sizes if time == length) == 120 // (
+            memory_length + length
+        )
+
+
+def test_an_epoch_has_at_most_one_shape_more_than_buckets_and_every_epoch_the_same():
+    for seed in range(8):
+        dataset = make(some_captions(seed, 150), buckets=1 + seed % 4, memory_length=seed)
+        shapes = sorted(out.shape for _, out in batches_of(dataset))
+        assert len(set(shapes)) <= 2 + seed % 4
+        assert all(time % 4 == 0 for _, time in shapes)
+        dataset.on_epoch_end()
+        assert sorted(out.shape for _, out in batches_of(dataset)) == shapes
+
+
+def test_the_first_two_batches_differ_in_length():
+    for seed in range(20):
+        dataset = make(some_captions(seed, 60), memory_length=9, seed=seed)
+        first, second = (out.shape for _, out in batches_of(dataset)[:2])
+        assert first[1] != second[1]
+
+
+def test_without_pictures_the_batches_are_those_of_texts():
+    captions, pictures = some_captions(2, 80)
+    ended = [np.append(caption, END) for caption in captions]
+    options = {"buckets": 3, "multiple": 4, "tokens_per_batch": 90, "shuffle": True, "seed": 4}
+    dataset = make((captions, pictures), buckets=3, tokens=90, seed=4)
+    texts = text_batches(ended, **options)
+    assert dataset.padding_share == texts.padding_share
+    for (_, target_out), (tokens,) in zip(batches_of(dataset), batches_of(texts), strict=True):
+        assert np.array_equal(target_out, tokens)
+
+
+def test_order_and_views_depend_on_seed_and_epoch_alone():
+    data = some_captions(3, 90)
+    through = make(data, seed=5, views=2)
+    for _ in range(3):
+        through.on_epoch_end()
+    fresh = make(data, seed=5, epoch=3, views=2)
+    for (inputs, _), (others, _) in zip(batches_of(through), batches_of(fresh), strict=True):
+        assert all(np.array_equal(inputs[key], others[key]) for key in inputs)
+    # A batch that is asked for twice, or out of turn, is the same.
+    last = len(through) - 1
+    assert np.array_equal(through[last][0]["picture"], batches_of(through)[last][0]["picture"])
+    drawn = [pictures_by_row(make(data, seed=seed, epoch=3, views=2)) for seed in (5, 6)]
+    assert not np.array_equal(*drawn)
+
+
+def test_all_views_of_the_right_picture_are_drawn_about_equally_often():
+    captions, pictures = some_captions(4, 200)
+    dataset = make((captions, pictures), views=3, tokens=400)
+    views = []
+    for _ in range(6):
+        numbers = pictures_by_row(dataset)
+        assert np.array_equal(numbers // 3, pictures)
+        views.append(numbers % 3)
+        dataset.on_epoch_end()
+    assert not np.array_equal(views[0], views[1])
+    # Each caption has its own draw, not each place in a batch.
+    assert len({inputs["picture"][0] % 3 for inputs, _ in batches_of(dataset)}) > 1
+    # 1,200 draws; their standard deviation is the root of 1,200 * 1/3 * 2/3, about 16.
+    assert np.abs(np.bincount(np.concatenate(views)) - 400).max() < 80
+
+
+def test_without_shuffling_the_picture_is_shown_as_it_is():
+    captions, pictures = some_captions(5, 60)
+    dataset = make((captions, pictures), views=2, shuffle=False)
+    for _ in range(2):
+        assert np.array_equal(pictures_by_row(dataset), 2 * pictures)
+        dataset.on_epoch_end()
+
+
+def test_a_lookup_brings_features_in_place_of_numbers():
+    captions, pictures = some_captions(6, 60)
+    features = np.random.default_rng(0).random((12, 2, 5, 3)).astype(np.float16)
+    flat = features.reshape(-1, 5, 3)
+    options = {"views": 2, "seed": 1}
+    looked_up = make((captions, pictures), lookup=flat.__getitem__, **options)
+    numbers = make((captions, pictures), **options)
+    for (inputs, out), (others, other_out) in zip(
+        batches_of(looked_up), batches_of(numbers), strict=True
+    ):
+        assert sorted(inputs) == ["picture", "target_in"]
+        assert inputs["picture"].dtype == np.float16
+        picture, view = np.divmod(others["picture"], 2)
+        assert np.array_equal(inputs["picture"], features[picture, view])
+        assert np.array_equal(out, other_out)
+
+
+@pytest.mark.parametrize(("count", "pictures"), [(0, []), (3, [0, 1]), (2, [[0], [1]])])
+def test_captions_without_a_picture_each_are_refused(count, pictures):
+    captions = [np.array([7], dtype=np.int32)] * count
+    with pytest.raises(ValueError, match=f"{count} captions, but pictures of shape"):
+        make((captions, np.array(pictures)))
+
+
+def test_keras_trains_on_features_and_captions_of_all_lengths():
+    captions, pictures = some_captions(7, 60)
+    features = np.random.default_rng(0).random((24, 5, 3)).astype(np.float16)
+    dataset = make((captions, pictures), views=2, lookup=features.__getitem__, tokens=60)
+    assert len({out.shape[1] for _, out in batches_of(dataset)}) > 2
+    memory = keras.Input((5, 3), dtype="float16", name="picture")
+    target_in = keras.Input((None,), dtype="int32", name="target_in")
+    summary = keras.layers.Reshape((1, 3))(keras.layers.GlobalAveragePooling1D()(memory))
+    outputs = keras.layers.Add()([keras.layers.Embedding(70, 3)(target_in), summary])
+    model = keras.Model(
+        {"picture": memory, "target_in": target_in}, keras.layers.Dense(70)(outputs)
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)
+    model.compile("adam", loss)
+    history = model.fit(dataset, epochs=2, verbose=0, shuffle=False).history["loss"]
+    assert np.isfinite(history).all()
+    assert history[1] < history[0]

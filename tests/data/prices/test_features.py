@@ -1,0 +1,341 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from data.errors import DataError
+from data.prices.features import (
+    GROUPS,
+    SETTLING_DAYS,
+    Features,
+    build_features,
+    days_needed,
+    feature_statistics,
+    next_trading_days,
+)
+from data.prices.read import PriceHistory, read_prices
+from data.prices.windows import HistoryChunks, PriceWindows
+
+PRICES = ("open", "high", "low", "close")
+DAYS = 700
+# The first day after a gap, where there is one.
+AFTER_GAP = 400
+
+
+def make_history(*, days=DAYS, seed=0, start="2001-01-01", gap_weeks=0, **changed):
+    """A random walk on weekdays; `open=`, `volume=` and so on replace its columns."""
+    generator = np.random.default_rng(seed)
+    dates = np.busday_offset(start, np.arange(days), roll="forward")
+    dates[AFTER_GAP:] += 7 * gap_weeks
+    walk = 3 + 0.01 * np.cumsum(generator.standard_normal(4 * days)).reshape(days, 4)
+    columns = {
+        "open": np.exp(walk[:, 0]),
+        "high": np.exp(walk.max(axis=1)),
+        "low": np.exp(walk.min(axis=1)),
+        "close": np.exp(walk[:, -1]),
+        "volume": np.round(1e6 * np.exp(generator.standard_normal(days))),
+    }
+    return PriceHistory(
+        ticker="ABC", path="ABC.csv", dates=dates, warnings=(), sha256="", **columns | changed
+    )
+
+
+def flat_history(*, days=DAYS, **changed):
+    """Prices that stand still at 1, but for the columns given."""
+    one = np.ones(days)
+    columns = dict.fromkeys((*PRICES, "volume"), one) | changed
+    return make_history(days=days, **columns)
+
+
+def changed_after(history, day, *, seed=1):
+    """The same history with other prices and volumes from the day after `day` on."""
+    other = make_history(days=len(history.dates), seed=seed)
+    columns = {}
+    for name in (*PRICES, "volume"):
+        columns[name] = getattr(history, name).copy()
+        columns[name][day + 1 :] = 7 * getattr(other, name)[day + 1 :]
+    return dataclasses.replace(history, **columns)
+
+
+def select(history, days):
+    """The history of some of its days."""
+    columns = {name: getattr(history, name)[days] for name in ("dates", *PRICES, "volume")}
+    return dataclasses.replace(history, **columns)
+
+
+def through_a_file(history, path, *, max_gap_days):
+    columns = [getattr(history, name) for name in (*PRICES, "close", "volume")]
+    rows = [
+        ",".join(map(str, [date, *row])) for date, *row in zip(history.dates, *columns, strict=True)
+    ]
+    path.write_text("\n".join(["Date,Open,High,Low,Close,Adj Close,Volume", *rows]) + "\n")
+    return read_prices(path, adjust="splits", max_gap_days=max_gap_days)
+
+
+def features_of(history, **options):
+    return build_features([history], **options)[0]
+
+
+def batches_of(features, until):
+    """All that training sees of the outcomes up to a date, in three epochs."""
+    days = features.origins(np.datetime64("1900-01-01"), until, horizon=5, lookback=30)
+    windows = PriceWindows(
+        [features],
+        [days],
+        lookback=30,
+        horizon=5,
+        stride=20,
+        every_step=True,
+        warmup_days=3,
+        batch_size=4,
+        seed=0,
+    )
+    chunks = HistoryChunks([features], [days], first_day=[0], length=50, horizon=5)
+    arrays = []
+    for epoch in range(3):
+        windows.epoch = epoch
+        for batches in (windows, chunks):
+            for inputs, targets in map(batches.__getitem__, range(len(batches))):
+                arrays += [inputs["features"], inputs["log_scale"], targets]
+    return arrays
+
+
+# ---- Nothing is known before its day ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gap_weeks", "day"),
+    [(0, 100), (0, 650), (20, AFTER_GAP), (20, AFTER_GAP + 2), (20, 620), (60, 450)],
+)
+def test_a_future_price_changes_no_earlier_feature_window_or_statistic(tmp_path, gap_weeks, day):
+    def seen(change):
+        history, index = (
+            make_history(gap_weeks=gap_weeks),
+            make_history(seed=2, gap_weeks=gap_weeks),
+        )
+        if change:
+            history, index = changed_after(history, day), changed_after(index, day, seed=3)
+        # The index lacks some days, the one in question among them.
+        index = select(index, np.arange(DAYS) % 9 != day % 9)
+        history, index = (
+            through_a_file(one, tmp_path / name, max_gap_days=500)
+            for one, name in ((history, "ABC.csv"), (index, "INDEX.csv"))
+        )
+        return features_of(history, market=index)
+
+    before, after = seen(change=False), seen(change=True)
+    for name in ("inputs", "log_scale", "close", "log_close"):
+        one, other = getattr(before, name), getattr(after, name)
+        np.testing.assert_array_equal(one[: day + 1], other[: day + 1])
+        assert not np.array_equal(one[day + 1], other[day + 1])
+    until = before.dates[day]
+    for one, other in zip(
+        [*feature_statistics([before], until), *batches_of(before, until)],
+        [*feature_statistics([after], until), *batches_of(after, until)],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("day", [SETTLING_DAYS, AFTER_GAP + 1, 600])
+def test_a_day_has_the_same_features_when_the_days_after_it_are_not_there(day):
+    history, index = make_history(gap_weeks=20), make_history(seed=2, gap_weeks=20)
+    whole = features_of(history, market=index)
+    short = features_of(select(history, slice(day + 1)), market=select(index, slice(day + 1)))
+    np.testing.assert_allclose(short.inputs, whole.inputs[: day + 1], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(short.log_scale, whole.log_scale[: day + 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("boundary", ["2002-03-01", "2002-03-03"])
+def test_no_outcome_belongs_to_two_splits(boundary):
+    features = features_of(make_history())
+    boundary, horizon = np.datetime64(boundary), 20
+    first = features.origins(np.datetime64("1900-01-01"), boundary, horizon=horizon, lookback=40)
+    second = features.origins(boundary + 1, features.dates[-1], horizon=horizon, lookback=40)
+    steps = np.arange(1, horizon + 1)
+    assert features.dates[first[:, None] + steps].max() <= boundary
+    assert features.dates[second].min() > boundary
+    # Each split has all the days it can have: between the two, one horizon is left out.
+    assert features.dates[first[-1] + horizon + 1] > boundary
+    assert second[0] - first[-1] == horizon + 1
+    assert second[-1] + horizon == len(features.dates) - 1
+
+
+def test_an_origin_has_its_lookback_behind_the_days_that_settle():
+    features = features_of(make_history())
+    ends = np.datetime64("1900-01-01"), features.dates[-1]
+    for lookback in (2, 100):
+        days = features.origins(*ends, horizon=3, lookback=lookback)
+        np.testing.assert_array_equal(days, np.arange(SETTLING_DAYS + lookback - 1, DAYS - 3))
+        assert days[0] + 1 == days_needed(lookback)
+    longest = DAYS - SETTLING_DAYS - 3
+    assert len(features.origins(*ends, horizon=3, lookback=longest)) == 1
+    assert len(features.origins(*ends, horizon=3, lookback=longest + 1)) == 0
+    assert len(features.origins(*ends, horizon=DAYS, lookback=2)) == 0
+
+
+# ---- Outcomes and dates ----------------------------------------------------------------------
+
+
+def test_outcomes_are_the_log_returns_over_the_next_days():
+    days = np.arange(SETTLING_DAYS)
+    prices = dict.fromkeys(PRICES, np.exp(0.01 * days**2))
+    outcomes = features_of(flat_history(days=SETTLING_DAYS, **prices)).outcomes(2)
+    # (t + 1)^2 - t^2 = 2 t + 1 and (t + 2)^2 - t^2 = 4 t + 4.
+    expected = 0.01 * np.stack([2 * days + 1, 4 * days + 4], axis=1)
+    expected[-1:, 0] = expected[-2:, 1] = np.nan
+    np.testing.assert_allclose(outcomes, expected)
+
+
+def test_outcomes_beyond_the_last_day_are_unknown():
+    outcomes = features_of(make_history(days=SETTLING_DAYS)).outcomes(SETTLING_DAYS + 5)
+    day, ahead = np.indices(outcomes.shape)
+    np.testing.assert_array_equal(np.isnan(outcomes), day + ahead + 1 >= SETTLING_DAYS)
+
+
+def test_the_next_trading_days_skip_weekends():
+    expected = ["2024-05-31", "2024-06-03", "2024-06-04"]
+    assert next_trading_days(np.datetime64("2024-05-30"), 3).astype(str).tolist() == expected
+    for day in ("2024-05-31", "2024-06-01", "2024-06-02"):
+        days = next_trading_days(np.datetime64(day), 6).astype(str).tolist()
+        assert days == [f"2024-06-{number:02}" for number in (3, 4, 5, 6, 7, 10)]
+
+
+# ---- What a feature is -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [1000.0, 0.003])
+def test_a_price_in_another_currency_has_the_same_features(factor):
+    history, index = make_history(), make_history(seed=2)
+    scaled = [
+        dataclasses.replace(one, **{name: factor * getattr(one, name) for name in PRICES})
+        for one in (history, index)
+    ]
+    one, other = features_of(history, market=index), features_of(scaled[0], market=scaled[1])
+    np.testing.assert_allclose(one.inputs, other.inputs, atol=1e-5)
+    np.testing.assert_allclose(one.log_scale, other.log_scale, atol=1e-6)
+
+
+def test_the_scale_of_steady_nights_is_their_size():
+    night = 0.02 * (-1.0) ** np.arange(DAYS)
+    prices = dict.fromkeys(PRICES, np.exp(np.cumsum(night)))
+    features = features_of(flat_history(**prices), groups=["returns"])
+    scale = np.exp(features.log_scale[-1])
+    # The first day has no night; 699 days later it weighs next to nothing.
+    assert scale == pytest.approx(np.sqrt(0.02**2 + 1e-6), rel=1e-3)
+    change, absolute, overnight, intraday = features.inputs[-1, :4]
+    assert change == overnight == pytest.approx(night[-1] / scale)
+    assert (absolute, intraday) == (abs(change), 0)
+
+
+def test_the_scale_of_a_steady_range_is_the_mean_of_two_estimates():
+    high, low = np.full(DAYS, np.exp(0.02)), np.full(DAYS, np.exp(-0.01))
+    features = features_of(flat_history(high=high, low=low))
+    rogers_satchell, parkinson = 0.02**2 + 0.01**2, 0.03**2 / (4 * np.log(2))
+    expected = np.sqrt((rogers_satchell + parkinson) / 2 + 1e-6)
+    np.testing.assert_allclose(np.exp(features.log_scale), expected, rtol=1e-5)
+
+
+def test_a_day_without_volume_has_none_and_its_neighbours_do():
+    volume = make_history().volume.copy()
+    volume[300] = 0
+    features = features_of(make_history(volume=volume), groups=["volume"])
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(features.inputs[:, 0])), [300])
+    without = features_of(make_history(volume=np.zeros(DAYS)))
+    unknown = np.isnan(without.inputs[:, _columns("volume")])
+    assert unknown.shape[1] == 2 and unknown.all()
+    assert np.isfinite(without.inputs[:, _columns("returns", "range")]).all()
+
+
+def _columns(*groups):
+    """Which columns of all belong to some groups."""
+    widths = [features_of(make_history(), groups=[group]).inputs.shape[1] for group in GROUPS]
+    return np.isin(np.repeat(GROUPS, widths), groups)
+
+
+def test_groups_choose_columns_and_their_order_does_not_matter():
+    history, index = make_history(), make_history(seed=2)
+    every = features_of(history, market=index).inputs
+    for groups in (["echo", "returns"], ["market"], GROUPS[::-1]):
+        some = features_of(history, market=index, groups=groups).inputs
+        np.testing.assert_array_equal(some, every[:, _columns(*groups)])
+
+
+def test_without_a_market_its_columns_are_unknown_and_all_others_the_same():
+    history = make_history()
+    with_it = features_of(history, market=make_history(seed=2)).inputs
+    without = features_of(history).inputs
+    market = _columns("market")
+    assert with_it.shape == without.shape and market.any()
+    assert np.isnan(without[:, market]).all() and np.isfinite(with_it[:, market]).all()
+    np.testing.assert_array_equal(without[:, ~market], with_it[:, ~market])
+
+
+def test_all_tickers_see_the_market_of_their_own_days():
+    index = make_history(seed=2)
+    late = make_history(start=str(index.dates[100]), days=DAYS)
+    whole, part = build_features([make_history(), late], market=index, groups=["market"])
+    np.testing.assert_array_equal(part.inputs[: DAYS - 100], whole.inputs[100:])
+    # The index has no such days.
+    assert np.isnan(part.inputs[DAYS - 100 :]).all()
+
+
+def test_the_calendar_is_that_of_the_next_weekday():
+    history = make_history()
+    weekdays = features_of(history, groups=["calendar"]).inputs[:, :5]
+    # 2001-01-01 was a Monday.
+    np.testing.assert_array_equal(weekdays.argmax(axis=1), (np.arange(DAYS) + 1) % 5)
+    np.testing.assert_array_equal(weekdays.sum(axis=1), 1)
+
+
+def test_a_shock_echoes_on_the_day_before_the_same_weekday_a_quarter_later():
+    shock = 200
+    prices = dict.fromkeys(PRICES, np.where(np.arange(DAYS) < shock, 1.0, 1.1))
+    echo = features_of(flat_history(**prices), groups=["echo"]).inputs
+    for column, width in enumerate((0, 1, 4)):
+        loudest = np.flatnonzero(echo[:, column] == np.nanmax(echo[:, column]))
+        expected = shock + 13 * 5 - 1 + np.arange(-width, width + 1)
+        np.testing.assert_array_equal(loudest, expected)
+        # Before the first day, nothing is known.
+        known = np.flatnonzero(~np.isnan(echo[:, column]))
+        np.testing.assert_array_equal(known, np.arange(13 * 5 - 1, DAYS))
+
+
+def test_a_history_too_short_for_a_feature_is_refused():
+    with pytest.raises(DataError, match="ABC.csv has 59 days .* needs 60: give it") as raised:
+        features_of(make_history(days=SETTLING_DAYS - 1))
+    assert "\n" not in str(raised.value)
+    assert features_of(make_history(days=SETTLING_DAYS)).inputs.shape[0] == SETTLING_DAYS
+
+
+# ---- Statistics ------------------------------------------------------------------------------
+
+
+def plain_features(inputs, *, start="2001-01-01"):
+    days = len(inputs)
+    ones = np.ones(days)
+    dates = np.busday_offset(start, np.arange(days), roll="forward")
+    return Features("ABC", dates, ones, ones, inputs.astype(np.float32), ones.astype(np.float32))
+
+
+def test_statistics_are_of_the_known_values_up_to_the_date_alone():
+    generator = np.random.default_rng(0)
+    one, other = 5 + 3 * generator.standard_normal((2, 200, 4))
+    one[generator.random(one.shape) < 0.3] = np.nan
+    last = SETTLING_DAYS + 50
+    tickers = [plain_features(one), plain_features(other)]
+    until = tickers[0].dates[last]
+    rows = np.concatenate([one[SETTLING_DAYS : last + 1], other[SETTLING_DAYS : last + 1]])
+    mean, variance = feature_statistics(tickers, until)
+    np.testing.assert_allclose(mean, np.nanmean(rows, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(variance, np.nanvar(rows, axis=0), rtol=1e-5)
+    one[last + 1 :], other[:SETTLING_DAYS] = 1e6, 1e6
+    again = feature_statistics([plain_features(one), plain_features(other)], until)
+    np.testing.assert_array_equal(again, (mean, variance))
+
+
+def test_what_is_unknown_or_never_moves_has_variance_one():
+    inputs = np.stack([np.full(100, np.nan), np.full(100, 0.1)], axis=1)
+    mean, variance = feature_statistics([plain_features(inputs)], np.datetime64("2100-01-01"))
+    np.testing.assert_allclose(mean, [0, 0.1], rtol=1e-6)
+    np.testing.assert_array_equal(variance, [1, 1])

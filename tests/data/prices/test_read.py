@@ -1,0 +1,386 @@
+import hashlib
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.prices import large_us
+from data.prices.read import load_prices, read_prices
+from tests.helpers import refused
+
+HEADER = "Date,Open,High,Low,Close,Adj Close,Volume"
+ROWS = (
+    "2020-01-02,10,12,9,11,5.5,1000",
+    "2020-01-03,11,14,10,12,6,2000",
+    "2020-01-06,12,13,11,12.5,10,0",
+    "2020-01-07,12.5,13,12,12.8,12.8,3000",
+)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(rows=ROWS, *, header=HEADER, name="ABC.csv", **changed):
+        """Writes a file; `line_3="..."` puts another text into its third line."""
+        lines = [*header.splitlines(), *rows]
+        for key, text in changed.items():
+            lines[int(key.removeprefix("line_")) - 1] = text
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+def columns_of(history):
+    return np.stack([history.open, history.high, history.low, history.close, history.volume])
+
+
+# ---- Adjustments -----------------------------------------------------------------------------
+
+
+def test_without_adjustment_the_prices_are_those_of_the_file(write):
+    history = read_prices(write(), adjust="splits")
+    assert history.ticker == "ABC"
+    assert history.dates.dtype == np.dtype("datetime64[D]")
+    assert [str(date) for date in history.dates] == [row[:10] for row in ROWS]
+    expected = np.array([row.split(",")[1:] for row in ROWS], dtype=float).T
+    np.testing.assert_array_equal(columns_of(history), expected[[0, 1, 2, 3, 5]])
+    assert history.warnings == ()
+
+
+def test_dividends_scale_all_prices_of_a_day_by_its_adjusted_close(write):
+    history = read_prices(write(line_5="2020-01-07,12.5,13,12,12,12,3000"))
+    factors = np.array([5.5 / 11, 6 / 12, 10 / 12.5, 1])
+    np.testing.assert_allclose(history.open, np.array([10, 11, 12, 12.5]) * factors)
+    np.testing.assert_allclose(history.high, np.array([12, 14, 13, 13]) * factors)
+    np.testing.assert_allclose(history.low, np.array([9, 10, 11, 12]) * factors)
+    np.testing.assert_allclose(history.close, [5.5, 6, 10, 12])
+    np.testing.assert_array_equal(history.volume, [1000, 2000, 0, 3000])
+
+
+def test_the_last_close_kept_is_the_quoted_price_and_returns_stay_the_same(write):
+    whole, cut = read_prices(write()), read_prices(write(), until=np.datetime64("2020-01-03"))
+    assert whole.close[-1] == 12.8
+    assert cut.close[-1] == 12
+    assert cut.dates[-1] == np.datetime64("2020-01-03")
+    np.testing.assert_allclose(cut.close[1] / cut.close[0], whole.close[1] / whole.close[0])
+
+
+def test_what_comes_after_until_changes_nothing(write):
+    until = np.datetime64("2020-01-06")
+    before = columns_of(read_prices(write(), until=until))
+    path = write(line_5="2020-01-07,null,-1,0,99,1,x")
+    np.testing.assert_array_equal(columns_of(read_prices(path, until=until)), before)
+
+
+def test_an_open_or_close_slightly_outside_widens_the_range_of_the_day(write):
+    path = write(line_2="2020-01-02,12.1,12,9,8.9,8.9,1", line_3="2020-01-03,11,10.99,11,11,11,1")
+    history = read_prices(path, adjust="splits")
+    assert (history.high[0], history.low[0]) == (12.1, 8.9)
+    assert (history.high[1], history.low[1]) == (11, 10.99)
+    assert history.warnings == ()
+
+
+def test_an_unknown_volume_is_zero(write):
+    history = read_prices(write(line_3="2020-01-03,11,14,10,12,6,null", line_4=ROWS[2][:-1]))
+    np.testing.assert_array_equal(history.volume, [1000, 0, 0, 3000])
+    without = write([row.rsplit(",", 1)[0] for row in ROWS], header=HEADER.removesuffix(",Volume"))
+    np.testing.assert_array_equal(read_prices(without).volume, np.zeros(4))
+
+
+def test_the_hash_is_that_of_the_bytes(write):
+    path = write()
+    assert read_prices(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# ---- Warnings --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("close", "ratio"), [(6, "0.5"), (24, "2")])
+def test_a_close_that_halves_or_doubles_is_warned_of(write, close, ratio):
+    row = f"2020-01-06,{close},{close},{close},{close},{close},0"
+    path = write([*ROWS[:2], row], line_3="2020-01-03,11,14,10,12,12,2000")
+    (warning,) = read_prices(path, adjust="splits").warnings
+    assert warning.startswith(f"{path}, line 4 (2020-01-06): the close is {ratio} times")
+    assert "split" in warning
+
+
+def test_a_close_that_nearly_halves_is_not_warned_of(write):
+    path = write([*ROWS[:2], "2020-01-06,6.1,6.1,6.1,6.1,6.1,0"])
+    assert read_prices(path, adjust="splits").warnings == ()
+
+
+def test_an_open_far_outside_the_range_is_warned_of(write):
+    path = write(line_3="2020-01-03,21,14,10,12,6,2000")
+    (warning,) = read_prices(path).warnings
+    assert warning.startswith(f"{path}, line 3 (2020-01-03): Open or Close is 50% outside")
+
+
+# ---- Layouts ---------------------------------------------------------------------------------
+
+
+def test_order_and_case_of_columns_and_more_columns_change_nothing(write, tmp_path):
+    expected = columns_of(read_prices(write()))
+    frame = pd.read_csv(write(), dtype=str).assign(Dividends="x", Splits="")
+    frame.columns = ["DATE", "open", "HIGH", "low", "close", "adj_close", "volume", "Other", ""]
+    path = tmp_path / "mixed.csv"
+    frame[list(reversed(frame.columns))].to_csv(path, index=False, encoding="utf-8-sig")
+    np.testing.assert_array_equal(columns_of(read_prices(path)), expected)
+
+
+@pytest.mark.parametrize("line_end", ["\r\n", "\n\n"])
+def test_line_ends_and_blank_lines_change_nothing(write, line_end):
+    path = write()
+    expected = columns_of(read_prices(path))
+    path.write_bytes(path.read_bytes().replace(b"\n", line_end.encode()))
+    np.testing.assert_array_equal(columns_of(read_prices(path)), expected)
+
+
+@pytest.mark.parametrize("group_by", ["column", "ticker", "one level", "no index name"])
+def test_what_pandas_writes_of_a_yfinance_frame_reads_the_same(write, tmp_path, group_by):
+    expected = read_prices(write())
+    frame = pd.read_csv(write(), index_col="Date").sort_index(axis=1)
+    # New York's stamps, across the change to summer time and back.
+    stamps = ["-05:00", "-04:00", "-04:00", "-05:00"]
+    frame.index = [f"{day} 00:00:00{zone}" for day, zone in zip(frame.index, stamps, strict=True)]
+    frame.index.name = None if group_by == "no index name" else "Date"
+    two_levels = [("Price", "Ticker"), [(name, "ABC") for name in frame.columns]]
+    if group_by == "column":
+        frame.columns = pd.MultiIndex.from_tuples(two_levels[1], names=two_levels[0])
+    elif group_by == "ticker":
+        reverse = [(ticker, name) for name, ticker in two_levels[1]]
+        frame.columns = pd.MultiIndex.from_tuples(reverse, names=two_levels[0][::-1])
+    frame.to_csv(tmp_path / "frame.csv")
+    history = read_prices(tmp_path / "frame.csv")
+    np.testing.assert_array_equal(history.dates, expected.dates)
+    np.testing.assert_array_equal(columns_of(history), columns_of(expected))
+
+
+def test_lines_are_counted_below_three_lines_of_names(write):
+    header = (
+        "Price,Open,High,Low,Close,Adj Close,Volume\nTicker,ABC,ABC,ABC,ABC,ABC,ABC\nDate,,,,,,"
+    )
+    path = write(header=header, line_5="2020-01-03,11,14,10,oops,6,2000")
+    assert f'{path}, line 5: Close is "oops"' in refused(read_prices, path)
+
+
+# ---- Errors ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "expected"),
+    [
+        (3, "03/01/2020,11,14,10,12,6,1", '"03/01/2020" is no date that can be read'),
+        (3, "2020-13-01,11,14,10,12,6,1", '"2020-13-01" is no date'),
+        (3, ",11,14,10,12,6,1", '"" is no date'),
+        (4, "2020-01-03,12,13,11,12,6,1", "the date 2020-01-03 occurs twice"),
+        (4, "2019-12-31,12,13,11,12,6,1", "2019-12-31 comes after 2020-01-03; sort the lines"),
+        (5, "2020-01-17,12,13,11,12,6,1", "no prices between 2020-01-06 and 2020-01-17"),
+        (5, "2020-01-17,12,13,11,12,6,1", "--max-gap-days 11"),
+        (3, "2020-01-03,null,14,10,12,6,1", 'Open is "null", not a finite number'),
+        (3, "2020-01-03,11,,10,12,6,1", 'High is "", not a finite number'),
+        (3, "2020-01-03,11,14,NaN,12,6,1", 'Low is "NaN", not a finite number'),
+        (3, "2020-01-03,11,14,10,1O,6,1", 'Close is "1O", not a finite number'),
+        (3, "2020-01-03,11,14,10,12,inf,1", 'Adj Close is "inf", not a finite number'),
+        (3, "2020-01-03,11,14,10,12", 'Adj Close is "", not a finite number'),
+        (3, "2020-01-03,0,14,10,12,6,1", "Open is 0, but a price is above zero"),
+        (3, "2020-01-03,11,14,10,12,-6,1", "Adj Close is -6, but a price is above zero"),
+        (3, "2020-01-03,11,10,14,12,6,1", "High 10 is below Low 14"),
+        (3, "2020-01-03,11,14,10,12,6,many", 'Volume is "many", not a finite number'),
+        (3, "2020-01-03,11,14,10,12,6,-1", "Volume is -1, below zero"),
+        (1, "Date,Open,High,Low,Adj Close,Volume", "the column Close is missing"),
+        (1, "Day,Open,High,Low,Close,Volume", "the column Date is missing"),
+        (1, "Date,Open,High,Low,Close,Close,Volume", "names the column Close 2 times"),
+        (2, "2020-01-02,10,12,9,11,5.5,162,070", "has more cells than the column names"),
+    ],
+)
+def test_an_error_names_the_file_the_line_and_what_is_wrong(write, line, text, expected):
+    path = write(**{f"line_{line}": text})
+    message = refused(read_prices, path)
+    assert message.startswith(f"{path}, line {line}")
+    assert expected in message
+
+
+def test_blank_lines_count_as_lines(write):
+    path = write(rows=("", ROWS[0], "", "2020-01-03,oops,14,10,12,6,1"))
+    assert f"{path}, line 5: Open" in refused(read_prices, path)
+
+
+def test_a_later_line_with_more_cells_is_named(write):
+    path = write(line_4="2020-01-06,12,13,11,12.5,10,0,0")
+    message = refused(read_prices, path)
+    assert str(path) in message
+    assert "line 4" in message
+
+
+def test_a_gap_as_long_as_allowed_is_read(write):
+    path = write(line_5="2020-01-17,12,13,11,12,12,1")
+    assert len(read_prices(path, max_gap_days=11).dates) == 4
+    assert "line 5" in refused(read_prices, path, max_gap_days=10)
+
+
+def test_a_missing_adjusted_close_matters_only_where_dividends_do(write):
+    path = write([",".join(row.split(",")[:5]) for row in ROWS], header="Date,Open,High,Low,Close")
+    assert "--adjust splits" in refused(read_prices, path)
+    assert read_prices(path, adjust="splits").close[-1] == 12.8
+
+
+def test_fewer_than_two_days_are_refused(write):
+    assert "holds fewer than two days of prices: " in refused(read_prices, write(ROWS[:1]))
+    assert "holds fewer than two days of prices: " in refused(read_prices, write(()))
+    message = refused(read_prices, write(), until=np.datetime64("2020-01-02"))
+    assert "fewer than two days of prices up to 2020-01-02" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "is empty"),
+        (b"\n \n", "is empty"),
+        (b"Date,Open\n2020-01-02,\xff\n", "line 2: not UTF-8"),
+        (b"\x89PNG\r\n", "line 1: not UTF-8"),
+        (b"<html><body>Too many requests</body></html>", "line 1: the column Date is missing"),
+        (b"\n\n" + HEADER.encode() + b'\n2020-01-02,"10,12,9,11,5', "no CSV file of prices"),
+    ],
+)
+def test_what_is_no_csv_file_of_prices_is_refused(tmp_path, content, expected):
+    path = tmp_path / "ABC.csv"
+    path.write_bytes(content)
+    message = refused(read_prices, path)
+    assert str(path) in message
+    assert expected in message
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
+def test_a_file_that_may_not_be_read_is_refused(write):
+    path = write()
+    path.chmod(0)
+    assert f"Cannot read {path}" in refused(read_prices, path)
+
+
+def test_a_folder_named_like_a_file_is_refused(tmp_path):
+    (tmp_path / "ABC.csv").mkdir()
+    assert "Cannot read" in refused(read_prices, tmp_path / "ABC.csv")
+
+
+def test_an_unknown_adjustment_is_a_mistake_of_the_caller(write):
+    with pytest.raises(ValueError, match="dividends, splits"):
+        read_prices(write(), adjust="none")
+
+
+# ---- Which files -----------------------------------------------------------------------------
+
+
+def no_download(tickers, folder):
+    raise AssertionError("nothing is to be downloaded")
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(source, *tickers, download=no_download, refresh=False):
+        histories = load_prices(
+            str(source), data_dir=tmp_path, tickers=tickers, download=download, refresh=refresh
+        )
+        return [history.ticker for history in histories]
+
+    return load
+
+
+def test_a_folder_gives_all_its_visible_files_sorted(write, load, tmp_path):
+    for name in ("b.csv", "A.csv", "C.CSV", ".draft.csv", "notes.txt"):
+        write(name=name)
+    assert load(tmp_path) == ["A", "C", "b"]
+    assert load(tmp_path, "B", "C", "B") == ["C", "b"]
+
+
+def test_one_file_is_loaded_alone(write, load):
+    write(name="OTHER.csv")
+    assert load(write()) == ["ABC"]
+
+
+def test_a_ticker_that_the_folder_lacks_is_refused_with_some_that_it_has(write, load, tmp_path):
+    for number in range(10):
+        write(name=f"T{number}.csv")
+    message = refused(load, tmp_path, "T1", "XYZ")
+    assert "has no XYZ.csv; there are T0, T1," in message
+    assert "--ticker" not in message
+    assert message.endswith("T7 and more.")
+
+
+def test_a_source_that_cannot_be_used_is_refused(load, tmp_path):
+    assert 'neither "yahoo" nor a path' in refused(load, tmp_path / "none")
+    (tmp_path / "prices.xlsx").touch()
+    assert "is no .csv file" in refused(load, tmp_path / "prices.xlsx")
+    (tmp_path / "empty").mkdir()
+    assert "holds no .csv file" in refused(load, tmp_path / "empty")
+
+
+def test_only_tickers_without_a_file_are_downloaded(write, load, tmp_path):
+    write(name="prices/ABC.csv")
+    asked = []
+
+    def download(tickers, folder, *, refresh):
+        asked.append((list(tickers), folder, refresh))
+        for ticker in tickers:
+            write(name=f"prices/{ticker}.csv")
+
+    assert load("yahoo", "^new", "abc", "BRK-B", download=download) == ["ABC", "BRK-B", "^NEW"]
+    assert asked == [(["BRK-B", "^NEW"], tmp_path / "prices", False)]
+    assert load("yahoo", "^NEW") == ["^NEW"]
+    load("yahoo", "ABC", download=download, refresh=True)
+    assert asked[1:] == [(["ABC"], tmp_path / "prices", True)]
+
+
+@pytest.fixture
+def set_of_two(monkeypatch):
+    first_days = {"ABC": np.datetime64("2020-01-02"), "^NEW": np.datetime64("2020-01-03")}
+    monkeypatch.setattr(large_us, "FIRST_DAYS", first_days)
+    monkeypatch.setattr(large_us, "LAST_DAY", np.datetime64("2020-01-06"))
+
+
+def test_downloads_without_a_ticker_are_the_set_cut_to_its_days(set_of_two, write, tmp_path):
+    for ticker in ("ABC", "^NEW", "OTHER"):
+        write(name=f"prices/{ticker}.csv")
+    options = {"data_dir": tmp_path, "download": no_download}
+    one, index = load_prices("yahoo", **options)
+    assert (one.ticker, index.ticker) == ("ABC", "^NEW")
+    assert list(map(str, one.dates)) == ["2020-01-02", "2020-01-03", "2020-01-06"]
+    assert list(map(str, index.dates)) == ["2020-01-03", "2020-01-06"]
+    # The last day that is kept stays as quoted.
+    np.testing.assert_allclose(one.close, np.array([5.5, 6, 10]) * 12.5 / 10)
+    (named,) = load_prices("yahoo", tickers=["ABC"], **options)
+    assert len(named.dates) == len(ROWS)
+
+
+@pytest.mark.parametrize("lines", [slice(1, None), slice(0, 2)], ids=["begins late", "ends early"])
+def test_a_file_that_lacks_days_of_the_set_is_refused(set_of_two, write, load, tmp_path, lines):
+    write(name="prices/^NEW.csv")
+    path = write(ROWS[lines], name="prices/ABC.csv")
+    message = refused(load, "yahoo")
+    for part in (str(path), "2020-01-02", "2020-01-06", "remove", "--tickers"):
+        assert part in message
+
+
+def test_later_dividends_and_splits_change_no_return_up_to_the_last_day(write):
+    def shapes(path):
+        history = read_prices(path, until=np.datetime64("2020-01-06"))
+        return columns_of(history) / columns_of(history)[:, :1]
+
+    dividend, split = 0.97, 4
+    rows = []
+    for row in ROWS:
+        date, *cells = row.split(",")
+        *prices, adjusted, volume = map(float, cells)
+        prices = [price / split for price in (*prices, adjusted * dividend)]
+        rows.append(",".join(map(str, (date, *prices, volume * split))))
+    np.testing.assert_allclose(shapes(write(rows, name="new.csv")), shapes(write()), rtol=1e-12)
+
+
+@pytest.mark.parametrize("ticker", ["../ABC", "A/B", "A\\B", "", "..", "A B", "A\n", "Ä"])
+def test_a_ticker_that_could_leave_the_folder_is_refused(load, ticker):
+    message = refused(load, "yahoo", ticker)
+    assert message.startswith(f"{ticker!r} is no ticker of Yahoo")
+    # predict has --ticker, and an index comes from --market.
+    assert "--ticker" not in message

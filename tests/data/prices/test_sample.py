@@ -1,0 +1,129 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from data.errors import DataError
+from data.prices.read import load_prices
+from data.prices.sample import simulate_market, write_price_sample
+
+
+@pytest.fixture(scope="module")
+def market():
+    return simulate_market(tickers=3, days=3_000, seed=5)
+
+
+def returns_of(simulation):
+    return np.diff(np.log(simulation.prices["Adj Close"].to_numpy()))
+
+
+def truth_at(simulation, returns):
+    """The probability, given day t, of a return below that from t to t + 1."""
+    weights, locations, scales = (part[:-1] for part in simulation.true_mixture())
+    return (weights * stats.norm.cdf(returns[:, np.newaxis], locations, scales)).sum(axis=1)
+
+
+def test_the_truth_is_calibrated(market):
+    for simulation in market:
+        transform = truth_at(simulation, returns_of(simulation))
+        assert stats.kstest(transform, "uniform").pvalue > 0.01
+        # Neither the level nor the spread of one day tells of the next one's.
+        assert abs(np.corrcoef(transform[1:], transform[:-1])[0, 1]) < 4 / np.sqrt(3_000)
+        folded = np.abs(transform - 0.5)
+        assert abs(np.corrcoef(folded[1:], folded[:-1])[0, 1]) < 4 / np.sqrt(3_000)
+
+
+def test_a_truth_that_is_a_tenth_too_narrow_is_found_out(market):
+    returns = returns_of(market[0])
+    assert stats.kstest(truth_at(market[0], 1.1 * returns), "uniform").pvalue < 0.01
+
+
+def test_variance_comes_in_clusters(market):
+    for simulation in market:
+        squares = stats.rankdata(returns_of(simulation) ** 2)
+        for lag in (1, 2, 5):
+            correlation = np.corrcoef(squares[lag:], squares[:-lag])[0, 1]
+            assert correlation > 4 / np.sqrt(3_000)
+
+
+def test_the_range_of_a_day_tells_more_about_the_next_than_its_return(market):
+    for simulation in market:
+        prices = simulation.prices
+        spread = np.log(prices["High"] / prices["Low"]).to_numpy()[1:]
+        moved = np.abs(returns_of(simulation))
+        truth = simulation.sigma[1:]
+        by_range = stats.spearmanr(spread, truth).statistic
+        assert by_range > stats.spearmanr(moved, truth).statistic + 0.1
+
+
+def test_tickers_share_the_shocks_of_their_index(market):
+    *tickers, index = market
+    assert index.ticker == "^SIM"
+    for simulation in tickers:
+        shared = stats.spearmanr(returns_of(simulation), returns_of(index)).statistic
+        assert 0.4 < shared < 0.7
+
+
+def test_more_tickers_change_none_of_the_others():
+    few, many = simulate_market(tickers=1, days=100), simulate_market(tickers=3, days=100)
+    assert [simulation.ticker for simulation in many] == ["SIMA", "SIMB", "SIMC", "^SIM"]
+    assert few[0].prices.equals(many[0].prices)
+    assert few[-1].prices.equals(many[-1].prices)
+
+
+def test_a_dividend_lowers_the_quoted_close_and_not_the_adjusted_one(market):
+    prices = market[0].prices
+    gap = np.diff(np.log(prices["Close"])) - np.diff(np.log(prices["Adj Close"]))
+    paid = np.flatnonzero(np.abs(gap) > 1e-9) + 1
+    np.testing.assert_array_equal(paid, np.arange(63, 3_000, 63))
+    np.testing.assert_allclose(gap[paid - 1], np.log(1 - 0.006))
+    assert prices["Close"].iloc[-1] == prices["Adj Close"].iloc[-1]
+
+
+def test_the_files_load_and_hold_the_simulated_returns(prices_dir):
+    histories = load_prices(str(prices_dir / "prices"), data_dir=prices_dir)
+    simulations = {s.ticker: s for s in simulate_market(tickers=5, days=700)}
+    assert [history.ticker for history in histories] == sorted(simulations)
+    for history in histories:
+        simulation = simulations[history.ticker]
+        np.testing.assert_array_equal(history.dates, simulation.dates)
+        expected = returns_of(simulation)
+        np.testing.assert_allclose(np.diff(np.log(history.close)), expected, atol=1e-7)
+        # The range is widened by no more than the rounding of the file.
+        true_range = np.log(simulation.prices["High"] / simulation.prices["Low"])
+        np.testing.assert_allclose(np.log(history.high / history.low), true_range, atol=1e-7)
+
+
+def test_the_same_seed_writes_the_same_bytes(tmp_path):
+    def written(name, seed):
+        folder = write_price_sample(tmp_path / name, tickers=2, days=30, seed=seed)
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    first = written("a", 1)
+    assert sorted(first) == ["SIMA.csv", "SIMB.csv", "^SIM.csv"]
+    assert first == written("b", 1)
+    assert first == written("a", 1)
+    assert all(first[name] != other for name, other in written("c", 2).items())
+
+
+def test_simulated_prices_do_not_mix_with_others(tmp_path):
+    other = tmp_path / "prices" / "AAPL.csv"
+    other.parent.mkdir()
+    other.touch()
+    with pytest.raises(DataError, match=r"AAPL\.csv already: name another --data-dir"):
+        write_price_sample(tmp_path, tickers=1, days=30)
+    assert list(other.parent.iterdir()) == [other]
+
+
+def test_the_command_writes_eight_tickers_and_their_index(tmp_path):
+    command = [sys.executable, "-m", "data.prices.sample", "--data-dir", str(tmp_path)]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tmp_path / 'prices'}\n"
+    files = sorted((tmp_path / "prices").iterdir())
+    assert [path.stem for path in files] == [f"SIM{letter}" for letter in "ABCDEFGH"] + ["^SIM"]
+    for path in files:
+        assert len(path.read_text(encoding="utf-8").splitlines()) == 1 + 1_500

@@ -1,0 +1,207 @@
+import keras
+import numpy as np
+import pytest
+
+from data.prices.features import SETTLING_DAYS, Features
+from data.prices.windows import HistoryChunks, PriceWindows
+
+LOOKBACK, HORIZON, WARMUP = 16, 3, 4
+DAYS = (150, 97, 130)
+
+
+def make_features():
+    """Tickers whose inputs tell ticker and day: `1000 * ticker + day` and its negative."""
+    generator = np.random.default_rng(0)
+    features = []
+    for ticker, days in enumerate(DAYS):
+        log_close = np.cumsum(generator.normal(size=days))
+        number = 1000.0 * ticker + np.arange(days)
+        features.append(
+            Features(
+                ticker=str(ticker),
+                dates=np.busday_offset("2001-01-01", np.arange(days), roll="forward"),
+                log_close=log_close,
+                close=np.exp(log_close),
+                inputs=np.stack([number, -number], axis=1).astype(np.float32),
+                log_scale=(number / 7).astype(np.float32),
+            )
+        )
+    return features
+
+
+def all_origins(features):
+    span = np.datetime64("1900-01-01"), np.datetime64("2100-01-01")
+    return [one.origins(*span, horizon=HORIZON, lookback=LOOKBACK) for one in features]
+
+
+def make(*, stride=16, every_step=True, seed=0, epoch=0, batch_size=4, origins=None):
+    features = make_features()
+    return PriceWindows(
+        features,
+        origins or all_origins(features),
+        lookback=LOOKBACK,
+        horizon=HORIZON,
+        stride=stride,
+        every_step=every_step,
+        warmup_days=WARMUP,
+        batch_size=batch_size,
+        seed=seed,
+        epoch=epoch,
+    )
+
+
+def whole_epoch(dataset):
+    batches = [dataset[index] for index in range(len(dataset))]
+    names = ("features", "log_scale")
+    inputs = [np.concatenate([batch[0][name] for batch in batches]) for name in names]
+    return *inputs, np.concatenate([batch[1] for batch in batches])
+
+
+def tickers_and_days(features):
+    """Reads each step's ticker and day from the inputs: `(windows,)`, `(windows, time)`."""
+    ticker, day = np.divmod(features[..., 0].astype(int), 1000)
+    return ticker[:, 0], day
+
+
+@pytest.mark.parametrize("stride", [5, 16, 40, 200])
+def test_every_window_is_a_slice_of_a_ticker_within_its_days(stride):
+    features = make_features()
+    origins = all_origins(features)
+    for epoch in range(8):
+        inputs, log_scale, _ = whole_epoch(make(stride=stride, epoch=epoch))
+        tickers, days = tickers_and_days(inputs)
+        for row, ticker in enumerate(tickers):
+            first, last = days[row, [0, -1]]
+            assert SETTLING_DAYS <= first and first + LOOKBACK - 1 == last
+            assert origins[ticker][0] <= last <= origins[ticker][-1]
+            np.testing.assert_array_equal(inputs[row], features[ticker].inputs[first : last + 1])
+            np.testing.assert_array_equal(
+                log_scale[row], features[ticker].log_scale[first : last + 1]
+            )
+
+
+@pytest.mark.parametrize("every_step", [True, False])
+def test_targets_are_outcomes_in_per_cent_where_they_are_promised(every_step):
+    features = make_features()
+    # Days at both ends are of no split.
+    origins = [days[9:-5] for days in all_origins(features)]
+    inputs, _, targets = whole_epoch(make(every_step=every_step, origins=origins, stride=7))
+    tickers, days = tickers_and_days(inputs)
+    first_step = WARMUP if every_step else LOOKBACK - 1
+    seen = 0
+    for row, ticker in enumerate(tickers):
+        log_close = features[ticker].log_close
+        for step, day in enumerate(days[row]):
+            if step >= first_step and day in origins[ticker]:
+                expected = [100 * (log_close[day + h] - log_close[day]) for h in (1, 2, 3)]
+                np.testing.assert_allclose(targets[row, step], expected, rtol=1e-5)
+                seen += 1
+            else:
+                assert np.isnan(targets[row, step]).all()
+    assert len(targets) <= seen <= len(targets) * (LOOKBACK - first_step)
+    assert every_step == (seen > len(targets))
+
+
+@pytest.mark.parametrize("stride", [5, 16])
+def test_windows_of_a_ticker_end_a_stride_apart_and_are_as_many_in_every_epoch(stride):
+    origins = all_origins(make_features())
+    cuts = set()
+    for epoch in range(6):
+        tickers, days = tickers_and_days(whole_epoch(make(stride=stride, epoch=epoch))[0])
+        for ticker, known in enumerate(origins):
+            ends = np.sort(days[tickers == ticker, -1])
+            assert len(ends) == len(known) // stride
+            np.testing.assert_array_equal(np.diff(ends), stride)
+        cuts.add(tuple(np.sort(days[:, -1])))
+    assert len(cuts) > 1
+
+
+def test_every_window_is_cut_somewhere_in_some_epoch():
+    origins = all_origins(make_features())
+    # A stride longer than the days: one window a ticker, which may end at any of them.
+    dataset, ends = make(stride=500, every_step=False), [set() for _ in DAYS]
+    for epoch in range(1500):
+        dataset.epoch = epoch
+        tickers, days = tickers_and_days(whole_epoch(dataset)[0])
+        assert sorted(tickers) == [0, 1, 2]
+        for ticker, day in zip(tickers, days[:, -1], strict=True):
+            ends[ticker].add(int(day))
+    # A day is missed with probability (1 - 1 / 72) ** 1500, which is 1e-9.
+    assert ends == [set(days.tolist()) for days in origins]
+
+
+def test_the_batches_depend_on_seed_and_epoch_alone():
+    through = make(seed=5)
+    for _ in range(3):
+        through.on_epoch_end()
+    set_later = make(seed=5)
+    set_later.epoch = 3
+    same = whole_epoch(through)
+    for other in (make(seed=5, epoch=3), set_later):
+        assert other.epoch == 3
+        for one, two in zip(same, whole_epoch(other), strict=True):
+            np.testing.assert_array_equal(one, two)
+    for other in (make(seed=5), make(seed=6, epoch=3)):
+        assert not np.array_equal(same[0], whole_epoch(other)[0])
+
+
+def test_batches_hold_all_windows_and_the_last_one_the_rest():
+    windows = len(whole_epoch(make())[0])
+    dataset = make(batch_size=windows - 1)
+    sizes = [len(dataset[index][1]) for index in range(len(dataset))]
+    assert sizes == [windows - 1, 1]
+
+
+def test_a_resumed_training_ends_where_an_uninterrupted_one_does():
+    def trained(weights, *, initial_epoch, epochs):
+        inputs = {
+            "features": keras.Input((LOOKBACK, 2), name="features"),
+            "log_scale": keras.Input((LOOKBACK,), name="log_scale"),
+        }
+        model = keras.Model(inputs, keras.layers.Dense(HORIZON)(inputs["features"]))
+        if weights:
+            model.set_weights(weights)
+        else:
+            model.set_weights([np.zeros_like(weight) for weight in model.get_weights()])
+        # The order matters: each batch overwrites much of what the one before has taught.
+        model.compile(keras.optimizers.SGD(1e-7), lambda y, x: keras.ops.mean((x - 1) ** 2))
+        dataset = make(epoch=initial_epoch)
+        model.fit(dataset, initial_epoch=initial_epoch, epochs=epochs, verbose=0, shuffle=False)
+        return model.get_weights()
+
+    through = trained(None, initial_epoch=0, epochs=2)
+    half = trained(None, initial_epoch=0, epochs=1)
+    for one, two in zip(through, trained(half, initial_epoch=1, epochs=2), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(through[0], trained(half, initial_epoch=0, epochs=1)[0])
+
+
+# ---- Consecutive pieces ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [20, 37, 200])
+@pytest.mark.parametrize("first_day", [(0, 0, 0), (70, 10, 60)])
+def test_the_pieces_joined_are_the_histories(length, first_day):
+    features = make_features()
+    origins = [days[:-2] for days in all_origins(features)]
+    chunks = HistoryChunks(features, origins, first_day=first_day, length=length, horizon=HORIZON)
+    pieces = [chunks[index] for index in range(len(chunks))]
+    inputs = np.concatenate([piece[0]["features"] for piece in pieces], axis=1)
+    log_scale = np.concatenate([piece[0]["log_scale"] for piece in pieces], axis=1)
+    targets = np.concatenate([piece[1] for piece in pieces], axis=1)
+    assert {piece[1].shape for piece in pieces} == {(3, length, HORIZON)}
+    counts = [days[-1] + 1 - first for first, days in zip(first_day, origins, strict=True)]
+    # As few pieces as the longest history needs.
+    assert 0 <= inputs.shape[1] - max(counts) < length
+    for row, (one, first, days, count) in enumerate(
+        zip(features, first_day, origins, counts, strict=True)
+    ):
+        read = slice(first, first + count)
+        np.testing.assert_array_equal(inputs[row, :count], one.inputs[read])
+        np.testing.assert_array_equal(log_scale[row, :count], one.log_scale[read])
+        known = days - first
+        expected = 100 * one.outcomes(HORIZON)[days]
+        np.testing.assert_allclose(targets[row, known], expected, rtol=1e-6)
+        assert np.isnan(np.delete(targets[row], known, axis=0)).all()
+        # What follows a shorter history is unknown, with a scale that no loss minds.
+        assert np.isnan(inputs[row, count:]).all() and np.isfinite(log_scale).all()

@@ -1,0 +1,337 @@
+import logging
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.prices import large_us
+from data.prices.read import load_prices
+from data.prices.yahoo import download_prices
+from tests.helpers import refused
+
+ROOT = Path(__file__).parents[3]
+COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
+ROWS = [[10, 12, 9, 11, 5.5, 1000], [11, 14, 10, 12, 6, 2000], [12, 13, 11, 12.5, 12.5, 0]]
+
+
+def answer(rows=ROWS):
+    index = pd.date_range("2020-03-06", periods=len(rows), freq="B", tz="America/New_York")
+    frame = pd.DataFrame(rows, columns=COLUMNS, index=index.rename("Date"))
+    return frame.astype(dict.fromkeys(COLUMNS[:-1], float))
+
+
+class Failure(Exception):
+    pass
+
+
+class RateLimit(Failure):
+    pass
+
+
+class TickerMissing(Failure):
+    rationale = "no timezone found"
+
+
+class NotFound(OSError):
+    response = types.SimpleNamespace(status_code=404)
+
+
+@pytest.fixture
+def yahoo(monkeypatch):
+    """A yfinance whose answers a test lists: frames to return and exceptions to raise."""
+    module = types.ModuleType("yfinance")
+    module.answers, module.asked = [], []
+    module.config = types.SimpleNamespace(debug=types.SimpleNamespace(hide_exceptions=True))
+
+    module.exceptions = types.SimpleNamespace(
+        YFException=Failure, YFRateLimitError=RateLimit, YFTickerMissingError=TickerMissing
+    )
+
+    class Ticker:
+        def __init__(self, name):
+            self.name = name
+
+        def history(self, **options):
+            module.asked.append((self.name, options))
+            assert not module.config.debug.hide_exceptions
+            logging.getLogger("yfinance").error("yfinance complains")
+            result = module.answers.pop(0)
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+    module.Ticker = Ticker
+    monkeypatch.setitem(sys.modules, "yfinance", module)
+    return module
+
+
+@pytest.fixture
+def download(tmp_path):
+    def download(*tickers, **options):
+        return download_prices(tickers, tmp_path / "prices", **{"sleep": no_sleep, **options})
+
+    return download
+
+
+def no_sleep(seconds):
+    raise AssertionError("there is nothing to wait for")
+
+
+def files_of(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_download_is_written_in_the_format_of_yahoo(yahoo, download, tmp_path):
+    yahoo.answers = [answer()]
+    (path,) = download("brk-b")
+    assert path == tmp_path / "prices" / "BRK-B.csv"
+    assert path.read_text().splitlines() == [
+        "Date,Open,High,Low,Close,Adj Close,Volume",
+        "2020-03-06,10.0,12.0,9.0,11.0,5.5,1000",
+        "2020-03-09,11.0,14.0,10.0,12.0,6.0,2000",
+        "2020-03-10,12.0,13.0,11.0,12.5,12.5,0",
+    ]
+
+
+def test_prices_are_asked_for_without_dividends_and_up_to_yesterday(yahoo, download):
+    yahoo.answers = [answer()]
+    download("^GSPC", start="1999-01-01")
+    ((ticker, options),) = yahoo.asked
+    assert ticker == "^GSPC"
+    assert options["auto_adjust"] is False
+    assert options["start"] == "1999-01-01"
+    # The end is excluded; the clock may strike midnight between the two calls.
+    late = pd.Timestamp.now("UTC").tz_localize(None) - pd.Timestamp(options["end"])
+    assert pd.Timedelta(0) <= late < pd.Timedelta("1D") + pd.Timedelta("1min")
+
+
+@pytest.mark.parametrize("levels", [("Price", "Ticker"), ("Ticker", "Price")])
+def test_both_orders_of_two_levels_of_columns_are_written_the_same(yahoo, download, levels):
+    frame = answer()
+    pairs = [(name, "AAA") if levels[0] == "Price" else ("AAA", name) for name in COLUMNS]
+    nested = frame.set_axis(pd.MultiIndex.from_tuples(pairs, names=levels), axis="columns")
+    yahoo.answers = [frame, nested]
+    flat_path, nested_path = download("FLAT", "AAA")
+    assert nested_path.read_bytes() == flat_path.read_bytes()
+
+
+def test_days_without_any_price_are_left_out(yahoo, download):
+    empty = [np.nan] * 5 + [0]
+    yahoo.answers = [answer([ROWS[0], empty, ROWS[1], empty])]
+    (path,) = download("AAA")
+    assert [line[:10] for line in path.read_text().splitlines()[1:]] == ["2020-03-06", "2020-03-10"]
+
+
+def test_a_file_that_is_there_is_never_fetched_again(yahoo, download):
+    yahoo.answers = [answer()]
+    (path,) = download("AAA")
+    before = path.stat().st_mtime_ns
+    assert download("AAA", "aaa") == [path, path]
+    assert path.stat().st_mtime_ns == before
+    assert len(yahoo.asked) == 1
+
+
+def test_a_refreshed_file_is_replaced_only_by_a_whole_new_one(yahoo, download):
+    yahoo.answers = [answer(), answer(ROWS[:2]), answer([])]
+    (path,) = download("AAA")
+    assert len(path.read_text().splitlines()) == 4
+    download("AAA", refresh=True)
+    newer = path.read_text()
+    assert len(newer.splitlines()) == 3
+    refused(download, "AAA", refresh=True)
+    assert path.read_text() == newer
+
+
+def test_pauses_double_until_yahoo_answers(yahoo, download, tmp_path):
+    yahoo.answers = [RateLimit(), ConnectionError("reset"), TimeoutError(), answer()]
+    pauses, lines = [], []
+    download("AAA", pause_s=2.0, sleep=pauses.append, log=lines.append)
+    assert pauses == [2.0, 4.0, 8.0]
+    assert len(lines) == 4
+    assert "AAA" in lines[0]
+    assert lines[-1].endswith("next attempt in 8 s")
+    assert files_of(tmp_path) == ["AAA.csv"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RateLimit(), "takes no more requests for now; try again in an hour"),
+        (ConnectionError("no\nroute"), "cannot be reached (no route); check the connection"),
+    ],
+)
+def test_after_the_last_attempt_the_error_tells_what_to_do(
+    yahoo, download, tmp_path, error, expected
+):
+    yahoo.answers = [error] * 3
+    pauses = []
+    message = refused(download, "AAA", attempts=3, sleep=pauses.append)
+    assert "AAA" in message
+    assert expected in message
+    assert "DATA_DIR" in message
+    assert "--data to your own" in message
+    assert len(pauses) == 2
+    assert files_of(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "result", [TickerMissing(), NotFound(), answer([]), answer([[np.nan] * 5 + [0]])]
+)
+def test_an_unknown_ticker_is_named_and_nothing_is_written(yahoo, download, tmp_path, result):
+    yahoo.answers = [answer(), result]
+    message = refused(download, "AAA", "NOPE", "BBB")
+    assert message.startswith("Yahoo has no prices of NOPE")
+    assert "nothing was written" in message
+    assert files_of(tmp_path) == ["AAA.csv"]
+
+
+def test_an_answer_that_makes_no_sense_is_refused(yahoo, download, tmp_path):
+    yahoo.answers = [KeyError("chart")]
+    assert "cannot be read (KeyError: 'chart')" in refused(download, "AAA")
+    yahoo.answers = [answer().drop(columns="Adj Close")]
+    assert "has no column Adj Close" in refused(download, "AAA")
+    assert files_of(tmp_path) == []
+
+
+def test_a_write_that_fails_leaves_nothing(yahoo, download, tmp_path, monkeypatch):
+    def full(frame, draft):
+        draft.write_text("Date,Open\n2020")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    yahoo.answers = [answer()]
+    assert "No space left on device" in refused(download, "AAA")
+    assert files_of(tmp_path) == []
+
+
+def test_yfinance_is_left_as_it_was_and_says_nothing(yahoo, download, capfd):
+    level = logging.getLogger("yfinance").level
+    yahoo.answers = [answer(), TickerMissing()]
+    refused(download, "AAA", "NOPE")
+    assert yahoo.config.debug.hide_exceptions is True
+    assert logging.getLogger("yfinance").level == level
+    assert capfd.readouterr() == ("", "")
+
+
+def test_yfinance_is_needed_only_where_something_is_missing(download, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yfinance", None)
+    assert "pip install yfinance" in refused(download, "AAA")
+    (tmp_path / "prices").mkdir()
+    (tmp_path / "prices" / "AAA.csv").touch()
+    assert download("AAA") == [tmp_path / "prices" / "AAA.csv"]
+
+
+def test_without_a_ticker_just_the_set_is_downloaded_from_before_its_first_days(
+    yahoo, tmp_path, monkeypatch
+):
+    wanted, last = dict(large_us.FIRST_DAYS), large_us.LAST_DAY
+    assert len(wanted) == 43 and "^GSPC" in wanted
+    # Few days keep the test short; which ones are asked for does not depend on them.
+    monkeypatch.setattr(large_us, "FIRST_DAYS", dict.fromkeys(wanted, np.datetime64("2020-03-06")))
+    monkeypatch.setattr(large_us, "LAST_DAY", np.datetime64("2020-03-09"))
+    yahoo.answers = [answer() for _ in wanted]
+    histories = load_prices("yahoo", data_dir=tmp_path)
+    assert [history.ticker for history in histories] == sorted(wanted)
+    assert sorted(ticker for ticker, _ in yahoo.asked) == sorted(wanted)
+    for ticker, options in yahoo.asked:
+        assert np.datetime64(options["start"]) <= wanted[ticker]
+        assert np.datetime64(options["end"]) > last
+    assert {str(history.dates[-1]) for history in histories} == {"2020-03-09"}
+    # They are there now.
+    assert len(load_prices("yahoo", data_dir=tmp_path)) == len(yahoo.asked) == 43
+
+
+def test_what_is_downloaded_loads(yahoo, tmp_path):
+    yahoo.answers = [answer()]
+    (history,) = load_prices("yahoo", data_dir=tmp_path, tickers=["aaa"])
+    assert history.ticker == "AAA"
+    np.testing.assert_allclose(history.close, [5.5, 6, 12.5])
+
+
+# ---- The real yfinance, with the answers of Yahoo's server replaced ----------------------------
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """The real yfinance; a test sets what the server answers when asked for a chart."""
+    yfinance = pytest.importorskip("yfinance")
+    http = sys.modules["yfinance._http"]
+    yfinance.set_tz_cache_location(str(tmp_path / "cache"))
+    server = types.SimpleNamespace(answer=None)
+
+    def get(self, url, params=None, timeout=30):
+        def raise_for_status():
+            if "/chart/" not in url:
+                raise http.HTTPError("HTTP Error 404", response=NotFound.response)
+
+        if isinstance(server.answer, Exception):
+            raise server.answer
+        return types.SimpleNamespace(
+            json=lambda: server.answer, text="", raise_for_status=raise_for_status
+        )
+
+    monkeypatch.setattr("yfinance.data.YfData.get", get)
+    monkeypatch.setattr("yfinance.data.YfData.cache_get", get)
+    return server
+
+
+def chart(timestamps, rows):
+    columns = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+    adjusted = [{"adjclose": columns.pop("Adj Close")}]
+    quotes = [{name.lower(): column for name, column in columns.items()}]
+    meta = {
+        "exchangeTimezoneName": "America/New_York",
+        "instrumentType": "EQUITY",
+        "currency": "USD",
+        "gmtoffset": -18_000,
+        "validRanges": ["max"],
+        "priceHint": 2,
+    }
+    indicators = {"quote": quotes, "adjclose": adjusted}
+    result = {"meta": meta, "timestamp": timestamps, "indicators": indicators}
+    return {"chart": {"result": [result], "error": None}}
+
+
+def test_the_real_yfinance_gives_unadjusted_prices(server, download):
+    opened = pd.DatetimeIndex(["2020-03-06 14:30", "2020-03-09 13:30", "2020-03-10 13:30"])
+    timestamps = [int(stamp.timestamp()) for stamp in opened.tz_localize("UTC")]
+    server.answer = chart(timestamps, ROWS)
+    (path,) = download("AAA")
+    table = pd.read_csv(path)
+    assert table["Date"].tolist() == ["2020-03-06", "2020-03-09", "2020-03-10"]
+    np.testing.assert_allclose(table[COLUMNS], ROWS)
+
+
+def test_the_real_yfinance_tells_an_unknown_ticker_from_a_missing_network(
+    server, download, tmp_path, capfd
+):
+    error = {"code": "Not Found", "description": "No data found, symbol may be delisted"}
+    server.answer = {"chart": {"result": None, "error": error}}
+    assert refused(download, "NOPE").startswith("Yahoo has no prices of NOPE")
+    server.answer = ConnectionError("Could not resolve host")
+    pauses = []
+    message = refused(download, "NOPE", attempts=2, sleep=pauses.append)
+    assert "cannot be reached (Could not resolve host)" in message
+    assert len(pauses) == 1
+    assert capfd.readouterr() == ("", "")
+    assert not (tmp_path / "prices").exists()
+
+
+def test_a_process_that_runs_the_apps_can_still_download():
+    # The backend's native code must not hide what the download needs; nothing listens on port 1.
+    code = (
+        "import apps\n"
+        "from curl_cffi import requests\n"
+        "try:\n"
+        "    requests.Session(impersonate='chrome').get('https://127.0.0.1:1/')\n"
+        "except requests.exceptions.ConnectionError as error:\n"
+        "    print('refused' if 'connect' in str(error) else error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "refused", done.stderr

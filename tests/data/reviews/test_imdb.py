@@ -1,0 +1,392 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data import tables
+from data.reviews.imdb import load_reviews
+from data.reviews.sample import write_reviews_csv
+from tests.helpers import refused, refuses
+
+FOLDER = Path("tensorflow_datasets", "imdb_reviews", "plain_text", "1.0.0")
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(data, *, data_dir=tmp_path, cache_dir=tmp_path / "cache", share=0.2, seed=0, log=None):
+        return load_reviews(
+            str(data),
+            data_dir=data_dir,
+            cache_dir=cache_dir,
+            validation_share=share,
+            split_seed=seed,
+            log=log,
+        )
+
+    return load
+
+
+def write_table(path, rows, columns=("text", "label")):
+    frame = pd.DataFrame(rows, columns=list(columns))
+    if path.suffix == ".parquet":
+        frame.to_parquet(path, index=False)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    return path
+
+
+def many_rows(count=60):
+    return [(f"text {number}", "no yes".split()[number % 2]) for number in range(count)]
+
+
+def flat(data):
+    return {
+        split: list(zip(reviews.texts, reviews.labels.tolist(), strict=True))
+        for split, reviews in data.splits.items()
+    }
+
+
+# ---- IMDB ------------------------------------------------------------------------------------
+
+
+def test_imdb_has_its_splits_and_labels(load, imdb_dir, cache_dir):
+    data = load("imdb", data_dir=imdb_dir, cache_dir=cache_dir)
+    sizes = {split: len(reviews.texts) for split, reviews in data.splits.items()}
+    assert sizes["train"] + sizes["validation"] == 240
+    assert 0 < sizes["validation"] < 96
+    assert (sizes["test"], sizes["unlabelled"]) == (80, 40)
+    assert data.label_names == ("negative", "positive")
+    assert np.bincount(data.splits["test"].labels).tolist() == [40, 40]
+    assert set(data.splits["unlabelled"].labels.tolist()) == {-1}
+    assert all(reviews.labels.dtype == np.int32 for reviews in data.splits.values())
+    assert sorted(data.hashes) == sorted(path.name for path in (imdb_dir / FOLDER).glob("*record*"))
+
+
+def test_a_second_use_of_imdb_gives_the_same_without_tensorflow_datasets(
+    load, imdb_dir, cache_dir, monkeypatch
+):
+    first = load("imdb", data_dir=imdb_dir, cache_dir=cache_dir)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    second = load("imdb", data_dir=imdb_dir, cache_dir=cache_dir)
+    assert flat(first) == flat(second)
+    assert first.hashes == second.hashes
+    assert not list(cache_dir.glob(".*"))
+
+
+def copied(imdb_dir, tmp_path):
+    """A copy of the sample below `tmp_path` whose files may be damaged."""
+    target = tmp_path / FOLDER
+    target.mkdir(parents=True)
+    for path in (imdb_dir / FOLDER).iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def test_a_damaged_download_is_named_and_leaves_no_cache(load, imdb_dir, tmp_path):
+    folder = copied(imdb_dir, tmp_path)
+    (path,) = folder.glob("*-test.tfrecord*")
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:60] + b"??" + whole[62:], b""):
+        path.write_bytes(content)
+        refuses(load, "imdb", path.name, f"delete the folder {folder}")
+    path.unlink()
+    refuses(load, "imdb", "imdb_reviews-test.tfrecord", f"delete the folder {folder}")
+    (folder / "dataset_info.json").write_text("{")
+    refuses(load, "imdb", "dataset_info.json", f"delete the folder {folder}")
+    assert not list((tmp_path / "cache").glob("*"))
+
+
+def test_a_damaged_cache_is_named(load, imdb_dir, tmp_path):
+    load("imdb", data_dir=imdb_dir)
+    (path,) = (tmp_path / "cache").glob("*/train.parquet")
+    whole = path.read_bytes()
+    middle = len(whole) // 3
+    for content in (whole[:-20], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]):
+        path.write_bytes(content)
+        refuses(load, "imdb", "train.parquet is damaged", data_dir=imdb_dir)
+
+
+def test_a_cache_that_cannot_be_written_is_named(load, imdb_dir, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    cache = tmp_path / "file" / "cache"
+    refuses(load, "imdb", str(cache), "CACHE_DIR", data_dir=imdb_dir, cache_dir=cache)
+
+
+def test_without_a_network_imdb_leaves_nothing_behind(load, tmp_path, monkeypatch):
+    # Nobody listens on port 9, so the connection is refused at once.
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", "")
+    refuses(load, "imdb", "cannot be downloaded", "--data-dir", "check the connection")
+    assert not list(tmp_path.iterdir())
+
+
+def test_importing_the_pipelines_imports_no_tensorflow():
+    modules = "data.text.batching, data.reviews.sample, data.reviews.imdb, data.text.tokenization"
+    code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
+    environment = {**os.environ, "KERAS_BACKEND": "numpy"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+# ---- A file of one's own ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at_a_time", [7, 10_000])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_all_three_formats_give_the_same(load, tmp_path, monkeypatch, suffix, at_a_time):
+    monkeypatch.setattr(tables, "_ROWS", at_a_time)
+    rows = [(f'A "quoted", film {number}\nin two lines', number % 3) for number in range(80)]
+    data = load(write_table(tmp_path / f"own{suffix}", rows))
+    assert data.label_names == ("0", "1", "2")
+    found = sum(flat(data).values(), start=[])
+    assert sorted(found) == sorted(rows)
+    assert list(data.hashes) == [f"own{suffix}"]
+
+
+def test_texts_that_look_like_missing_values_survive(load, tmp_path):
+    odd = [("NA", "no"), ("null", "yes"), ("nan", "no"), ("None", "yes")]
+    data = load(write_table(tmp_path / "own.csv", many_rows() + odd))
+    texts = {text for reviews in data.splits.values() for text in reviews.texts}
+    assert {"NA", "null", "nan", "None"} <= texts
+
+
+def test_the_cut_looks_at_each_text_alone(load, tmp_path):
+    rows = many_rows(200)
+    whole = flat(load(write_table(tmp_path / "a.csv", rows)))
+    shuffled = flat(load(write_table(tmp_path / "b.csv", rows[::-1])))
+    fewer = flat(load(write_table(tmp_path / "c.csv", rows[:100] * 2)))
+    for split, pairs in whole.items():
+        assert sorted(shuffled[split]) == sorted(pairs)
+        assert set(fewer[split]) <= set(pairs)
+        assert all(fewer[split].count(pair) == 2 for pair in fewer[split])
+    assert flat(load(tmp_path / "a.csv", seed=1)) != whole
+
+
+def test_validation_and_test_get_the_share_each(load, tmp_path):
+    data = load(write_table(tmp_path / "own.csv", many_rows(2_000)), share=0.1)
+    sizes = {split: len(reviews.texts) for split, reviews in data.splits.items()}
+    # Three standard deviations of a binomial count are 40.
+    assert abs(sizes["validation"] - 200) < 40
+    assert abs(sizes["test"] - 200) < 40
+
+
+def test_a_column_split_is_followed(load, tmp_path):
+    splits = ("train", "validation", "test", "unlabelled")
+    rows = [(text, label, splits[number % 4]) for number, (text, label) in enumerate(many_rows())]
+    rows = [(text, label if split != "validation" else "no", split) for text, label, split in rows]
+    rows = [
+        (text, "yes" if number % 8 else "no", split) for number, (text, _, split) in enumerate(rows)
+    ]
+    data = load(write_table(tmp_path / "own.csv", rows, ("text", "label", "split")))
+    for split in splits:
+        expected = [text for text, _, found in rows if found == split]
+        assert list(data.splits[split].texts) == expected
+    assert set(data.splits["unlabelled"].labels.tolist()) == {-1}
+
+
+def test_without_validation_rows_the_cut_takes_them_from_train_only(load, tmp_path):
+    rows = [
+        (text, label, "test" if number >= 80 else "train")
+        for number, (text, label) in enumerate(many_rows(100))
+    ]
+    data = load(write_table(tmp_path / "own.csv", rows, ("text", "label", "split")))
+    assert len(data.splits["test"].texts) == 20
+    assert len(data.splits["train"].texts) + len(data.splits["validation"].texts) == 80
+    assert data.splits["validation"].texts
+
+
+def test_unlabelled_rows_need_no_label(load, tmp_path):
+    rows = [
+        (*row, "test" if number % 4 == 0 else "train") for number, row in enumerate(many_rows(80))
+    ]
+    for path in (tmp_path / "own.csv", tmp_path / "own.parquet"):
+        rows = [(text, number % 8 // 4, split) for number, (text, _, split) in enumerate(rows)]
+        data = load(
+            write_table(path, [*rows, ("more", None, "unlabelled")], ("text", "label", "split"))
+        )
+        assert list(data.splits["unlabelled"].texts) == ["more"]
+        # The gap turns the column into floats; the labels are still whole.
+        assert data.label_names in {("0", "1"), ("0.0", "1.0")}
+
+
+LONG = " ".join(f"word{number}" for number in range(60))
+
+
+def test_no_copy_of_a_held_out_review_is_left_among_the_unlabelled(load, tmp_path):
+    held_out = {"validation": f"The <b>first</b> one: {LONG}", "test": f"Another, {LONG[::-1]}!"}
+    kept = [
+        f"The first one: {LONG.replace('word', 'other')}",
+        # Of a review in train: nothing is scored on it.
+        "text 1",
+        "text",
+        ":-)",
+    ]
+    copies = [
+        held_out["test"],
+        f"the FIRST one {LONG}",
+        # With other words at the end, in the middle, at the beginning, and cut off.
+        f"The first one: {LONG} I changed my mind.",
+        f"The first one: {LONG.replace('word30', 'another')}",
+        f"Well. Another, {LONG[::-1]}!",
+        f"Another, {LONG[::-1][:200]}",
+        "TEXT 2.",
+        ":-(",
+    ]
+    rows = [(text, label, "train") for text, label in many_rows(40)]
+    rows += [("text 2", "no", "test"), (":-(", "no", "test")]
+    rows += [(text, "yes", split) for split, text in held_out.items()]
+    rows += [(text, "", "unlabelled") for text in [*copies[::2], *kept, *copies[1::2]]]
+    path, lines = write_table(tmp_path / "own.csv", rows, ("text", "label", "split")), []
+    data = load(path, log=lines.append)
+    assert list(data.splits["unlabelled"].texts) == kept
+    assert data.splits["unlabelled"].labels.tolist() == [-1] * len(kept)
+    (line,) = lines
+    assert f"{len(copies)} of {len(copies) + len(kept)} unlabelled reviews" in line
+
+
+def test_unlabelled_copies_of_imdb_reviews_follow_the_cut(load, tmp_path, monkeypatch):
+    labels = np.arange(40, dtype=np.int32) % 2
+    frames = {
+        "train": pd.DataFrame({"text": [f"train {n}" for n in range(40)], "label": labels}),
+        "test": pd.DataFrame({"text": [f"test {n}" for n in range(40)], "label": labels}),
+    }
+    texts = [text.upper() for frame in frames.values() for text in frame["text"]]
+    frames["unsupervised"] = pd.DataFrame({"text": [*texts, "new"], "label": -1})
+    monkeypatch.setattr("data.reviews.imdb._read_prepared_imdb", lambda root: frames)
+    (tmp_path / FOLDER).mkdir(parents=True)
+    for seed in (0, 1):
+        splits = load("imdb", seed=seed).splits
+        # Those of validation are left out, those of train are not.
+        expected = [text.upper() for text in splits["train"].texts]
+        assert list(splits["unlabelled"].texts) == [*expected, "new"]
+
+
+def test_unlabelled_reviews_that_are_all_copies_leave_none(load, tmp_path):
+    rows = [(text, label, "train") for text, label in many_rows(40)]
+    rows += [("odd", "no", "test"), ("Odd!", "", "unlabelled")]
+    data = load(write_table(tmp_path / "own.csv", rows, ("text", "label", "split")))
+    assert "unlabelled" not in data.splits
+
+
+def test_generated_reviews_load_as_a_file_of_ones_own(load, reviews_csv):
+    data = load(reviews_csv)
+    assert sum(len(reviews.texts) for reviews in data.splits.values()) == 300
+    assert data.label_names == ("negative", "positive")
+
+
+HEADER = b"text,label\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("own.xlsx", b"", ['neither "imdb" nor a .csv, .tsv or .parquet']),
+        ("imbd", None, ['neither "imdb" nor a .csv, .tsv or .parquet']),
+        ("gone.csv", None, ["gone.csv does not exist"]),
+        ("own.csv", b"", ["own.csv cannot be parsed"]),
+        ("own.csv", HEADER, ["no labelled row"]),
+        ("own.csv", HEADER + b"fine,yes\nnot f\xefne,no\n", ["line 3", "UTF-8"]),
+        ("own.csv", HEADER + b'fine,yes\n"open,no\n', ["cannot be parsed", "row 2"]),
+        ("own.csv", HEADER + b"fine,yes\na, b,no\n", ["cannot be parsed", "line 3"]),
+        ("own.csv", HEADER + b"a, b,no\nfine,yes\n", ["row 2", "quote"]),
+        ("own.csv", b"text,text ,label\na,b,no\n", ["the column text twice"]),
+        ("own.csv", b"review;label\nfine;yes\n", ["text and label", "'review;label'"]),
+        ("own.csv", HEADER + b"fine,yes\n  ,no\n", ["row 3", "the text is empty"]),
+        ("own.csv", HEADER + b"fine,yes\n\nbad,\n", ["row 4", "the label is missing"]),
+        ("own.csv", HEADER + b"fine,yes\nbad,yes\n", ['only the label "yes"']),
+        ("own.csv", HEADER + b"fine,yes\nbad,no\n", ["no row for the", "--validation-share"]),
+        (
+            "own.csv",
+            b"text,label,split\nfine,yes,train\nbad,no,dev\n",
+            ["row 3", '"dev"', "validation"],
+        ),
+        ("own.parquet", b"PAR1 not really", ["own.parquet cannot be parsed"]),
+    ],
+)
+@pytest.mark.parametrize("at_a_time", [1, 10_000])
+def test_a_faulty_file_is_refused_in_one_line(
+    load, tmp_path, monkeypatch, name, content, expected, at_a_time
+):
+    monkeypatch.setattr(tables, "_ROWS", at_a_time)
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    message = refused(load, path)
+    assert all(part in message for part in expected), message
+    # Nothing is said twice.
+    assert message.count(str(path)) == 1, message
+    assert ("cannot be parsed" in message) == ("cannot be parsed" in " ".join(expected)), message
+
+
+@pytest.mark.parametrize("at_a_time", [4, 10_000])
+def test_a_parquet_cell_of_bytes_is_read_as_utf_8_or_named(load, tmp_path, monkeypatch, at_a_time):
+    monkeypatch.setattr(tables, "_ROWS", at_a_time)
+    rows = [(text.encode(), label) for text, label in many_rows()]
+    assert flat(load(write_table(tmp_path / "bytes.parquet", rows))) == flat(
+        load(write_table(tmp_path / "texts.parquet", many_rows()))
+    )
+    rows[6] = (b"not f\xefne", "no")
+    refuses(load, write_table(tmp_path / "own.parquet", rows), "row 7", "text", "not UTF-8")
+
+
+def test_a_parquet_file_without_rows_or_columns_is_named(load, tmp_path):
+    refuses(load, write_table(tmp_path / "empty.parquet", []), "no labelled row")
+    odd = write_table(tmp_path / "odd.parquet", many_rows(), ("text", "stars"))
+    message = refused(load, odd)
+    assert message.endswith("needs the columns text and label, but has 'text', 'stars'."), message
+    lists = write_table(tmp_path / "lists.parquet", [(["a"], "no"), (["b"], "yes")])
+    assert refused(load, lists) == f"{lists}: the column text holds lists, not plain values."
+
+
+def test_parquet_types_mean_the_same_in_every_part(load, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_ROWS", 5)
+    large = 2**53 + 1
+    frame = pd.DataFrame(
+        {
+            "text": [f"text {number}" for number in range(60)],
+            "label": pd.array([large, large + 2] * 28 + [None, large, None, large], dtype="Int64"),
+            # As a table that was filtered: some values no row has.
+            "split": pd.Categorical(
+                ["train"] * 40 + ["test"] * 16 + ["unlabelled", "train"] * 2,
+                categories=["train", "test", "unlabelled", "left out"],
+            ),
+            "vector": [[0.0]] * 60,
+        }
+    )
+    frame.to_parquet(tmp_path / "own.parquet", row_group_size=13)
+    data = load(tmp_path / "own.parquet")
+    assert data.label_names == (str(large), str(large + 2))
+    sizes = {split: len(reviews.texts) for split, reviews in data.splits.items()}
+    assert sizes["train"] + sizes["validation"] == 42
+    assert (sizes["test"], sizes["unlabelled"]) == (16, 2)
+
+
+def test_a_folder_is_no_file(load, tmp_path):
+    (tmp_path / "own.csv").mkdir()
+    refuses(load, tmp_path / "own.csv", "is a folder")
+
+
+def test_a_label_that_train_never_shows_is_refused(load, tmp_path):
+    rows = [(text, label, "train") for text, label in many_rows()]
+    rows.append(("odd one", "maybe", "test"))
+    path = write_table(tmp_path / "own.csv", rows, ("text", "label", "split"))
+    refuses(load, path, '"maybe"', "test split", "never in train")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = write_reviews_csv(tmp_path / "reviews.csv", rows=10)
+    before = path.read_bytes()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("data.reviews.sample.reviews", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_reviews_csv(path, rows=20)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["reviews.csv"]

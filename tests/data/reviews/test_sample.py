@@ -1,0 +1,111 @@
+import random
+import re
+
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from data.errors import DataError
+from data.pairs import sample as translation_sample
+from data.pictures import sample as captioning_sample
+from data.prices import sample as price_samples
+from data.reviews import sample as sentiment_sample
+from data.reviews.sample import BAD, GOOD, review, reviews, write_imdb_sample
+
+OPINIONS = {word: 1 for word in GOOD} | {word: -1 for word in BAD}
+# What turns an opinion around: a negation before it in its clause, or "rather than".
+TURNING = re.compile(r"\b(not|never|nothing|nobody|anything but|far from|rather than)\b")
+# Sentences whose first opinion is only what somebody had thought.
+SUPPOSED = re.compile(r"\b(expected|looked|called it|sound)\b.*, but ")
+
+
+def read(text):
+    """Reads a review by the rules of language; returns the opinion of each of its sentences."""
+    opinions = []
+    for sentence in re.split(r"(?<=[.!])\s+", text.replace("<br />", " ").lower()):
+        sentence = SUPPOSED.sub("", sentence)
+        for clause in re.split(r",| rather (?=than)", sentence):
+            clause = clause.replace("than", "rather than")
+            sign = -1 if TURNING.search(clause) else 1
+            words = re.findall(r"[a-z]+", clause)
+            opinions += [sign * OPINIONS[word] for word in words if word in OPINIONS]
+    return opinions
+
+
+@pytest.fixture(scope="module")
+def sample():
+    generator = random.Random(1)
+    return reviews(1_200, generator), reviews(400, generator)
+
+
+def test_a_reader_who_minds_negation_and_order_is_always_right(sample):
+    for text, label in sample[0] + sample[1]:
+        opinions = read(text)
+        assert opinions, text
+        assert set(opinions) == {2 * label - 1}, text
+
+
+def test_counting_words_is_better_than_chance_and_far_from_right(sample):
+    train, test = sample
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression(C=10.0))
+    model.fit(*zip(*train, strict=True))
+    assert 0.6 < model.score(*zip(*test, strict=True)) < 0.85
+
+
+def test_both_labels_are_equally_frequent(sample):
+    for part in sample:
+        assert sum(label for _, label in part) == len(part) // 2
+
+
+def test_reviews_have_a_dozen_to_sixty_words(sample):
+    counts = [len(text.replace("<br />", " ").split()) for text, _ in sample[0]]
+    assert min(counts) >= 12
+    assert max(counts) <= 65
+
+
+def test_some_reviews_hold_the_tags_of_the_originals(sample):
+    assert 0.1 < sum("<br /><br />" in text for text, _ in sample[0]) / 1_200 < 0.5
+
+
+def test_the_same_seed_writes_the_same_reviews():
+    assert review(True, random.Random(3)) == review(True, random.Random(3))
+    assert review(True, random.Random(3)) != review(True, random.Random(4))
+
+
+def test_a_data_set_that_is_there_stays_as_it_is(imdb_dir):
+    before = {path: path.stat().st_mtime_ns for path in imdb_dir.rglob("*")}
+    write_imdb_sample(imdb_dir, train=10, test=10, unlabelled=10, seed=9)
+    assert {path: path.stat().st_mtime_ns for path in imdb_dir.rglob("*")} == before
+
+
+def said(monkeypatch, capsys, main, *flags):
+    """Returns the one line that a command fails with."""
+    monkeypatch.setattr("sys.argv", ["sample", *map(str, flags)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    "module", [sentiment_sample, price_samples, translation_sample, captioning_sample]
+)
+def test_a_folder_that_cannot_be_written_is_named_in_one_line(
+    module, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "file").touch()
+    line = said(monkeypatch, capsys, module.main, "--data-dir", tmp_path / "file" / "sample")
+    assert str(tmp_path / "file" / "sample") in line
+
+
+@pytest.mark.no_backend
+def test_the_command_names_a_package_that_is_missing_in_one_line(tmp_path, monkeypatch, capsys):
+    def missing():
+        raise DataError("install tensorflow-datasets")
+
+    monkeypatch.setattr(sentiment_sample, "import_tfds", missing)
+    line = said(monkeypatch, capsys, sentiment_sample.main, "--data-dir", tmp_path)
+    assert line == "install tensorflow-datasets"

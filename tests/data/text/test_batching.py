@@ -1,0 +1,184 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from data.text.batching import LengthBuckets, bucket_boundaries, pad_tokens
+
+
+def shapes_of(dataset):
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def make(lengths, *, shuffle=True, boundaries=(8, 16, 24, 40), tokens=64, **options):
+    return LengthBuckets(
+        np.asarray(lengths),
+        lambda rows, length: (len(rows), length),
+        boundaries=boundaries,
+        tokens_per_batch=tokens,
+        shuffle=shuffle,
+        **options,
+    )
+
+
+def some_lengths(seed, rows):
+    return np.random.default_rng(seed).integers(1, 41, rows)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_every_row_stands_in_exactly_one_batch_of_every_epoch(shuffle):
+    dataset = make(some_lengths(0, 203), shuffle=shuffle)
+    for _ in range(3):
+        assert sorted(np.concatenate(dataset.batches)) == list(range(203))
+        dataset.on_epoch_end()
+
+
+def test_every_row_fits_into_its_batch():
+    lengths = some_lengths(1, 100)
+    dataset = make(lengths)
+    for rows, (count, length) in zip(dataset.batches, shapes_of(dataset), strict=True):
+        assert count == len(rows)
+        assert lengths[rows].max() <= length
+
+
+def test_at_most_one_batch_is_not_full_and_it_has_the_greatest_length():
+    for seed in range(20):
+        shapes = shapes_of(make(some_lengths(seed, 50 + seed)))
+        partial = [shape for shape in shapes if shape[0] != 64 // shape[1]]
+        assert len(partial) <= 1
+        assert all(length == max(shapes, key=lambda shape: shape[1])[1] for _, length in partial)
+
+
+def test_an_empty_bucket_adds_no_shape():
+    assert set(shapes_of(make([3, 3, 3, 39], shuffle=False))) == {(1, 40)}
+
+
+def test_a_row_longer_than_the_token_budget_is_a_batch_of_its_own():
+    assert shapes_of(make([30, 31], tokens=10)) == [(1, 40), (1, 40)]
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    lengths = some_lengths(2, 90)
+    through = make(lengths, seed=5)
+    for _ in range(3):
+        through.on_epoch_end()
+    resumed = make(lengths, seed=5, epoch=3)
+    set_later = make(lengths, seed=5)
+    set_later.epoch = 3
+    for other in (resumed, set_later):
+        assert all(map(np.array_equal, through.batches, other.batches))
+    for other in (make(lengths, seed=5), make(lengths, seed=6, epoch=3)):
+        assert not np.array_equal(np.concatenate(through.batches), np.concatenate(other.batches))
+
+
+def test_the_shapes_are_the_same_in_every_epoch():
+    dataset = make(some_lengths(3, 120))
+    first = sorted(shapes_of(dataset))
+    dataset.on_epoch_end()
+    assert sorted(shapes_of(dataset)) == first
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_first_two_batches_differ_in_every_dimension_that_varies(shuffle):
+    generator = np.random.default_rng(4)
+    for trial in range(150):
+        lengths = generator.integers(1, 41, generator.integers(2, 40))
+        tokens = int(generator.choice([8, 24, 40, 64, 200]))
+        dataset = make(lengths, shuffle=shuffle, tokens=tokens, seed=trial)
+        for _ in range(2):
+            shapes = shapes_of(dataset)
+            for sizes in zip(*shapes, strict=True):
+                assert len(set(sizes)) == 1 or sizes[0] != sizes[1]
+            dataset.on_epoch_end()
+
+
+def test_concatenated_batches_restore_the_order_of_the_rows():
+    lengths = some_lengths(5, 70)
+    dataset = make(lengths, shuffle=False)
+    outputs = np.concatenate([lengths[rows] for rows in dataset.batches])
+    restored = np.empty_like(outputs)
+    restored[np.concatenate(dataset.batches)] = outputs
+    assert np.array_equal(restored, lengths)
+
+
+def test_the_padding_share_counts_the_padded_cells():
+    sequences = [np.ones(length, dtype=np.int32) for length in some_lengths(6, 60)]
+    dataset = LengthBuckets(
+        np.array([len(sequence) for sequence in sequences]),
+        lambda rows, length: pad_tokens(sequences, rows, length),
+        boundaries=(16, 40),
+        tokens_per_batch=64,
+        shuffle=True,
+    )
+    cells = np.concatenate([dataset[index].ravel() for index in range(len(dataset))])
+    assert dataset.padding_share == pytest.approx(np.mean(cells == 0))
+
+
+def test_keras_trains_on_all_lengths_and_a_resumed_run_sees_the_same_batches():
+    sequences = [np.ones(length, dtype=np.int32) for length in some_lengths(7, 30)]
+    lengths = np.array([len(sequence) for sequence in sequences])
+    seen = []
+
+    def collate(rows, length):
+        seen.append((rows.tolist(), length))
+        tokens = pad_tokens(sequences, rows, length)
+        return tokens, np.zeros((len(rows), 1), dtype="float32")
+
+    def dataset_at(epoch):
+        return LengthBuckets(
+            lengths, collate, boundaries=(8, 24, 40), tokens_per_batch=80, shuffle=True, epoch=epoch
+        )
+
+    def fit(*, initial_epoch, epochs):
+        dataset = dataset_at(initial_epoch)
+        inputs = keras.Input((None,), dtype="int32")
+        outputs = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(2, 1)(inputs))
+        model = keras.Model(inputs, outputs)
+        model.compile("sgd", "mse")
+        model.fit(dataset, initial_epoch=initial_epoch, epochs=epochs, verbose=0, shuffle=False)
+        return seen[-len(dataset) :]
+
+    assert fit(initial_epoch=0, epochs=2) == fit(initial_epoch=1, epochs=2)
+
+
+def test_a_row_beyond_the_last_boundary_is_refused():
+    with pytest.raises(ValueError, match="41 exceeds the last boundary, 40"):
+        make([3, 41])
+
+
+def test_the_boundaries_waste_as_little_as_the_best_of_all_choices():
+    for seed in range(12):
+        lengths = np.random.default_rng(seed).integers(1, 33, 25)
+        count = 1 + seed % 4
+        chosen = bucket_boundaries(lengths, count=count, multiple=4, maximum=64)
+        last = -(-lengths.max() // 4) * 4
+
+        def padded(boundaries, lengths=lengths):
+            return sum(min(end for end in boundaries if end >= length) for length in lengths)
+
+        choices = (
+            (*inner, last)
+            for size in range(count)
+            for inner in itertools.combinations(range(4, last, 4), size)
+        )
+        assert padded(chosen) == min(map(padded, choices))
+        assert len(chosen) <= count
+        assert all(boundary % 4 == 0 for boundary in chosen)
+        assert chosen[-1] == last
+
+
+def test_no_boundary_exceeds_the_maximum():
+    assert bucket_boundaries(np.array([3, 249, 250]), count=2, multiple=16, maximum=250) == (
+        16,
+        250,
+    )
+    with pytest.raises(ValueError, match="1 to 250"):
+        bucket_boundaries(np.array([251]), count=2, multiple=16, maximum=250)
+
+
+def test_padding_stands_on_the_right():
+    sequences = [np.array([5]), np.array([6, 7]), np.array([8, 9, 10])]
+    padded = pad_tokens(sequences, np.array([1, 0]), 3)
+    assert padded.tolist() == [[6, 7, 0], [5, 0, 0]]
+    assert padded.dtype == np.int32

@@ -1,0 +1,170 @@
+import json
+import unicodedata
+
+import numpy as np
+import pytest
+
+from data.pairs.sample import pairs
+from data.text.subwords import (
+    END_ID,
+    START_ID,
+    decode_texts,
+    encode_pairs,
+    encode_texts,
+    load_subword_tokenizer,
+    pair_sampler,
+    train_subword_tokenizer,
+    with_dropout,
+)
+from data.text.tokenization import PAD_ID, UNK_ID
+from tests.helpers import refused
+
+PAIRS = pairs(400, seed=1)
+TEXTS = [sentence for row in PAIRS for sentence in row]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_subword_tokenizer(TEXTS, vocab_size=400)
+
+
+def round_trip(tokenizer, texts):
+    return decode_texts(tokenizer, encode_texts(tokenizer, texts))
+
+
+def test_the_marks_have_the_first_numbers(tokenizer):
+    tokens = ["[PAD]", "[UNK]", "[START]", "[END]"]
+    assert [tokenizer.token_to_id(token) for token in tokens] == [PAD_ID, UNK_ID, START_ID, END_ID]
+    assert tokenizer.get_vocab_size() == 400
+
+
+def test_what_is_encoded_decodes_to_the_same_text(tokenizer):
+    strange = [
+        "A man, 12 (old) dogs; l'été -- «Où ?» [END] [PAD]!",
+        "漢字 😀 Ωμέγα",
+        "x",
+        "d' y 's",
+    ]
+    assert round_trip(tokenizer, TEXTS + strange) == TEXTS + strange
+
+
+def test_any_characters_survive(tokenizer):
+    generator = np.random.default_rng(0)
+    letters = [chr(code) for code in (*range(33, 127), *range(0xA1, 0x180), *range(0x4E00, 0x4E60))]
+    texts = ["".join(generator.choice([*letters, " "], 30)) for _ in range(200)]
+    texts = [" ".join(text.split()).replace("\u00ad", "") for text in texts]
+    assert round_trip(tokenizer, texts) == [unicodedata.normalize("NFC", text) for text in texts]
+
+
+def test_white_space_and_compositions_make_no_difference(tokenizer):
+    spread = "\u00a0 L'e\u0301te\u0301\u202f!\t Oui\n\u2009\u200b.  "
+    assert round_trip(tokenizer, [spread]) == ["L'été ! Oui ."]
+
+
+def test_typographic_apostrophes_and_quotes_become_plain_and_guillemets_stay(tokenizer):
+    assert round_trip(tokenizer, ["l\u2019ami \u201cici\u201d «là»"]) == ['l\'ami "ici" «là»']
+
+
+def test_case_is_kept(tokenizer):
+    assert round_trip(tokenizer, ["Él A"]) == ["Él A"]
+
+
+def test_a_word_is_cut_alike_at_the_beginning_and_within_a_sentence(tokenizer):
+    first, later = encode_texts(tokenizer, ["chien", "le chien"])
+    assert first.tolist() == later[-len(first) :].tolist()
+
+
+def test_no_token_crosses_a_space_or_an_apostrophe(tokenizer):
+    text = "l'homme qu'il n'a, the dog's isn't!"
+    pieces = [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+    french = ["l'", "homme", "Ġqu'", "il", "Ġn'", "a", ","]
+    assert pieces == [*french, "Ġthe", "Ġdog", "'s", "Ġisn", "'t", "!"]
+
+
+def test_the_same_texts_give_the_same_tokenizer(tokenizer):
+    assert train_subword_tokenizer(TEXTS, vocab_size=400).to_str() == tokenizer.to_str()
+
+
+def test_a_mark_spelled_in_a_text_is_not_a_mark(tokenizer):
+    (ids,) = encode_texts(tokenizer, ["[END] [START] [PAD] [UNK]"])
+    assert ids.min() > END_ID
+
+
+def test_an_empty_text_is_one_unknown_token_and_decodes_to_nothing(tokenizer):
+    (ids,) = encode_texts(tokenizer, [" \u00a0"])
+    assert ids.tolist() == [UNK_ID]
+    assert decode_texts(tokenizer, [ids, np.array([], dtype=np.int32)]) == ["", ""]
+
+
+def test_decoding_stops_at_the_end_and_leaves_out_the_marks(tokenizer):
+    cat, dog = encode_texts(tokenizer, ["le chat", "chien"])
+    batch = [np.concatenate([[START_ID], cat, [END_ID], dog, [PAD_ID]]), np.append(dog, PAD_ID)]
+    assert decode_texts(tokenizer, batch) == ["le chat", "chien"]
+
+
+def test_a_cut_text_keeps_its_beginning(tokenizer):
+    whole, cut = (encode_texts(tokenizer, TEXTS[:1], max_length=n)[0] for n in (None, 3))
+    assert cut.tolist() == whole[:3].tolist()
+    assert cut.dtype == np.int32
+
+
+def test_pairs_with_a_long_side_are_left_out(tokenizer):
+    english, french = zip(*PAIRS, strict=True)
+    lengths = [tuple(len(ids) for ids in encode_texts(tokenizer, [*row])) for row in PAIRS]
+    sources, targets, kept = encode_pairs(tokenizer, english, french, max_length=14)
+    assert kept.tolist() == [row for row, pair in enumerate(lengths) if max(pair) <= 14]
+    assert 0 < len(kept) < len(PAIRS)
+    assert decode_texts(tokenizer, sources) == [english[row] for row in kept]
+    assert decode_texts(tokenizer, targets) == [french[row] for row in kept]
+
+
+def test_dropout_cuts_differently_and_decodes_the_same(tokenizer):
+    sampling = with_dropout(tokenizer, 0.5)
+    cuts = [encode_texts(sampling, TEXTS[:20]) for _ in range(4)]
+    assert len({tuple(map(tuple, cut)) for cut in cuts}) == 4
+    for cut in cuts:
+        assert decode_texts(tokenizer, cut) == TEXTS[:20]
+    whole = encode_texts(tokenizer, TEXTS)
+    assert sum(map(len, encode_texts(sampling, TEXTS))) > sum(map(len, whole))
+    with pytest.raises(ValueError, match="below 1"):
+        with_dropout(tokenizer, 1.0)
+
+
+def test_a_reloaded_tokenizer_is_deterministic_and_has_no_dropout(tokenizer, tmp_path):
+    before = tokenizer.to_str()
+    with_dropout(tokenizer, 0.5).encode(TEXTS[0])
+    assert tokenizer.to_str() == before
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(str(path))
+    assert json.loads(path.read_text(encoding="utf-8"))["model"]["dropout"] is None
+    loaded = load_subword_tokenizer(path)
+    for _ in range(3):
+        assert all(map(np.array_equal, encode_texts(loaded, TEXTS), encode_texts(tokenizer, TEXTS)))
+
+
+def test_a_sampler_draws_both_sides_of_the_rows(tokenizer):
+    english, french = map(list, zip(*PAIRS, strict=True))
+    rows = np.array([7, 3, 7])
+    sources, targets = pair_sampler(tokenizer, english, french, dropout=0.3)(rows)
+    assert decode_texts(tokenizer, sources) == [english[row] for row in rows]
+    assert decode_texts(tokenizer, targets) == [french[row] for row in rows]
+
+
+def test_a_vocabulary_that_the_texts_cannot_fill_is_refused_with_the_largest_possible():
+    message = refused(train_subword_tokenizer, TEXTS, vocab_size=50_000)
+    assert "--vocab-size 50000" in message
+    largest = int(message.split("set it to ")[1].split()[0])
+    assert train_subword_tokenizer(TEXTS, vocab_size=largest).get_vocab_size() == largest
+    refused(train_subword_tokenizer, TEXTS, vocab_size=largest + 1)
+    assert "260" in refused(train_subword_tokenizer, TEXTS, vocab_size=259)
+
+
+def test_another_tokenizer_is_refused(tokenizer, tmp_path):
+    content = json.loads(tokenizer.to_str())
+    vocab = content["model"]["vocab"]
+    vocab["[START]"], vocab["[END]"] = END_ID, START_ID
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    # Of a translation or of captions.
+    assert f"{path} is no tokenizer of subwords" in refused(load_subword_tokenizer, path)
+    assert "--run" in refused(load_subword_tokenizer, tmp_path / "missing.json")

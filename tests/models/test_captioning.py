@@ -1,0 +1,403 @@
+import io
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from PIL import Image
+
+from data.pictures.scenes import scenes
+from models.attention_decoder import build_attention_decoder
+from models.backbones import BACKBONES, build_backbone, build_small_cnn, weights_sha256
+from models.captioning import VARIANTS, add_mirror_image, build_picture_encoder
+from models.decode.generation import build_generator
+from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
+from models.ensemble import build_ensemble
+
+VOCAB, START, END, REGIONS, CHANNELS = 14, 2, 3, 6, 7
+
+
+def build(variant="attention", *, cell="gru", num_layers=1, units=8, vocab_size=VOCAB, **source):
+    keras.utils.set_random_seed(3)
+    encoder = build_picture_encoder(
+        **(source or {"features": (REGIONS, CHANNELS)}),
+        variant=variant,
+        memory_dim=units,
+        dropout=0.1,
+        cell=cell,
+        decoder_units=units,
+        decoder_layers=num_layers,
+    )
+    decoder = build_attention_decoder(
+        vocab_size=vocab_size,
+        embed_dim=units,
+        cell=cell,
+        units=units,
+        num_layers=num_layers,
+        memory_dim=encoder.output["memory"].shape[-1],
+    )
+    return build_encoder_decoder(encoder, decoder)
+
+
+def random_features(batch=3):
+    features = np.random.default_rng(0).normal(size=(batch, REGIONS, CHANNELS))
+    return features.astype("float16")
+
+
+def random_pictures(batch=2, size=32):
+    return np.random.default_rng(0).integers(0, 256, (batch, size, size, 3)).astype("uint8")
+
+
+def random_tokens(batch=3, time=5):
+    return np.random.default_rng(1).integers(4, VOCAB, (batch, time)).astype("int32")
+
+
+def logits_of(model, picture, target_in):
+    return model.predict_on_batch({"picture": picture, "target_in": target_in})
+
+
+def memory_of(model, picture):
+    outputs = model.get_layer("encoder").predict_on_batch(picture)
+    return keras.tree.map_structure(ops.convert_to_numpy, outputs)
+
+
+def written_by(model, picture, max_length=6, **options):
+    """What a generator writes with the parts that are found in a captioner."""
+    generator = build_generator(
+        model.get_layer("encoder"),
+        model.get_layer("decoder"),
+        start_id=START,
+        end_id=END,
+        max_length=max_length,
+        **options,
+    )
+    limits = np.full(len(picture), max_length, "int32")
+    return generator.predict_on_batch({"picture": picture, "length_limit": limits})
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_another_picture_gives_other_words_a_chance(variant):
+    model, features, target_in = build(variant), random_features(), random_tokens()
+    logits = logits_of(model, features, target_in)
+    assert logits.shape == (3, 5, VOCAB)
+    changed = features.copy()
+    changed[1] = features[2]
+    difference = np.abs(logits_of(model, changed, target_in) - logits).max(axis=(1, 2))
+    # Its neighbours in the batch see nothing of it.
+    np.testing.assert_allclose(difference[[0, 2]], 0.0, atol=1e-6)
+    assert difference[1] > 1e-3
+
+
+@pytest.mark.no_backend
+def test_the_variants_differ_in_memory_and_states_alone():
+    seen = {variant: memory_of(build(variant), random_features()) for variant in VARIANTS}
+    shapes = {variant: outputs["memory"].shape for variant, outputs in seen.items()}
+    assert shapes == {"attention": (3, REGIONS, 8), "initial_state": (3, 2, 1), "merge": (3, 2, 8)}
+    real = {variant: outputs["memory_mask"].sum(axis=1) for variant, outputs in seen.items()}
+    for variant, places in {"attention": REGIONS, "initial_state": 0, "merge": 1}.items():
+        np.testing.assert_array_equal(real[variant], places)
+    assert not np.any(seen["merge"]["states"][0])
+    # The same seed, so the same weights: what `merge` shows is what all of the regions are on
+    # average, and what `initial_state` starts from is where `attention` starts.
+    regions = seen["attention"]["memory"]
+    np.testing.assert_allclose(seen["merge"]["memory"][:, 0], regions.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        seen["initial_state"]["states"][0], seen["attention"]["states"][0], rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.no_backend
+def test_a_merging_decoder_reads_words_without_the_picture():
+    features = random_features()
+    target_in = np.repeat(random_tokens(1), 3, axis=0)
+    for variant in VARIANTS:
+        model = build(variant, cell="lstm", num_layers=2)
+        memory = memory_of(model, features)
+        decoder = model.get_layer("decoder")
+        recurrent = keras.Model(decoder.input, decoder.get_layer("decoder_1").output[0])
+        states = ops.convert_to_numpy(recurrent({"target_in": target_in, **memory}))
+        assert np.allclose(states, states[:1], atol=1e-6) == (variant == "merge")
+
+
+def test_where_something_lies_is_seen():
+    model = build()
+    encoder = model.get_layer("encoder")
+    kernel, bias = encoder.get_layer("region").get_weights()
+    assert bias.shape == (REGIONS, 8)
+    alike = np.repeat(random_features(1)[:, :1], REGIONS, axis=1)
+    memory = memory_of(model, alike)["memory"][0]
+    np.testing.assert_allclose(memory, np.repeat(memory[:1], REGIONS, axis=0), atol=1e-6)
+    bias[4] = np.linspace(-3, 3, 8)
+    encoder.get_layer("region").set_weights([kernel, bias])
+    moved = memory_of(model, alike)["memory"][0]
+    others = np.arange(REGIONS) != 4
+    np.testing.assert_allclose(moved[others], memory[others], atol=1e-6)
+    assert np.abs(moved[4] - memory[4]).max() > 0.1
+
+
+def test_larger_features_give_the_same_memory():
+    # Keras adds 0.001 to the variance, so not quite.
+    model, features = build(), 4 * random_features()
+    larger = memory_of(model, 16 * features)["memory"]
+    np.testing.assert_allclose(larger, memory_of(model, features)["memory"], atol=0.01)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_padding_a_caption_changes_nothing(variant):
+    model, features, target_in = build(variant), random_features(), random_tokens()
+    padded = np.pad(target_in, ((0, 0), (0, 3)))
+    np.testing.assert_allclose(
+        logits_of(model, features, padded)[:, :5],
+        logits_of(model, features, target_in),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variant", "cell", "num_layers"),
+    [
+        ("attention", "lstm", 2),
+        pytest.param("initial_state", "gru", 1, marks=pytest.mark.slow),
+        pytest.param("merge", "simple_rnn", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_a_reloaded_captioner_writes_the_same_in_a_process_that_built_no_other(
+    tmp_path, variant, cell, num_layers
+):
+    model = build(variant, cell=cell, num_layers=num_layers)
+    features, target_in = random_features(), random_tokens()
+    logits = logits_of(model, features, target_in)
+    options = {"beam_size": 2, "n_best": 2, "return_attention": True}
+    before = written_by(model, features, **options)
+    model.save(tmp_path / "model.keras")
+    # From here on names are given as in a new process.
+    keras.utils.clear_session(free_memory=False)
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert loaded.count_params() == model.count_params()
+    np.testing.assert_allclose(logits_of(loaded, features, target_in), logits, rtol=1e-5, atol=1e-6)
+    after = written_by(loaded, features, **options)
+    np.testing.assert_array_equal(after["sequences"], before["sequences"])
+    for name in ("scores", "attention"):
+        np.testing.assert_allclose(after[name], before[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_written_words_looked_at_as_much_as_the_variant_shows(variant):
+    written = written_by(build(variant), random_features(), return_attention=True)
+    looked = written["attention"][:, 0].sum(axis=-1)
+    real = written["sequences"][:, 0] != 0
+    expected = np.zeros_like(looked) if variant == "initial_state" else real
+    np.testing.assert_allclose(looked, expected, rtol=1e-5)
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_two_weights_share_a_path(variant):
+    # On PyTorch, Keras finds the gradients to clear by the paths of the weights.
+    model = build(variant, cell="lstm", num_layers=2, cnn=build_small_cnn(size=16))
+    paths = [weight.path for weight in model.trainable_weights]
+    assert sorted(set(paths)) == sorted(paths)
+
+
+def test_what_contradicts_itself_is_refused():
+    with pytest.raises(ValueError, match="none of attention, initial_state, merge"):
+        build("look")
+    with pytest.raises(ValueError, match="either features or cnn"):
+        build(features=(2, 2), cnn=build_small_cnn(size=16))
+
+
+# ---- Learning --------------------------------------------------------------------------------
+
+
+def drawn_scenes(count):
+    """Pictures of 32 pixels of generated scenes, with the ids of one caption each."""
+    rows = scenes(count, seed=0)
+    pictures = [np.array(Image.open(io.BytesIO(picture))) for _, _, picture, _ in rows]
+    captions = [lines[0].lower().split() for *_, lines in rows]
+    words = sorted({word for caption in captions for word in caption})
+    target = np.zeros((count, max(map(len, captions)) + 1), "int32")
+    for row, caption in enumerate(captions):
+        target[row, : len(caption)] = [words.index(word) + 4 for word in caption]
+        target[row, len(caption)] = END
+    return np.stack(pictures)[:, ::2, ::2], target, len(words) + 4
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    "variant",
+    ["attention", *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS[1:])],
+)
+def test_a_captioner_learns_scenes_by_heart(variant):
+    pictures, target, vocab_size = drawn_scenes(5)
+    cnn = build_small_cnn(size=32, filters=8, num_blocks=2)
+    model = build(variant, units=48, vocab_size=vocab_size, cnn=cnn)
+    target_in = np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=START)
+    model.compile(optimizer=keras.optimizers.Adam(0.01), loss=smoothed_cross_entropy(0.0))
+    inputs = {"picture": pictures, "target_in": target_in}
+    model.fit(inputs, target, batch_size=5, epochs=60, verbose=0)
+    written = written_by(model, pictures, target.shape[1], method="greedy")["sequences"][:, 0]
+    np.testing.assert_array_equal(written, target)
+
+
+# ---- Backbones -------------------------------------------------------------------------------
+
+
+def test_a_small_cnn_makes_a_grid_of_regions_that_sees_its_picture():
+    cnn = build_small_cnn(size=32, filters=4, num_blocks=2)
+    pictures = random_pictures()
+    regions = cnn.predict_on_batch(pictures)
+    assert regions.shape == (2, 8 * 8, 8)
+    # A change at the lower right corner changes the last region, and none far away.
+    pictures[:, -1, -1] = 255 - pictures[:, -1, -1]
+    changed = np.abs(cnn.predict_on_batch(pictures) - regions).max(axis=(0, 2)).reshape(8, 8)
+    assert changed[-1, -1] > 1e-4
+    np.testing.assert_allclose(changed[:4, :4], 0.0, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return build_backbone("mobilenet_v2", size=64, weights=None)
+
+
+@pytest.mark.slow
+@pytest.mark.no_backend
+def test_a_backbone_gives_the_regions_of_its_grid_row_by_row(backbone):
+    pictures = random_pictures(size=64)
+    regions = backbone.predict_on_batch(pictures)
+    assert regions.shape == (2, 2 * 2, 1280)
+    cnn = next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
+    scaled = keras.applications.mobilenet_v2.preprocess_input(pictures.astype("float32"))
+    grid = cnn.predict_on_batch(scaled)
+    for row in range(2):
+        for column in range(2):
+            np.testing.assert_allclose(
+                regions[:, 2 * row + column], grid[:, row, column], rtol=1e-4, atol=1e-6
+            )
+
+
+@pytest.mark.no_backend
+def test_a_backbone_is_frozen_also_while_what_stands_on_it_trains(backbone):
+    pictures, target = random_pictures(size=64), random_tokens(2)
+    model = build(cnn=backbone)
+    assert not backbone.trainable_weights
+    regions, before = backbone.predict_on_batch(pictures), weights_sha256(backbone)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(backbone(pictures, training=True)), regions, rtol=1e-3, atol=1e-5
+    )
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss=smoothed_cross_entropy(0.0))
+    head = weights_sha256(model.get_layer("decoder"))
+    model.train_on_batch({"picture": pictures, "target_in": target}, target)
+    # Moving averages are weights too.
+    assert weights_sha256(backbone) == before
+    assert weights_sha256(model.get_layer("decoder")) != head
+
+
+@pytest.mark.no_backend
+def test_a_backbone_takes_its_weights_from_a_file(tmp_path, backbone):
+    cnn = next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
+    file = tmp_path / "mobilenet.weights.h5"
+    cnn.save_weights(file)
+    other = build_backbone("mobilenet_v2", size=96, weights=None)
+    assert weights_sha256(other) != weights_sha256(backbone)
+    same = build_backbone("mobilenet_v2", size=96, weights=str(file))
+    assert weights_sha256(same) == weights_sha256(backbone)
+    assert same.output.shape == (None, 9, 1280)
+
+
+@pytest.mark.slow
+@pytest.mark.no_backend
+@pytest.mark.parametrize("name", ["vgg16", "mobilenet_v3_large", "resnet50"])
+def test_pixels_are_scaled_as_the_network_was_trained(name):
+    network, preprocess, smallest = BACKBONES[name]
+    assert smallest == 32
+    model = build_backbone(name, size=32, weights=None)
+    cnn = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    assert cnn.name.lower().replace("_", "").startswith(name.replace("_", "")[:9])
+    pictures = random_pictures().astype("float32")
+    scaled = preprocess(pictures.copy()) if preprocess else pictures
+    if name == "vgg16":
+        # Blue first, and the mean of ImageNet taken away.
+        expected = pictures[..., ::-1] - np.array([103.939, 116.779, 123.68])
+        np.testing.assert_allclose(scaled, expected, rtol=1e-4, atol=1e-3)
+    grid = cnn.predict_on_batch(scaled)
+    np.testing.assert_allclose(
+        model.predict_on_batch(random_pictures()),
+        grid.reshape(2, -1, grid.shape[-1]),
+        rtol=1e-3,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.no_backend
+def test_a_backbone_that_cannot_be_is_refused_in_one_line(tmp_path, monkeypatch):
+    def refusal(error, name, weights=None, size=32):
+        with pytest.raises(error) as caught:
+            build_backbone(name, size=size, weights=weights)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "no backbone 'lenet', only mobilenet_v2, " in refusal(ValueError, "lenet")
+    assert "at least 75 pixels, not 74" in refusal(ValueError, "inception_v3", size=74)
+    file = tmp_path / "own.h5"
+    assert f"{file} does not exist" in refusal(OSError, "mobilenet_v2", str(file))
+    file.write_text("no weights")
+    assert f"Cannot use {file} as weights of" in refusal(OSError, "mobilenet_v2", str(file))
+
+    def no_network(*arguments, **options):
+        raise Exception("URL fetch failure on a server: None -- \n [Errno -2] unknown")
+
+    monkeypatch.setitem(BACKBONES, "vgg16", (no_network, None, 32))
+    line = refusal(OSError, "vgg16", "imagenet")
+    assert "the imagenet weights of vgg16 (URL fetch failure on a server: None" in line
+
+
+@pytest.mark.slow
+@pytest.mark.no_backend
+@pytest.mark.parametrize("name", BACKBONES)
+def test_keras_checks_the_hash_of_weights_other_than_those_of_mobilenet_v2(name, monkeypatch):
+    hashes = []
+
+    def no_network(*arguments, origin="", file_hash=None, **options):
+        hashes.append(file_hash)
+        assert all(url.startswith("https://") for url in (*arguments[1:2], origin) if url)
+        raise OSError("no network")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", no_network)
+    with pytest.raises(OSError, match="no network"):
+        build_backbone(name, size=BACKBONES[name][2])
+    # When this fails for MobileNetV2, Keras has learnt to check it: say so in `build_backbone`.
+    assert [bool(file_hash) for file_hash in hashes] == [name != "mobilenet_v2"]
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["one model", "an ensemble"])
+def test_a_picture_and_its_mirror_image_write_one_caption(together):
+    model = build(features=(4, CHANNELS))
+    if together:
+        other = build(features=(4, CHANNELS), cell="lstm")
+        model = build_ensemble([model, other], name="captioning")
+    pair = np.random.default_rng(5).normal(size=(3, 2, 4, CHANNELS)).astype("float16")
+    target_in = random_tokens()
+
+    def outputs(captioner, picture):
+        memory = captioner.get_layer("encoder").predict_on_batch(picture)
+        decoder = captioner.get_layer("decoder")
+        found = decoder.predict_on_batch({"target_in": target_in, **memory})
+        return ops.convert_to_numpy(ops.softmax(found["logits"])), np.asarray(found["attention"])
+
+    probabilities, attention = outputs(add_mirror_image(model), pair)
+    alone = [outputs(model, pair[:, place]) for place in (0, 1)]
+    np.testing.assert_allclose(probabilities, (alone[0][0] + alone[1][0]) / 2, atol=1e-6)
+    # Left and right of the two rows of two regions change places in the mirror.
+    turned = alone[1][1][..., [1, 0, 3, 2]]
+    np.testing.assert_allclose(attention, (alone[0][1] + turned) / 2, atol=1e-6)
+    assert np.abs(alone[0][1] - turned).max() > 1e-3
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_writes_with_the_mirror_image(variant):
+    model = build(variant)
+    pair = np.stack([random_features(), random_features()[::-1]], axis=1)
+    written = written_by(add_mirror_image(model), pair, beam_size=2)
+    assert written["sequences"].shape[:2] == (3, 1)

@@ -1,0 +1,319 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from models.attention_decoder import build_attention_decoder
+from models.decode.generation import build_generator
+from models.encoder_decoder import OwnWords, build_encoder_decoder, smoothed_cross_entropy
+from models.translation import build_encoder, model_name
+from tests.helpers import on_one_backend
+
+VOCAB, EMBED_DIM, START, END = 14, 6, 2, 3
+
+
+def build(cell="gru", *, bidirectional=True, share=False, num_layers=1, units=4, **options):
+    keras.utils.set_random_seed(3)
+    encoder = build_encoder(
+        vocab_size=VOCAB,
+        embed_dim=EMBED_DIM,
+        cell=cell,
+        units=units,
+        bidirectional=bidirectional,
+        decoder_units=2 * units,
+        decoder_layers=num_layers,
+        num_layers=num_layers,
+        share_embedding=share,
+        **options,
+    )
+    decoder = build_attention_decoder(
+        vocab_size=VOCAB,
+        embed_dim=EMBED_DIM,
+        cell=cell,
+        units=2 * units,
+        num_layers=num_layers,
+        memory_dim=units * (1 + bidirectional),
+        share_embedding=share,
+    )
+    return build_encoder_decoder(encoder, decoder)
+
+
+def random_tokens(lengths, time):
+    tokens = np.random.default_rng(0).integers(4, VOCAB, (len(lengths), time))
+    return np.where(np.arange(time) < np.array(lengths)[:, None], tokens, 0).astype("int32")
+
+
+def logits_of(model, source, target_in):
+    return model.predict_on_batch({"source": source, "target_in": target_in})
+
+
+@pytest.mark.parametrize(
+    ("cell", "bidirectional"), [on_one_backend("simple_rnn", True), ("lstm", True), ("gru", False)]
+)
+def test_padding_and_neighbours_of_the_source_change_nothing(cell, bidirectional):
+    model = build(cell, bidirectional=bidirectional, num_layers=2)
+    source, target_in = random_tokens([6, 2, 4], 6), random_tokens([5, 5, 5], 5)
+    logits = logits_of(model, source, target_in)
+    # Alone, once with less padding and once with more.
+    for row, time in ((1, 2), (2, 9)):
+        alone = np.zeros((1, time), "int32")
+        alone[0, : min(time, 6)] = source[row, : min(time, 6)]
+        np.testing.assert_allclose(
+            logits_of(model, alone, target_in[row : row + 1])[0], logits[row], rtol=1e-4, atol=1e-6
+        )
+
+
+def test_the_decoder_starts_from_where_both_directions_of_the_encoder_end():
+    encoder = build("gru").get_layer("encoder")
+    source = random_tokens([5, 3], 5)
+    states = ops.convert_to_numpy(encoder(source)["states"][0])
+    vectors = ops.convert_to_numpy(encoder.get_layer("embedding").embeddings)
+    kernel, bias = encoder.get_layer("initial_state_1_h").get_weights()
+    for row, length in enumerate([5, 3]):
+        sentence = vectors[source[row, :length]][None]
+        ends = [
+            ops.convert_to_numpy(encoder.get_layer(name)(direction))[0, -1]
+            for name, direction in (("forward_1", sentence), ("backward_1", sentence[:, ::-1]))
+        ]
+        expected = np.tanh(np.concatenate(ends) @ kernel + bias)
+        np.testing.assert_allclose(states[row], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [on_one_backend(False), True])
+def test_a_saved_translator_reloads_to_the_same_logits_and_gives_its_parts(tmp_path, share):
+    model = build("lstm", share=share, num_layers=2, dropout=0.2, word_dropout=0.1)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    source, target_in = random_tokens([6, 2], 6), random_tokens([4, 4], 4)
+    logits = logits_of(model, source, target_in)
+    np.testing.assert_array_equal(logits_of(loaded, source, target_in), logits)
+    assert loaded.count_params() == model.count_params()
+    memory = loaded.get_layer("encoder")(source)
+    outputs = loaded.get_layer("decoder")({"target_in": ops.convert_to_tensor(target_in), **memory})
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(outputs["logits"]), logits, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_shared_table_is_one_before_and_after_a_reload(tmp_path):
+    model = build(share=True)
+    assert build().count_params() - model.count_params() == VOCAB * EMBED_DIM
+    model.save(tmp_path / "model.keras")
+    source, target_in = random_tokens([3], 3), random_tokens([2], 2)
+    for translator in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        table = translator.get_layer("encoder").get_layer("embedding").embeddings
+        vectors = ops.convert_to_numpy(table).copy()
+        vectors[5] = 0.0
+        table.assign(vectors)
+        assert np.all(logits_of(translator, source, target_in)[..., 5] == 0)
+
+
+def written_by(translator, source, **options):
+    """What a generator writes with the parts that are found in a translator."""
+    generator = build_generator(
+        translator.get_layer("encoder"),
+        translator.get_layer("decoder"),
+        start_id=START,
+        end_id=END,
+        max_length=6,
+        **options,
+    )
+    limits = np.full(len(source), 6, "int32")
+    return generator.predict_on_batch({"source": source, "length_limit": limits})
+
+
+@pytest.mark.parametrize("share", [on_one_backend(False), True])
+def test_a_reloaded_translator_writes_the_same_in_a_process_that_built_no_other(tmp_path, share):
+    source = random_tokens([6, 2], 6)
+    model = build(share=share)
+    options = {"beam_size": 2, "n_best": 2, "return_attention": True}
+    before = written_by(model, source, **options)
+    model.save(tmp_path / "model.keras")
+    # From here on names are given as in a new process.
+    keras.utils.clear_session(free_memory=False)
+    after = written_by(keras.saving.load_model(tmp_path / "model.keras"), source, **options)
+    np.testing.assert_array_equal(after["sequences"], before["sequences"])
+    for name in ("scores", "attention"):
+        np.testing.assert_allclose(after[name], before[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.no_backend
+def test_the_name_of_a_translator_tells_its_direction():
+    pairs = [("en", "fr"), ("fr", "en"), ("zh-CN", "pt_BR"), ("zh", "pt")]
+    names = [model_name(*pair) for pair in pairs]
+    assert len(set(names)) == len(pairs)
+    assert names[0] == "translation_en_fr"
+    for name in names:
+        # Keras makes it the name of a scope.
+        assert keras.Sequential(name=name).name == name
+        assert name.isidentifier()
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize("share", [False, True])
+def test_no_two_weights_share_a_path(share):
+    # On PyTorch, Keras finds the gradients to clear by the paths of the weights.
+    paths = [weight.path for weight in build(share=share, num_layers=2).trainable_weights]
+    assert sorted(set(paths)) == sorted(paths)
+
+
+def test_a_step_of_no_length_changes_nothing_of_the_next():
+    source, target_in = random_tokens([6, 2, 5], 6), random_tokens([4, 3, 4], 4)
+    after = []
+    for rates in ([0.0, 0.1], [0.1]):
+        model = build("gru", share=True)
+        model.compile(optimizer=keras.optimizers.SGD(0.0), loss=smoothed_cross_entropy(0.0))
+        for rate in rates:
+            model.optimizer.learning_rate = rate
+            model.train_on_batch({"source": source, "target_in": target_in}, target_in)
+        after.append(model.get_weights())
+    for one, other in zip(*after, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_word_dropout_drops_whole_vectors_in_training_alone():
+    encoder = build(word_dropout=0.5).get_layer("encoder")
+    vectors = keras.Model(encoder.input, encoder.get_layer("word_dropout").output)
+    tokens = random_tokens([200], 200)
+    dropped = np.all(ops.convert_to_numpy(vectors(tokens, training=True))[0] == 0, axis=1)
+    # 200 draws of one half: five standard deviations are 35.
+    assert 65 < dropped.sum() < 135
+    assert not np.any(np.all(ops.convert_to_numpy(vectors(tokens))[0] == 0, axis=1))
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_the_loss_is_the_mean_cross_entropy_of_the_real_tokens(label_smoothing):
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 2, (2, 3, 4)).astype("float32")
+    targets = np.array([[3, 1, 2], [2, 0, 0]], "int32")
+    total = 0.0
+    for row, step in [(0, 0), (0, 1), (0, 2), (1, 0)]:
+        probabilities = np.exp(logits[row, step]) / np.exp(logits[row, step]).sum()
+        wanted = np.full(4, label_smoothing / 4)
+        wanted[targets[row, step]] += 1 - label_smoothing
+        total -= (wanted * np.log(probabilities)).sum()
+    loss = smoothed_cross_entropy(label_smoothing)
+    np.testing.assert_allclose(float(loss(targets, logits)), total / 4, rtol=1e-5)
+
+
+def test_twice_the_padding_changes_no_loss():
+    logits = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+    targets = np.array([[3, 1, 2], [2, 0, 0]], "int32")
+    loss = smoothed_cross_entropy(0.1)
+    padded = loss(np.pad(targets, ((0, 0), (0, 3))), np.pad(logits, ((0, 0), (0, 3), (0, 0))))
+    np.testing.assert_allclose(float(padded), float(loss(targets, logits)), rtol=1e-6)
+    assert float(loss(np.zeros((2, 3), "int32"), logits)) == 0.0
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_the_gradient_of_the_loss_is_softmax_less_target_over_the_real_tokens(label_smoothing):
+    targets = np.array([[3, 1, 2], [2, 0, 0]], "int32")
+    places = np.arange(6).reshape(2, 3)
+    # The logits are weights, and a step of the rate 1 takes away the gradient itself.
+    table = keras.layers.Embedding(6, 4, embeddings_initializer="normal")
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), table])
+    logits = np.random.default_rng(0).normal(0, 2, (6, 4)).astype("float32")
+    table.set_weights([logits])
+    model.compile(optimizer=keras.optimizers.SGD(1.0), loss=smoothed_cross_entropy(label_smoothing))
+    model.train_on_batch(places, targets)
+    expected = np.zeros((6, 4))
+    for place in (0, 1, 2, 3):
+        expected[place] = np.exp(logits[place]) / np.exp(logits[place]).sum()
+        expected[place] -= label_smoothing / 4
+        expected[place, targets.ravel()[place]] -= 1 - label_smoothing
+    np.testing.assert_allclose(logits - table.get_weights()[0], expected / 4, rtol=1e-4, atol=1e-6)
+
+
+def reversed_sentences(rows, seed):
+    """Pairs of a sentence of 2 to 4 words and the same words backward."""
+    generator = np.random.default_rng(seed)
+    source = generator.integers(4, VOCAB, (rows, 4)).astype("int32")
+    lengths = generator.integers(2, 5, rows)
+    source[np.arange(4) >= lengths[:, None]] = 0
+    target = np.zeros((rows, 5), "int32")
+    for row, length in enumerate(lengths):
+        target[row, :length] = source[row, :length][::-1]
+        target[row, length] = END
+    return source, target
+
+
+@pytest.mark.no_backend
+def test_a_translator_learns_to_say_sentences_backward():
+    model = build("gru", share=True, units=48)
+    source, target = reversed_sentences(4096, seed=0)
+    target_in = np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=START)
+    model.compile(optimizer=keras.optimizers.Adam(0.005), loss=smoothed_cross_entropy(0.0))
+    model.fit(
+        {"source": source, "target_in": target_in}, target, batch_size=64, epochs=3, verbose=0
+    )
+    generator = build_generator(
+        model.get_layer("encoder"),
+        model.get_layer("decoder"),
+        start_id=START,
+        end_id=END,
+        max_length=5,
+        method="greedy",
+    )
+    unseen, expected = reversed_sentences(200, seed=1)
+    written = generator.predict_on_batch({"source": unseen, "length_limit": np.full(200, 5)})
+    right = np.all(written["sequences"][:, 0] == expected, axis=1)
+    assert right.mean() > 0.9
+
+
+def own_words_and_guesses(rows=400, time=30):
+    """Right words of 4 to 8 with padding behind, guesses of 9 to 13, and these as logits."""
+    generator = np.random.default_rng(0)
+    target_in = generator.integers(4, 9, (rows, time)).astype("int32")
+    target_in[np.arange(time) >= generator.integers(2, time + 1, rows)[:, None]] = 0
+    guesses = generator.integers(9, VOCAB, (rows, time))
+    return target_in, guesses, np.eye(VOCAB, dtype="float32")[guesses]
+
+
+def test_own_words_are_the_guesses_of_the_step_before_and_rise_to_their_share():
+    layer = OwnWords(0.8, ramp_steps=4)
+    target_in, guesses, logits = own_words_and_guesses()
+    earlier = np.concatenate([target_in[:, :1], guesses[:, :-1]], axis=1)
+    drawn = []
+    for share in (0, 0.2, 0.4, 0.6, 0.8, 0.8):
+        words = ops.convert_to_numpy(layer(target_in, logits, training=True))
+        replaced = words != target_in
+        np.testing.assert_array_equal(words[replaced], earlier[replaced])
+        # The start and the padding stay.
+        assert not replaced[:, 0].any() and not replaced[target_in == 0].any()
+        count = np.count_nonzero(target_in[:, 1:])
+        # Five standard deviations.
+        assert abs(replaced.sum() / count - share) <= 5 * np.sqrt(share * (1 - share) / count)
+        drawn.append(replaced)
+    assert np.any(drawn[-1] != drawn[-2])
+
+
+def test_nothing_but_training_has_own_words():
+    plain = build(share=True)
+    encoder, decoder = (plain.get_layer(name) for name in ("encoder", "decoder"))
+    model = build_encoder_decoder(encoder, decoder, own_words=0.9, ramp_steps=1)
+    source, target_in = random_tokens([6, 2], 6), random_tokens([4, 3], 4)
+    inputs = {"source": source, "target_in": target_in}
+    steps = []
+    for training in (False, True, True, False):
+        logits = ops.convert_to_numpy(model(inputs, training=training))
+        same = np.allclose(logits, logits_of(plain, source, target_in), atol=1e-6)
+        steps.append((float(model.get_layer("own_words").steps), same))
+    # The first step of training is one without; evaluating counts for nothing.
+    assert [count for count, _ in steps] == [0, 1, 2, 2]
+    assert [same for _, same in steps] == [True, True, False, True]
+
+
+def test_training_with_own_words_trains_the_plain_translator():
+    plain = build(share=True)
+    encoder, decoder = (plain.get_layer(name) for name in ("encoder", "decoder"))
+    model = build_encoder_decoder(encoder, decoder, own_words=0.5, ramp_steps=2, name="own")
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss=smoothed_cross_entropy(0.0))
+    source, target = reversed_sentences(8, seed=0)
+    target_in = np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=START)
+    before = plain.get_weights()
+    for _ in range(3):
+        model.train_on_batch({"source": source, "target_in": target_in}, target)
+    assert float(model.get_layer("own_words").steps) == 3
+    changed = [np.any(one != two) for one, two in zip(before, plain.get_weights(), strict=True)]
+    assert all(changed)
+    assert len(model.trainable_weights) == len(plain.trainable_weights)
