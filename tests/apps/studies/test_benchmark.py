@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from apps.sentiment.config import Config as SentimentConfig
+from apps.studies.benchmark import quick
 from apps.studies.benchmark import run as benchmark
 from apps.studies.benchmark.compare import (
     JUDGED,
@@ -24,7 +25,6 @@ from apps.studies.benchmark.run import (
     plan_rescoring,
     plan_steps,
     published_row,
-    quick,
     run_steps,
 )
 from common.artifact import CONFIG, HISTORY, METRICS, MODEL, read_json, write_json, write_text
