@@ -340,7 +340,8 @@ def test_prices_that_are_named_are_neither_cut_nor_called_by_the_set(small_set, 
 )
 def test_a_setting_is_ignored_in_just_the_modes_that_do_not_read_it(settings, names):
     ignored = Config(**settings).ignored()
-    assert ignored.keys() == names
+    # What clipping and schedule ignore is the same in all tasks.
+    assert ignored.keys() == {*names, "plateau_patience", "clip_percentile"}
     for name, reason in ignored.items():
         assert hasattr(Config(), name) and reason
 
@@ -655,8 +656,8 @@ def test_dates_and_tickers_of_one_s_own_are_not_recorded(copy, prices_dir, here,
         found.append(json.loads(capsys.readouterr().out)["metrics"]["crps_1"])
     assert len(set(found)) == 5
     assert files_of(copy) == before
-    tables = sorted((here / evaluate.EVALUATIONS).rglob("*.csv"))
-    folders = [str(path.parents[1].relative_to(here / evaluate.EVALUATIONS)) for path in tables]
+    root = here / "runs" / "forecasting" / "evaluations"
+    folders = [str(path.parents[1].relative_to(root)) for path in sorted(root.rglob("*.csv"))]
     assert folders[:3] == ["copy/2015-02-01_2015-06-30", "copy/test-SIMA", "copy/test-SIMB"]
     # Two folders of one name are told apart.
     assert len(set(folders)) == 5 and all("test-prices_" in name for name in folders[3:])
