@@ -187,7 +187,7 @@ def open_training(
     if flags.find_learning_rate and (flags.resume or flags.overwrite):
         raise UserError("--find-learning-rate trains nothing: leave --resume and --overwrite out.")
     check_ignored(config, flags.given)
-    if flags.resume:
+    if flags.resume and not flags.overwrite:
         read_config(run, task)
     with lock_run(run):
         if not flags.find_learning_rate:
