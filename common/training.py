@@ -180,7 +180,7 @@ def open_training(
             process trains or scores the run.
     """
     check_ignored(config, flags.given)
-    if flags.resume:
+    if flags.resume and not flags.overwrite:
         read_config(run, task)
     with lock_run(run):
         open_run(
