@@ -3,6 +3,7 @@
 python -m apps.ensemble --members runs/translation/gru-s1 runs/translation/gru-s2
 """
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from common.artifact import (
     MODEL,
     STATE,
     TOKENIZER,
+    end_replacement,
     load_model,
     lock_run,
     open_run,
@@ -227,7 +229,12 @@ def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False)
     folder = Path(run or f"runs/{task}/ensemble")
     if folder.resolve() in {member.resolve() for member in members}:
         raise UserError(f"--run {folder} is one of the members: name another folder.")
-    with lock_run(folder):
+    # Shared with whoever scores the members, so that they stay as they are while they are joined.
+    with contextlib.ExitStack() as locks:
+        for member in members:
+            locks.enter_context(lock_run(member, shared=True))
+        locks.enter_context(lock_run(folder))
+        end_replacement(folder)
         # A join that was interrupted left no model and may be replaced; a training in its first
         # epoch has none either.
         stopped = not (folder / MODEL).exists() and (folder / METRICS).is_file()

@@ -90,9 +90,9 @@ def read_config(run: Path, task: str) -> dict[str, Any]:
             f"There is no run folder {run}: train one with `make train-{task}`, or name another"
             " with --run."
         )
-    if any((run / name).is_dir() for name in (_ASIDE, _LEAVING, _RETURNING)):
+    if _is_being_replaced(run):
         with lock_run(run):
-            _end_replacement(run)
+            end_replacement(run)
     if not (run / CONFIG).is_file():
         raise UserError(f"{run} is not a run folder: it has no {CONFIG}. Name another with --run.")
     config = read_json(run / CONFIG)
@@ -116,6 +116,11 @@ def read_labels(config: dict[str, Any], run: Path) -> list[str]:
     return labels
 
 
+def same_files(one: dict[str, str], other: dict[str, str]) -> bool:
+    """Whether two records, name of a file to its SHA-256, are of the same contents."""
+    return sorted(one.values()) == sorted(other.values())
+
+
 def check_same_training(facts: dict[str, Any], run: Path) -> None:
     """Makes sure that a run goes on with the data and the backend that it was begun with.
 
@@ -129,7 +134,10 @@ def check_same_training(facts: dict[str, Any], run: Path) -> None:
     begun = read_json(run / METRICS)
     remedies = {"data": "give the same --data and --data-dir", "backend": "set KERAS_BACKEND"}
     for name, remedy in remedies.items():
-        if begun.get(name) != facts[name]:
+        same = begun.get(name) == facts[name]
+        if name == "data":
+            same = same_files(begun.get(name, {}), facts[name])
+        if not same:
             raise UserError(
                 f"{run} was begun with the {name} {begun.get(name)}, not {facts[name]}:"
                 f" {remedy}, or train anew with --overwrite."
@@ -154,9 +162,14 @@ def open_run(
     """
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other: give one of them.")
-    _end_replacement(run)
+    returned = end_replacement(run)
     if resume:
         read_config(run, task)
+        if returned:
+            raise UserError(
+                f"{run} holds the older run again: the training that was to replace it was stopped"
+                " before its first epoch had ended. Train again with --overwrite."
+            )
         if (run / MODEL).is_file() and not (run / STATE).is_file():
             go_on = ", or go on from it with --init-from" if init_from else ""
             raise UserError(
@@ -198,6 +211,10 @@ def lock_run(run: Path, *, shared: bool = False) -> Iterator[None]:
     if shared and not run.exists():
         yield
         return
+    if shared and _is_being_replaced(run):
+        # Tidied before it is shared: nobody may change a folder that others read.
+        with lock_run(run):
+            end_replacement(run)
     is_new = not run.exists()
     run.mkdir(parents=True, exist_ok=True)
     handle = _lock(run, shared=shared)
@@ -270,7 +287,7 @@ def replace_run(run: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        _end_replacement(run)
+        end_replacement(run)
         remove_leftovers(run)
 
 
@@ -280,18 +297,36 @@ def remove_leftovers(run: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _end_replacement(run: Path) -> None:
-    """Ends what `replace_run` began, also after its process was killed: one run is kept."""
+def _is_being_replaced(run: Path) -> bool:
+    return any((run / name).is_dir() for name in (_ASIDE, _LEAVING, _RETURNING))
+
+
+def _is_whole(run: Path) -> bool:
+    """Whether a new run can be used and, if it was trained, be resumed."""
+    if not (run / MODEL).is_file():
+        return False
+    # Only ensembles, which name their members, have no state.
+    return (run / STATE).is_file() or "members" in read_json(run / METRICS)
+
+
+def end_replacement(run: Path) -> bool:
+    """Ends what `replace_run` began, also after its process was killed: one run is kept.
+
+    Returns:
+        Whether the older run was put back.
+    """
     # Killed while the old run was moved, either way: nothing of a new one is there.
+    returned = False
     for folder in (run / _LEAVING, run / _RETURNING):
         if folder.is_dir():
+            returned = any(folder.iterdir())
             _move_back(folder, run)
     aside = run / _ASIDE
     if not aside.is_dir():
-        return
-    if (run / MODEL).is_file() or not any(aside.iterdir()):
+        return returned
+    if not any(aside.iterdir()) or _is_whole(run):
         shutil.rmtree(aside)
-        return
+        return False
     for name in _OWN:
         if (run / name).is_dir():
             shutil.rmtree(run / name)
@@ -299,6 +334,7 @@ def _end_replacement(run: Path) -> None:
             (run / name).unlink(missing_ok=True)
     os.replace(aside, run / _RETURNING)
     _move_back(run / _RETURNING, run)
+    return True
 
 
 def _move_back(folder: Path, run: Path) -> None:

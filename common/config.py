@@ -23,26 +23,23 @@ def run_command(
     *,
     prog: str,
     description: str,
-    errors: tuple[type[Exception], ...] = (),
     arguments: Sequence[str] | None = None,
 ) -> None:
     """Runs `function` with the flags of the command line, and ends the process.
 
-    A mistake of the user (`UserError`, one of `errors`, or an operating system's error such as a
-    full disk) becomes one line on standard error and exit status 2. Ctrl-C becomes one line and
-    exit status 130.
+    A mistake of the user (`UserError`, or an operating system's error such as a full disk) becomes
+    one line on standard error and exit status 2. Ctrl-C becomes one line and exit status 130.
 
     Args:
         function: Its parameters become flags; a dataclass parameter gives one flag a field.
         prog: The command as the user types it.
         description: What the command does, for `--help`.
-        errors: More exceptions that are a user's mistake.
         arguments: Instead of the process's own.
     """
     try:
         call = parse_call(function, prog=prog, description=description, arguments=arguments)
         call()
-    except (UserError, *errors) as error:
+    except UserError as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")

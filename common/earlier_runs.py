@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.artifact import METRICS, read_json
+from common.artifact import METRICS, read_json, same_files
 from common.errors import UserError
 from common.training import flag
 
@@ -83,7 +83,7 @@ def check_same_cut(config: Any, held: Any, names: Iterable[str], *, named: str) 
             )
 
 
-def check_same_data(hashes: Mapping[str, str], run: Path | str, *, named: str) -> None:
+def check_same_data(hashes: dict[str, str], run: Path | str, *, named: str) -> None:
     """Makes sure that a teacher saw the files that its student is cut from, and no others.
 
     Args:
@@ -94,7 +94,7 @@ def check_same_data(hashes: Mapping[str, str], run: Path | str, *, named: str) -
     Raises:
         UserError: If it saw others.
     """
-    if (recorded_data(run) or hashes) != hashes:
+    if not same_files(recorded_data(run) or hashes, hashes):
         raise UserError(
             f"{named} was trained on other files than --data, and may know the validation split:"
             " train it on the same."

@@ -148,7 +148,7 @@ def _note_resumption(prepared: Prepared, run: Path) -> None:
     record = read_json(run / METRICS)
     entry = {"after_epoch": prepared.epochs_done}
     entry |= {key: prepared.facts[key] for key in ("commit", "versions", "device", "date")}
-    entry |= {"metrics": record.pop("metrics")} if "metrics" in record else {}
+    entry |= {key: record.pop(key) for key in ("metrics", "scored") if key in record}
     write_json(run / METRICS, {**record, "resumed": [*record.get("resumed", []), entry]})
 
 

@@ -25,7 +25,7 @@ from common.artifact import (
     write_json,
 )
 from common.errors import UserError, in_one_line
-from common.provenance import is_committed
+from common.provenance import commit, is_committed, require_clean
 from common.results import commits_of
 
 
@@ -110,12 +110,13 @@ def publish_run(
         raise UserError(f"{run} has no {MODEL}: train it first.")
     if not zipfile.is_zipfile(run / MODEL):
         raise UserError(f"{run / MODEL} is cut short or not a Keras model: train it again.")
+    require_clean()
     record = read_json(run / METRICS)
-    commits = commits_of({"commit": "unknown", **record})
+    commits = [*commits_of({"commit": "unknown", **record}), *record.get("scored", {}).values()]
     if not all(map(is_committed, commits)):
         raise UserError(
-            f"{run} was trained by code that no commit holds ({', '.join(commits)}): commit the"
-            " code and train again."
+            f"{run} was trained or scored by code that no commit holds ({', '.join(commits)}):"
+            " commit the code and train again."
         )
     if not record.get("metrics"):
         raise UserError(f"{run} has no scores: evaluate it first.")
@@ -133,6 +134,7 @@ def publish_run(
             "published": {"weights": "exact" if exact else "bfloat16"},
             "run_metrics": record["metrics"],
             "metrics": metrics,
+            "scored": dict.fromkeys(metrics, commit()),
         }
         write_json(draft / METRICS, record)
         destination.mkdir(parents=True, exist_ok=True)

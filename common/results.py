@@ -3,6 +3,7 @@
 `python -m common.results RESULTS_FOLDER NAME RUN...` makes one row of the runs of its seeds.
 """
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -13,7 +14,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from common.artifact import CONFIG, HISTORY, METRICS, lock_scores, read_json, write_json
+from common.artifact import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    lock_run,
+    lock_scores,
+    read_json,
+    same_files,
+    write_json,
+)
 from common.errors import UserError, in_one_line
 from common.provenance import commit, is_committed
 
@@ -58,7 +68,7 @@ def why_not_recorded(run: Path, hashes: dict[str, str]) -> str:
         return "the figures of a published model stay as they are"
     if "data" not in record:
         return f"{run / METRICS} does not say what the run was trained on"
-    return "" if record["data"] == hashes else "the run was trained on other data"
+    return "" if same_files(record["data"], hashes) else "the run was trained on other data"
 
 
 def record_scores(run: Path, scores: Scores) -> bool:
@@ -137,8 +147,11 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
     Raises:
         UserError: If a run is missing, was not scored, or differs in more than the seed.
     """
-    metrics = [read_json(run / METRICS) for run in runs]
-    configs = [read_json(run / CONFIG) for run in runs]
+    with contextlib.ExitStack() as locks:
+        for run in runs:
+            locks.enter_context(lock_run(run, shared=True))
+        metrics = [read_json(run / METRICS) for run in runs]
+        configs = [read_json(run / CONFIG) for run in runs]
     seeds = [config.pop("seed") for config in configs]
     for run, config in zip(runs, configs, strict=True):
         # A setting that only one of them knows is newer than the other, and at its default there.

@@ -161,6 +161,7 @@ def open_training(
     *,
     task: str,
     read_besides: Callable[[dict[str, Any], Path], Any] | None = None,
+    earlier: Iterable[str] = (),
 ) -> Iterator[Any]:
     """Makes sure that a training may begin or go on in `run`, and holds its lock for the block.
 
@@ -171,6 +172,7 @@ def open_training(
         task: Task of the run.
         read_besides: Takes what `config.json` holds beside the settings out of it, such as
             `read_labels`.
+        earlier: Run folders that the training reads, which nobody may train meanwhile.
 
     Yields:
         The settings to train with: those given or, to resume, those that the run holds.
@@ -179,10 +181,14 @@ def open_training(
         UserError: If the flags contradict each other, the folder or what it holds, or if another
             process trains or scores the run.
     """
-    check_ignored(config, flags.given)
+    if not flags.resume:
+        check_ignored(config, flags.given)
     if flags.resume and not flags.overwrite:
         read_config(run, task)
-    with lock_run(run):
+    with contextlib.ExitStack() as locks:
+        for folder in earlier:
+            locks.enter_context(lock_run(Path(folder), shared=True))
+        locks.enter_context(lock_run(run))
         open_run(
             run,
             task=task,
@@ -196,6 +202,7 @@ def open_training(
                 read_besides(stored, run)
             stored = config_from_flags(type(config), stored, run / CONFIG)
             config = resumed_config(config, stored, run, given=flags.given)
+            check_ignored(config, flags.given)
         yield config
 
 

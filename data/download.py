@@ -18,7 +18,7 @@ from types import ModuleType
 
 import platformdirs
 
-from data.errors import DataError
+from common.errors import UserError
 
 _PROJECT = "recurrent-apps"
 
@@ -106,7 +106,7 @@ def import_tfds() -> tuple[ModuleType, ModuleType]:
     """Imports TensorFlow Datasets and TensorFlow, without the pages of their start-up log.
 
     Raises:
-        DataError: If they are not installed.
+        UserError: If they are not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("absl").setLevel(logging.ERROR)
@@ -116,7 +116,7 @@ def import_tfds() -> tuple[ModuleType, ModuleType]:
             import tensorflow
             import tensorflow_datasets
         except ImportError as error:
-            raise DataError(
+            raise UserError(
                 f"TensorFlow Datasets reads a data set when it is first used ({error}): install "
                 "tensorflow and tensorflow-datasets for that."
             ) from error
@@ -151,7 +151,7 @@ def prepare_tfds(name: str, root: Path, *, host: str) -> None:
         host: The address that the data set comes from.
 
     Raises:
-        DataError: If the network or the disk fails, or a download has not the checksum that
+        UserError: If the network or the disk fails, or a download has not the checksum that
             TensorFlow Datasets knows for it.
     """
     remedy = (
@@ -165,7 +165,7 @@ def prepare_tfds(name: str, root: Path, *, host: str) -> None:
         pass  # The host answers; what it says of this page does not matter.
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise DataError(f"{name} cannot be downloaded from {host} ({reason}): {remedy}") from error
+        raise UserError(f"{name} cannot be downloaded from {host} ({reason}): {remedy}") from error
     tfds, tensorflow = import_tfds()
     failures = (
         OSError,
@@ -182,7 +182,7 @@ def prepare_tfds(name: str, root: Path, *, host: str) -> None:
             )
     except failures as error:
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", 160, placeholder=" ...")
-        raise DataError(f"{name} cannot be prepared in {root} ({reason}): {remedy}") from error
+        raise UserError(f"{name} cannot be prepared in {root} ({reason}): {remedy}") from error
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from common.errors import UserError
 from data.download import atomic_file, checksum_of
-from data.errors import DataError
 
 # Some hosts turn away whoever names itself Python-urllib.
 _USER_AGENT = "Mozilla/5.0 (compatible; recurrent-apps)"
@@ -46,7 +46,7 @@ def fetch(
         `path`.
 
     Raises:
-        DataError: If the file cannot be had, has another checksum, or cannot be written.
+        UserError: If the file cannot be had, has another checksum, or cannot be written.
     """
     for attempt in range(1, attempts + 1):
         try:
@@ -60,7 +60,7 @@ def fetch(
                 log(f"{url} cannot be read ({error}); next attempt in {wait:g} s")
             sleep(wait)
         except OSError as error:
-            raise DataError(
+            raise UserError(
                 f"Cannot write {path} ({error.strerror or error}): make room there, or point "
                 "DATA_DIR / --data-dir to another folder."
             ) from error
@@ -75,8 +75,8 @@ class _NetworkError(Exception):
         self.passing = passing
 
 
-def _refusal(url: str, path: Path, reason: str, remedy: str) -> DataError:
-    return DataError(
+def _refusal(url: str, path: Path, reason: str, remedy: str) -> UserError:
+    return UserError(
         f"{url} cannot be downloaded ({reason}): {remedy}, put the file at {path} yourself, or "
         "point DATA_DIR / --data-dir to a filled folder."
     )

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from data.errors import DataError
+from common.errors import UserError
 
 # Bytes that are written at a time.
 _TOGETHER = 1 << 20
@@ -65,7 +65,7 @@ def texts_on_disk(texts: Iterable[str], folder: Path) -> RowFile:
     """Puts texts into a file below `folder`.
 
     Raises:
-        DataError: If it cannot be written.
+        UserError: If it cannot be written.
     """
     rows = (text.encode("utf-8", "surrogatepass") for text in texts)
     return _row_file(rows, folder, lambda row: row.decode("utf-8", "surrogatepass"))
@@ -75,7 +75,7 @@ def tokens_on_disk(sequences: Iterable[np.ndarray], folder: Path) -> RowFile:
     """Puts token ids, `(time,)` int32 each, into a file below `folder`.
 
     Raises:
-        DataError: If it cannot be written.
+        UserError: If it cannot be written.
     """
     rows = (sequence.astype("int32", copy=False).tobytes() for sequence in sequences)
     return _row_file(rows, folder, lambda row: np.frombuffer(row, dtype="int32"))
@@ -118,8 +118,8 @@ def _write(file: BinaryIO, pending: bytearray, folder: Path) -> None:
     pending.clear()
 
 
-def _unwritable(folder: Path, error: OSError) -> DataError:
-    return DataError(
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    return UserError(
         f"Cannot write to {folder} ({error.strerror or error}): make room there, or point CACHE_DIR"
         " to another folder."
     )

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 from collections.abc import Iterator
 
-from data.errors import DataError
+from common.errors import UserError
 
 
 @contextlib.contextmanager
@@ -21,7 +21,7 @@ def sample_command(description: str) -> Iterator[argparse.ArgumentParser]:
     parser.add_argument("--data-dir", default="", help="folder of downloads (default: DATA_DIR)")
     try:
         yield parser
-    except DataError as error:
+    except UserError as error:
         parser.exit(2, f"{error}\n")
     except OSError as error:
         reason = f"{error.filename or 'input/output'}: {error.strerror or error}"

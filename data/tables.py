@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from pyarrow import parquet
 
-from data.errors import DataError
+from common.errors import UserError
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
@@ -27,22 +27,22 @@ def read_table(path: Path) -> Iterator[pd.DataFrame]:
         are left out.
 
     Raises:
-        DataError: If the file or a cell is not UTF-8, it cannot be parsed, or its columns cannot
+        UserError: If the file or a cell is not UTF-8, it cannot be parsed, or its columns cannot
             be used.
         OSError: If it cannot be read.
     """
     try:
         for part in _parts(path):
             yield _checked(part, path)
-    except DataError:
+    except UserError:
         raise
     except UnicodeDecodeError as error:
-        raise DataError(
+        raise UserError(
             f"{path}, line {_first_undecodable_line(path)}: not UTF-8; save the file as UTF-8."
         ) from error
     except ValueError as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise DataError(f"{path} cannot be parsed ({reason}): mend the file.") from error
+        raise UserError(f"{path} cannot be parsed ({reason}): mend the file.") from error
 
 
 def _parts(path: Path) -> Iterator[pd.DataFrame]:
@@ -62,7 +62,7 @@ def _parts(path: Path) -> Iterator[pd.DataFrame]:
     ) as parts:
         for part in parts:
             if not isinstance(part.index, pd.RangeIndex):
-                raise DataError(
+                raise UserError(
                     f"{path}, row 2 has more fields than the header: quote texts with commas."
                 )
             yield part
@@ -91,18 +91,18 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     table = table.rename(columns=lambda name: str(name).strip())
     if not {"text", "label"} <= set(table.columns):
         found = ", ".join(map(repr, table.columns))
-        raise DataError(f"{path} needs the columns text and label, but has {found}.")
+        raise UserError(f"{path} needs the columns text and label, but has {found}.")
     columns = [name for name in _COLUMNS if name in table.columns]
     for name in columns:
         if list(table.columns).count(name) > 1:
-            raise DataError(f"{path} has the column {name} twice: rename or remove one.")
+            raise UserError(f"{path} has the column {name} twice: rename or remove one.")
     nested = table[columns].map(lambda cell: not pd.api.types.is_scalar(cell)).any()
     if nested.any():
-        raise DataError(f"{path}: the column {nested.idxmax()} holds lists, not plain values.")
+        raise UserError(f"{path}: the column {nested.idxmax()} holds lists, not plain values.")
     for name in columns:
         faulty = table[name].map(lambda cell: isinstance(cell, bytes) and not _is_utf8(cell))
         if faulty.any():
-            raise DataError(
+            raise UserError(
                 f"{path}, row {faulty.idxmax() + 1}: the {name} is not UTF-8; write the column as"
                 " text."
             )

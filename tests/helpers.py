@@ -15,8 +15,8 @@ from scipy import special
 
 from common.artifact import load_model, read_json, write_json
 from common.config import parse_call
+from common.errors import UserError
 from common.publish import publish_run
-from data.errors import DataError
 from data.pairs.sample import pairs
 
 
@@ -43,8 +43,8 @@ def files_of(folder: Path) -> dict[Path, bytes]:
 
 
 def refused(function, *arguments, **options) -> str:
-    """Returns the one line of the `DataError` that a call ends with."""
-    with pytest.raises(DataError) as caught:
+    """Returns the one line of the `UserError` that a call ends with."""
+    with pytest.raises(UserError) as caught:
         function(*arguments, **options)
     message = str(caught.value)
     assert "\n" not in message
@@ -62,8 +62,12 @@ def published(run: Path, destination: Path, **options) -> None:
     """Publishes a run of a working tree that need not be clean."""
     copy = destination.with_name(f"{destination.name}-clean")
     shutil.copytree(run, copy)
-    write_json(copy / "metrics.json", read_json(run / "metrics.json") | {"commit": "abc"})
-    publish_run(copy, destination, score=lambda *_: {}, **options)
+    write_json(
+        copy / "metrics.json", read_json(run / "metrics.json") | {"commit": "abc", "scored": {}}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("common.publish.require_clean", lambda: None)
+        publish_run(copy, destination, score=lambda *_: {}, **options)
 
 
 @contextlib.contextmanager

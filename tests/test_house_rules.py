@@ -141,6 +141,8 @@ def test_every_readme_command_parses(words):
         assert words[1] == "-m", words
         calls = [(words[2], words[3:])]
     for module, arguments in calls:
+        if (ROOT / module.replace(".", "/")).is_dir():
+            module = f"{module}.__main__"
         assert (ROOT / (module.replace(".", "/") + ".py")).is_file(), f"no module {module}"
         loaded = __import__(module, fromlist=["main"])
         arguments = [argument for argument in arguments if argument != "--help"]

@@ -33,7 +33,6 @@ from common.results import (
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory
-from data.errors import DataError
 from data.pictures.captions import load_captions
 from data.pictures.splits import Captions, CaptionSplit
 
@@ -98,7 +97,7 @@ def evaluate_run(
         sees the picture alone with `_without_mirror`, if the mirror image helps.
 
     Raises:
-        DataError: If the data cannot be used or lack the split.
+        UserError: If the data cannot be used or lack the split.
         UserError: If baselines are wanted of `train`, or the data lack it.
     """
     check_baselines(split, baselines=baselines)
@@ -276,5 +275,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.captioning.evaluate",
         description="Scores a saved captioning model on a split it was not trained on.",
-        errors=(DataError,),
     )

@@ -79,7 +79,7 @@ class PictureInputs:
         """Reads one picture, `<uint8>(size, size, 3)`; arguments as `read_picture`.
 
         Raises:
-            DataError: If it is none.
+            UserError: If it is none.
         """
         config = self._config
         return read_picture(source, size=config.picture_size, fit=config.fit, name=name)
@@ -121,7 +121,7 @@ class PictureInputs:
             `(pictures, views, ...)`, read from the disk as it is used.
 
         Raises:
-            DataError: If a picture cannot be read, or the disk is full.
+            UserError: If a picture cannot be read, or the disk is full.
         """
         config = self._config
         if self._backbone is None:

@@ -25,7 +25,6 @@ from common.config import check_png, config_from_flags, run_command
 from common.console import aside, open_console, warn
 from common.errors import UserError
 from common.search import Search
-from data.errors import DataError
 from data.pictures.read import is_picture_name
 from data.pictures.views import picture_views
 from data.text.subwords import decode_texts, load_subword_tokenizer, split_words
@@ -86,7 +85,7 @@ class Predictor:
         Raises:
             UserError: If the folder is missing, incomplete or of another task, or the backbone
                 cannot be had.
-            DataError: If its tokenizer cannot be read.
+            UserError: If its tokenizer cannot be read.
         """
         run = Path(run)
         stored = read_config(run, "captioning")
@@ -228,15 +227,15 @@ def as_json(path: Path, candidates: list[Candidate]) -> str:
 
 def described(
     predictor: Predictor, paths: list[Path], search: Search, *, attention: bool
-) -> Iterator[tuple[Path, np.ndarray | None, list[Candidate] | DataError]]:
+) -> Iterator[tuple[Path, np.ndarray | None, list[Candidate] | UserError]]:
     """Yields each picture with its captions or, if it cannot be read, with why not."""
     for start in range(0, len(paths), _TOGETHER):
         pictures: dict[Path, np.ndarray] = {}
-        faults: dict[Path, DataError] = {}
+        faults: dict[Path, UserError] = {}
         for path in paths[start : start + _TOGETHER]:
             try:
                 pictures[path] = predictor.inputs.read(path)
-            except DataError as error:
+            except UserError as error:
                 faults[path] = error
         captions = {}
         if pictures:
@@ -309,7 +308,7 @@ def main(
     attention = config.variant == "attention" and (json or picture is not None)
     unread, drawn = 0, False
     for path, pixels, captions in described(predictor, paths, search, attention=attention):
-        if isinstance(captions, DataError):
+        if isinstance(captions, UserError):
             unread += 1
             print(f"error: {' '.join(str(captions).split())}", file=sys.stderr)
             continue
@@ -333,5 +332,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.captioning.predict",
         description="Says what pictures show.",
-        errors=(DataError,),
     )

@@ -14,7 +14,6 @@ from common.config import config_from_flags
 from common.console import aside, warn
 from common.errors import UserError
 from common.origins import check_cut_of_origin, origin_of
-from data.errors import DataError
 from data.pictures.splits import Captions
 from models.ensemble import is_ensemble
 
@@ -68,7 +67,7 @@ def origin_facts(
     named = f"--init-from {config.init_from}"
     try:
         learned = set(_learned_pictures(start.config, data_dir=data_dir))
-    except (DataError, UserError) as error:
+    except UserError as error:
         warn(console, f"{named} may know pictures that are held out here: {error}")
         return origin
     digests = {name: _digests(captions, name) for name in captions.splits if name != "train"}

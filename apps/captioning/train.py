@@ -29,7 +29,6 @@ from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
-from data.errors import DataError
 from data.text.subwords import (
     load_subword_tokenizer,
     train_subword_tokenizer,
@@ -223,14 +222,18 @@ def main(
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
         strict: Stop if a picture that the captions name is missing, instead of leaving it out.
     """
-    run = run_folder(
-        flags.run,
-        f"runs/captioning/{config.cell}-s{config.seed}",
-        {"--init-from": [config.init_from] if config.init_from else []},
-    )
+    earlier = {"--init-from": [config.init_from] if config.init_from else []}
+    run = run_folder(flags.run, f"runs/captioning/{config.cell}-s{config.seed}", earlier)
     if backbone_weights and config.backbone == SMALL_CNN:
         raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
-    with open_training(config, flags, run, task="captioning", read_besides=read_backbone) as config:
+    with open_training(
+        config,
+        flags,
+        run,
+        task="captioning",
+        read_besides=read_backbone,
+        earlier=sum(earlier.values(), []),
+    ) as config:
         console = open_console()
         aside(console, device_line())
         prepared = prepare(
@@ -265,5 +268,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.captioning.train",
         description="Trains a recurrent network that says what pictures show.",
-        errors=(DataError,),
     )

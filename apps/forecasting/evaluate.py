@@ -38,7 +38,6 @@ from common.device import device_line
 from common.errors import UserError
 from common.results import data_label, evaluation_folder, record_scores, why_not_recorded
 from data.download import cache_directory
-from data.errors import DataError
 
 # Days ahead that are scored, besides the last.
 HORIZONS = (1, 5, 10, 20)
@@ -261,6 +260,14 @@ def main(
             log=functools.partial(aside, console),
         )
         recorded = not foreign and record_scores(run, scores)
+        name = split.replace(":", "_")
+        folder = run
+        if not recorded:
+            what = _what_is_scored(name, data, split_list(tickers), refit)
+            folder = evaluation_folder(run, task="forecasting", what=what)
+        write_text(folder / OUTPUTS / f"{name}.csv", by_ticker(scores))
+        if scores.baselines:
+            draw(scores, folder / PLOTS)
     for line in scores.warnings:
         warn(console, line)
     if json:
@@ -271,14 +278,6 @@ def main(
             console.print(table)
         for line in verdicts(scores):
             console.print(line)
-    name = split.replace(":", "_")
-    folder = run
-    if not recorded:
-        what = _what_is_scored(name, data, split_list(tickers), refit)
-        folder = evaluation_folder(run, task="forecasting", what=what)
-    write_text(folder / OUTPUTS / f"{name}.csv", by_ticker(scores))
-    if scores.baselines:
-        draw(scores, folder / PLOTS)
     aside(console, f"scores by ticker, pictures: {folder}")
     if not recorded:
         reason = "not its own split" if foreign else why_not_recorded(run, scores.hashes)
@@ -313,5 +312,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.forecasting.evaluate",
         description="Scores a saved forecasting model on days it was not trained on.",
-        errors=(DataError,),
     )

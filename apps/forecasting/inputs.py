@@ -12,7 +12,6 @@ from apps.forecasting.config import Config
 from common.config import split_list
 from common.errors import UserError
 from data.download import data_directory
-from data.errors import DataError
 from data.prices import large_us
 from data.prices.features import Features, build_features
 from data.prices.read import PriceHistory, load_prices
@@ -66,7 +65,7 @@ def load_inputs(
         log: What takes a line for each download.
 
     Raises:
-        DataError: If prices cannot be had or used.
+        UserError: If prices cannot be had or used.
         UserError: If the index of a training cannot be found.
     """
     options = {
@@ -84,7 +83,7 @@ def load_inputs(
     if config.market != NO_MARKET and "market" in groups:
         try:
             market = _market(config.market, data, histories, root, options)
-        except DataError as error:
+        except UserError as error:
             warnings.append(
                 f"the index {config.market} cannot be had, so the model does not see the market and"
                 f" its forecasts are less sharp ({error})"

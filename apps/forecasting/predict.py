@@ -26,7 +26,6 @@ from common.config import check_png, config_from_flags, run_command
 from common.console import aside, open_console, warn
 from common.device import XLA
 from common.errors import UserError
-from data.errors import DataError
 from data.prices.features import Features, days_needed, next_trading_days
 from data.prices.read import read_prices
 from models.forecasting import quantile_levels
@@ -249,7 +248,7 @@ def main(
     history = inputs.histories[0]
     if as_of:
         # What happened is drawn where it can be read; the forecast does not need it.
-        with contextlib.suppress(DataError):
+        with contextlib.suppress(UserError):
             history = read_prices(
                 history.path,
                 adjust=predictor.config.adjust,
@@ -265,5 +264,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.forecasting.predict",
         description="Forecasts the distribution of the next days' prices.",
-        errors=(DataError,),
     )

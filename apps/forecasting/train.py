@@ -27,7 +27,6 @@ from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
-from data.errors import DataError
 from data.prices.features import feature_statistics
 from data.prices.windows import HistoryChunks, PriceWindows
 from models.forecasting import LOSSES, build_forecaster
@@ -189,5 +188,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.forecasting.train",
         description="Trains a recurrent network that forecasts the distribution of prices.",
-        errors=(DataError,),
     )

@@ -27,7 +27,6 @@ from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores, why_not_recorded
 from common.tables import new_table
 from data.download import cache_directory, data_directory
-from data.errors import DataError
 from data.reviews.imdb import Reviews, SentimentData, load_labelled, load_reviews
 from data.row_files import tokens_on_disk
 from data.text.batching import text_batches
@@ -218,5 +217,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.sentiment.evaluate",
         description="Scores a saved sentiment model on a split it was not trained on.",
-        errors=(DataError,),
     )

@@ -18,7 +18,6 @@ from common.config import check_png, config_from_flags, run_command
 from common.console import aside, open_console, typed_lines
 from common.errors import UserError
 from common.plots import plot_words, word_colour
-from data.errors import DataError
 from data.text.batching import pad_tokens
 from data.text.tokenization import encode, kept_positions, load_tokenizer
 from models.sentiment import build_explainer, token_contributions
@@ -75,7 +74,7 @@ class Predictor:
 
         Raises:
             UserError: If the folder is missing, incomplete or of another task.
-            DataError: If its tokenizer cannot be read.
+            UserError: If its tokenizer cannot be read.
         """
         run = Path(run)
         stored = read_config(run, "sentiment")
@@ -93,15 +92,15 @@ class Predictor:
             batch_size: Texts read at once.
 
         Raises:
-            DataError: If a text is blank or holds what UTF-8 cannot.
+            UserError: If a text is blank or holds what UTF-8 cannot.
         """
         for number, text in enumerate(texts, start=1):
             if not text.strip():
-                raise DataError(f"Text {number} is empty: give at least one word.")
+                raise UserError(f"Text {number} is empty: give at least one word.")
             try:
                 text.encode()
             except UnicodeEncodeError:
-                raise DataError(
+                raise UserError(
                     f"Text {number} is not UTF-8: convert it, e.g. with iconv."
                 ) from None
         sequences = encode(self.tokenizer, texts, max_length=self.config.max_length)
@@ -265,5 +264,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.sentiment.predict",
         description="Says what a review thinks, how surely, and which words tell.",
-        errors=(DataError,),
     )

@@ -29,7 +29,6 @@ from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
 from data.download import cache_directory
-from data.errors import DataError
 from data.row_files import RowFile, texts_on_disk, tokens_on_disk
 from data.text.batching import text_batches
 from data.text.tokenization import encoded, load_tokenizer, train_tokenizer
@@ -198,12 +197,16 @@ def main(flags: TrainFlags, config: Config) -> None:
         flags: Where the run stands, and how it begins.
         config: Settings of the model and its training.
     """
-    run = run_folder(
-        flags.run,
-        f"runs/sentiment/{config.cell}-s{config.seed}",
-        {"--teachers": teacher_folders(config)},
-    )
-    with open_training(config, flags, run, task="sentiment", read_besides=read_labels) as config:
+    earlier = {"--teachers": teacher_folders(config)}
+    run = run_folder(flags.run, f"runs/sentiment/{config.cell}-s{config.seed}", earlier)
+    with open_training(
+        config,
+        flags,
+        run,
+        task="sentiment",
+        read_besides=read_labels,
+        earlier=sum(earlier.values(), []),
+    ) as config:
         console = open_console()
         aside(console, device_line())
         prepared = prepare(
@@ -224,5 +227,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.sentiment.train",
         description="Trains a recurrent network that tells what a review thinks.",
-        errors=(DataError,),
     )

@@ -27,7 +27,6 @@ from common.errors import UserError
 from common.fitting import Prepared
 from common.provenance import provenance
 from common.training import gradient_clipping
-from data.errors import DataError
 
 REFERENCE = "lstm"
 
@@ -157,5 +156,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.studies.cell_speed",
         description="Measures what an epoch of each cell takes.",
-        errors=(DataError,),
     )

@@ -35,7 +35,6 @@ from common.results import (
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory
-from data.errors import DataError
 from data.pairs.sources import Pairs, load_pairs
 from data.pairs.splits import PairSplit
 
@@ -93,7 +92,7 @@ def evaluate_run(
         them, and `bleu_tok_lc_beam_<size>` of every beam.
 
     Raises:
-        DataError: If the data cannot be used or lack the split.
+        UserError: If the data cannot be used or lack the split.
         UserError: If baselines are wanted of `train`.
     """
     check_baselines(split, baselines=baselines)
@@ -235,5 +234,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.translation.evaluate",
         description="Scores a saved translation model on a split it was not trained on.",
-        errors=(DataError,),
     )

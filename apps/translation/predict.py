@@ -21,7 +21,6 @@ from common.config import check_png, config_from_flags, run_command
 from common.console import open_console, typed_lines
 from common.errors import UserError
 from common.search import Search
-from data.errors import DataError
 from data.text.subwords import decode_texts, encode_texts, load_subword_tokenizer
 from models.translation import model_name
 
@@ -77,7 +76,7 @@ class Predictor:
         Raises:
             UserError: If the folder is missing, incomplete, of another task, or says that it
                 translates in another direction than its model was trained in.
-            DataError: If its tokenizer cannot be read.
+            UserError: If its tokenizer cannot be read.
         """
         run = Path(run)
         config = config_from_flags(Config, read_config(run, "translation"), run / CONFIG)
@@ -109,7 +108,7 @@ class Predictor:
             attention: Whether candidates come with what each word looked at.
 
         Raises:
-            DataError: If a text holds what UTF-8 cannot.
+            UserError: If a text holds what UTF-8 cannot.
         """
         search = search or Search.of(self.config)
         distinct = search.method == "beam"
@@ -136,7 +135,7 @@ class Predictor:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise DataError(
+            raise UserError(
                 f"Text {number + 1} is not UTF-8: convert it, e.g. with iconv."
             ) from None
         most = self.config.max_length
@@ -310,5 +309,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.translation.predict",
         description="Translates a text, or every line of standard input.",
-        errors=(DataError,),
     )

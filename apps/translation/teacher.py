@@ -85,7 +85,7 @@ def taught_pairs(
         console: Where to show how far it is.
 
     Raises:
-        DataError: If the sentences cannot be had.
+        UserError: If the sentences cannot be had.
         UserError: If the teacher was trained on other files, or no translation of its is usable.
     """
     run = Path(config.teacher)

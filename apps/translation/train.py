@@ -29,7 +29,6 @@ from common.origins import check_cut_of_origin, origin_of
 from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
 from data.download import data_directory
-from data.errors import DataError
 from data.pairs.batches import pair_batches
 from data.pairs.sources import Pairs
 from data.pairs.splits import PairSplit
@@ -121,7 +120,7 @@ def origin_facts(
         return origin
     try:
         learned = learned_sources(start.config, data_dir=data_dir)
-    except (DataError, UserError) as error:
+    except UserError as error:
         warn(console, f"--init-from {config.init_from} may know what is held out here: {error}")
         return origin
     held_out = {name: split.source for name, split in pairs.splits.items() if name != "train"}
@@ -146,7 +145,7 @@ def learned_sources(config: Config, *, data_dir: str) -> list[str]:
         data_dir: As the flag.
 
     Raises:
-        DataError: If the data are not there any more.
+        UserError: If the data are not there any more.
         UserError: If the run that it began from is not.
     """
     sources = [
@@ -318,12 +317,11 @@ def main(flags: TrainFlags, config: Config) -> None:
         config: Settings of the model and its training.
     """
     earlier = {"--init-from": config.init_from, "--teacher": config.teacher}
-    run = run_folder(
-        flags.run,
-        f"runs/translation/{config.cell}-s{config.seed}",
-        {name: [other] for name, other in earlier.items() if other},
-    )
-    with open_training(config, flags, run, task="translation") as config:
+    earlier = {name: [other] for name, other in earlier.items() if other}
+    run = run_folder(flags.run, f"runs/translation/{config.cell}-s{config.seed}", earlier)
+    with open_training(
+        config, flags, run, task="translation", earlier=sum(earlier.values(), [])
+    ) as config:
         console = open_console()
         aside(console, device_line())
         prepared = prepare(
@@ -349,5 +347,4 @@ if __name__ == "__main__":
         main,
         prog="python -m apps.translation.train",
         description="Trains a recurrent network that translates.",
-        errors=(DataError,),
     )

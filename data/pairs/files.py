@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.errors import DataError
+from common.errors import UserError
 
 # Stands in a folder whose files `data.pairs.sample` has made up.
 GENERATED_NOTE = "GENERATED.txt"
@@ -26,7 +26,7 @@ def read_lines(path: Path, *, member: str = "") -> list[str]:
         member: The file in the archive.
 
     Raises:
-        DataError: If the file is missing, damaged or not UTF-8.
+        UserError: If the file is missing, damaged or not UTF-8.
     """
     name = f"{path}, {member}" if member else str(path)
     try:
@@ -38,22 +38,22 @@ def read_lines(path: Path, *, member: str = "") -> list[str]:
         else:
             content = path.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist: check the path.") from error
+        raise UserError(f"{path} does not exist: check the path.") from error
     except KeyError as error:
-        raise DataError(
+        raise UserError(
             f"{path} holds no {member}: replace it; a download comes anew when it is deleted."
         ) from error
     except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(
+        raise UserError(
             f"{path} is damaged: replace it; a download comes anew when it is deleted."
         ) from error
     except OSError as error:
-        raise DataError(f"Cannot read {path} ({error.strerror or error}): check it.") from error
+        raise UserError(f"Cannot read {path} ({error.strerror or error}): check it.") from error
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{name}, line {line}: not UTF-8; save the file as UTF-8.") from error
+        raise UserError(f"{name}, line {line}: not UTF-8; save the file as UTF-8.") from error
     lines = text.split("\n")
     return lines[:-1] if not lines[-1] else lines
 
@@ -67,11 +67,11 @@ def read_parallel(source_path: Path, target_path: Path) -> list[tuple[str, str]]
     """The pairs of two files whose lines correspond; lines that are blank in both are left out.
 
     Raises:
-        DataError: If a file cannot be read, the numbers of lines differ, or one side is empty.
+        UserError: If a file cannot be read, the numbers of lines differ, or one side is empty.
     """
     sources, targets = read_lines(source_path), read_lines(target_path)
     if len(sources) != len(targets):
-        raise DataError(
+        raise UserError(
             f"{source_path} has {len(sources):,} lines, but {target_path.name} has "
             f"{len(targets):,}: line by line, they must hold the same sentences."
         )
@@ -82,7 +82,7 @@ def read_parallel(source_path: Path, target_path: Path) -> list[tuple[str, str]]
             pairs.append((source, target))
         elif source or target:
             path = target_path if source else source_path
-            raise DataError(
+            raise UserError(
                 f"{path}, line {number}: empty; fill it in, or remove the line from both files."
             )
     return pairs
@@ -101,7 +101,7 @@ def read_columns(
         first_line: The number of the first line.
 
     Raises:
-        DataError: If a line has too few cells or too many, or one of those needed is empty.
+        UserError: If a line has too few cells or too many, or one of those needed is empty.
     """
     needed = max(columns) + 1
     for number, line in enumerate(lines, start=first_line):
@@ -111,13 +111,13 @@ def read_columns(
             if all(chosen):
                 yield number, chosen
             elif line.strip():
-                raise DataError(
+                raise UserError(
                     f"{name}, line {number}: column {columns[chosen.index('')] + 1} is empty; fill "
                     "it in or remove the line."
                 )
         elif line.strip():
             least_to_most = str(needed) if needed == most else f"{needed} to {most}"
-            raise DataError(
+            raise UserError(
                 f"{name}, line {number}: {len(cells)} columns instead of {least_to_most}; put one "
                 "tab between two columns and none elsewhere."
             )
@@ -130,18 +130,18 @@ def read_tsv(path: Path, languages: tuple[str, str]) -> list[tuple[str, str, str
         Source, target and split of each row; all is `train` where there is no column `split`.
 
     Raises:
-        DataError: If the file cannot be read, or the languages or a cell are missing or wrong.
+        UserError: If the file cannot be read, or the languages or a cell are missing or wrong.
     """
     lines = read_lines(path)
     header = [clean(cell) for cell in lines[0].split("\t")] if lines else []
     found = [column for column in header if column != "split"]
     if len(found) < 2 or not all(_LANGUAGE.fullmatch(column) for column in found):
-        raise DataError(
+        raise UserError(
             f"{path}, line 1: the first line names the languages of the columns, such as "
             "en<TAB>fr or en<TAB>fr<TAB>split; add it."
         )
     if len(set(header)) < len(header):
-        raise DataError(f"{path}, line 1: a column is named twice; rename or remove one.")
+        raise UserError(f"{path}, line 1: a column is named twice; rename or remove one.")
     if missing := [language for language in languages if language not in found]:
         raise no_language(path, missing[0], found)
     columns = [header.index(language) for language in languages]
@@ -152,7 +152,7 @@ def read_tsv(path: Path, languages: tuple[str, str]) -> list[tuple[str, str, str
         lines[1:], tuple(columns), most=len(header), name=str(path), first_line=2
     ):
         if not (chosen := split_name(*split or ["train"])):
-            raise DataError(
+            raise UserError(
                 f'{path}, line {number}: the split is "{split[0]}"; it must be train, validation '
                 "or test."
             )
@@ -167,9 +167,9 @@ def split_name(name: str) -> str:
     return name if name in ("train", "validation") or name.startswith("test") else ""
 
 
-def no_language(path: Path, missing: str, found: list[str]) -> DataError:
+def no_language(path: Path, missing: str, found: list[str]) -> UserError:
     """The error for a language that a corpus does not have."""
-    return DataError(
+    return UserError(
         f'{path} holds the languages {", ".join(found)}, not "{missing}": set --source-language '
         "and --target-language to two of them."
     )

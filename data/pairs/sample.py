@@ -11,8 +11,8 @@ import gzip
 import random
 from pathlib import Path
 
+from common.errors import UserError
 from data.download import atomic_file, data_directory
-from data.errors import DataError
 from data.pairs.files import GENERATED_NOTE
 from data.pairs.grammar import random_pair
 from data.sample_command import sample_command
@@ -48,11 +48,11 @@ def write_translation_sample(
         The folder of the files.
 
     Raises:
-        DataError: If the folder holds other pairs, which generated ones must not replace.
+        UserError: If the folder holds other pairs, which generated ones must not replace.
     """
     folder = data_dir / "multi30k"
     if not (folder / GENERATED_NOTE).exists() and folder.is_dir() and any(folder.iterdir()):
-        raise DataError(f"{folder} holds other data already: name another --data-dir.")
+        raise UserError(f"{folder} holds other data already: name another --data-dir.")
     sizes = {"train": train, "val": validation, "test_2016_flickr": test, "test_2017_flickr": test}
     rows = pairs(sum(sizes.values()), seed=seed)
     with atomic_file(folder / GENERATED_NOTE) as draft:

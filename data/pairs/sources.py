@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import UserError
 from data.download import sha256_of, unknown_files
-from data.errors import DataError
 from data.fetch import fetch
 from data.pairs.files import (
     GENERATED_NOTE,
@@ -89,14 +89,14 @@ class Pairs:
         """The split of that name; `test` is also Multi30k's `test_2016_flickr`.
 
         Raises:
-            DataError: If there is none.
+            UserError: If there is none.
         """
         known = name
         if name == "test" and name not in self.splits:
             known = "test_2016_flickr"
         if known not in self.splits:
             found = ", ".join(self.splits)
-            raise DataError(f'--split "{name}": these data have {found}; name one of them.')
+            raise UserError(f'--split "{name}": these data have {found}; name one of them.')
         return self.splits[known]
 
 
@@ -133,11 +133,11 @@ def load_pairs(
         validation and test, with all its translations as references.
 
     Raises:
-        DataError: If the data cannot be had, read or used.
+        UserError: If the data cannot be had, read or used.
     """
     languages = (source_language, target_language)
     if source_language == target_language:
-        raise DataError(
+        raise UserError(
             f'--source-language and --target-language are both "{source_language}": set two.'
         )
     known, release_warnings = {}, ()
@@ -157,7 +157,7 @@ def load_pairs(
         train, held_out, paths = load(place, languages)
     check_direction(train, languages, place=place)
     if (distinct := len({source for source, _ in train})) < _FEWEST:
-        raise DataError(
+        raise UserError(
             f"{place} has {distinct} distinct source sentences to train on: {_FEWEST} are needed, "
             "thousands are wanted."
         )
@@ -176,7 +176,7 @@ def load_pairs(
     parts = cut_pairs(train, missing, seed=split_seed) if missing else {"train": train}
     for name, rows in parts.items():
         if not rows:
-            raise DataError(
+            raise UserError(
                 f"{place} leaves nothing for the {name} split, because nearly all pairs share a "
                 "sentence with others: name the splits in it."
             )
@@ -184,7 +184,7 @@ def load_pairs(
     held_out |= {name: by_source(parts[name]) for name in missing}
     for name in sorted(held_out, key=lambda name: (name.startswith("test"), name)):
         if not held_out[name].source:
-            raise DataError(f"{place} has no pair in the {name} split: add some or remove it.")
+            raise UserError(f"{place} has no pair in the {name} split: add some or remove it.")
         splits[name] = held_out[name]
     return Pairs(
         splits=splits,
@@ -242,16 +242,16 @@ def _load_parallel(folder: Path, languages: tuple[str, str]) -> _Loaded:
     files, single = find_parallel(folder, languages)
     if "train" not in files:
         source, target = languages
-        raise DataError(
+        raise UserError(
             f"{folder} needs train.{source} and train.{target} (or both with .gz): add them, or "
             "set --source-language and --target-language to the endings of the files there."
         )
     if single:
-        raise DataError(f"{single[0]} lacks its counterpart in the other language: add it.")
+        raise UserError(f"{single[0]} lacks its counterpart in the other language: add it.")
     rows = {}
     for name, paths in files.items():
         if (split := split_name(name)) in ("", *rows):
-            raise DataError(
+            raise UserError(
                 f"{paths[0]}: {name} is no name of a split, or the second for the same one; name "
                 "files train, validation or test (or test_...)."
             )
@@ -263,7 +263,7 @@ def _load_parallel(folder: Path, languages: tuple[str, str]) -> _Loaded:
 def _load_tsv(path: Path, languages: tuple[str, str]) -> _Loaded:
     """The splits of a table; all of it is `train` where it has no column `split`."""
     if path.suffix.lower() != ".tsv":
-        raise DataError(
+        raise UserError(
             f'--data {path} is neither "multi30k", "tatoeba", a .tsv file nor a folder of parallel '
             "files: check the path."
         )

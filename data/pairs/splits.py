@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.errors import DataError
+from common.errors import UserError
 
 Rows = list[tuple[str, str]]
 
@@ -144,7 +144,7 @@ def check_direction(rows: Rows, languages: tuple[str, str], *, place: Path) -> N
     """Refuses pairs whose two sides have each other's language, as far as frequent words tell.
 
     Raises:
-        DataError: If they do.
+        UserError: If they do.
     """
     if not set(languages) <= set(_FUNCTION_WORDS):
         return
@@ -156,7 +156,7 @@ def check_direction(rows: Rows, languages: tuple[str, str], *, place: Path) -> N
         evidence.append(sum(word in own for word in words) - sum(word in other for word in words))
     if max(evidence) < 0:
         source, target = languages
-        raise DataError(
+        raise UserError(
             f'{place}: what should be "{source}" reads like "{target}" and the other way round; '
             "swap the names of the two languages in it."
         )

@@ -7,7 +7,7 @@ import numpy as np
 from rapidfuzz import fuzz, process
 from sacremoses import MosesDetokenizer
 
-from data.errors import DataError
+from common.errors import UserError
 from data.pairs.files import clean, read_lines
 from data.pairs.splits import folded
 from data.pictures.flickr8k import fetch_captions, token_captions
@@ -44,7 +44,7 @@ def load_untranslated(
         The sentences in their order, and the file that they were read from.
 
     Raises:
-        DataError: If the file cannot be had or read, or nothing is left of it.
+        UserError: If the file cannot be had or read, or nothing is left of it.
     """
     if name == "flickr8k":
         path = fetch_captions(data_dir, log)
@@ -56,7 +56,7 @@ def load_untranslated(
     else:
         path = Path(name).expanduser()
         if not path.is_file():
-            raise DataError(f'--untranslated {name} is neither "flickr8k" nor a file: check it.')
+            raise UserError(f'--untranslated {name} is neither "flickr8k" nor a file: check it.')
         groups = [[clean(line)] for line in read_lines(path)]
     groups = [[sentence for sentence in group if sentence] for group in groups]
     leaks = _leaks(groups, held_out)
@@ -67,7 +67,7 @@ def load_untranslated(
                 seen.add(key)
                 found.append(sentence)
     if not found:
-        raise DataError(
+        raise UserError(
             f"{path} has no sentence that the training does not know and no split holds out: name"
             " another with --untranslated."
         )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from data.errors import DataError
+from common.errors import UserError
 from data.pictures.flickr8k import load_flickr8k
 from data.pictures.own_folder import CAPTIONS_FILE, load_caption_folder
 from data.pictures.splits import Captions
@@ -41,13 +41,13 @@ def load_captions(
         log: What takes a line for each download.
 
     Raises:
-        DataError: If the data cannot be had, read or used.
+        UserError: If the data cannot be had, read or used.
     """
     if data == "flickr8k":
         return load_flickr8k(data_dir, strict, log)
     folder = Path(data).expanduser()
     if not folder.is_dir():
-        raise DataError(
+        raise UserError(
             f'--data {data} is neither "flickr8k" nor a folder with pictures and a '
             f"{CAPTIONS_FILE}: check the path."
         )

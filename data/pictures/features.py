@@ -7,8 +7,8 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
+from common.errors import UserError
 from data.download import atomic_folder
-from data.errors import DataError
 
 _FEATURES, _DONE = "features.npy", "done.bin"
 _LARGEST = float(np.finfo(np.float16).max)
@@ -41,7 +41,7 @@ class FeatureStore:
             dtype: float16 for features, uint8 for pixels.
 
         Raises:
-            DataError: If the files are damaged, of another shape, or cannot be made.
+            UserError: If the files are damaged, of another shape, or cannot be made.
             ValueError: If the shape has no room for anything.
         """
         if not shape or min(shape) < 1:
@@ -72,15 +72,15 @@ class FeatureStore:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _unwritable(self, error: OSError) -> DataError:
-        return DataError(
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
             f"Cannot write {self.path} ({error.strerror or error}): make room there, or point "
             "CACHE_DIR to another folder."
         )
 
-    def _refusal(self, reason: str) -> DataError:
+    def _refusal(self, reason: str) -> UserError:
         reason = " ".join(reason.split()).rstrip(".")
-        return DataError(
+        return UserError(
             f"{self.path} cannot be used as a store of features ({reason}): delete this folder, "
             "then they are computed anew."
         )
@@ -97,7 +97,7 @@ class FeatureStore:
             features: `(batch, ...)`, the rows' features, of any type if they are to be float16.
 
         Raises:
-            DataError: If the disk is full or the store has gone.
+            UserError: If the disk is full or the store has gone.
             ValueError: If rows or shapes do not fit, pixels are not uint8, or a feature is no
                 number that float16 holds.
         """
@@ -194,7 +194,7 @@ class StoredFeatures:
             for number, view in zip(self._numbers.flat, found, strict=True):
                 file.seek(self._start + int(number) * size)
                 if file.readinto(view) != size:
-                    raise DataError(f"{self._path} is too short: delete its folder.")
+                    raise UserError(f"{self._path} is too short: delete its folder.")
         return found.view(self.dtype).reshape(self.shape).astype(dtype or self.dtype, copy=False)
 
 

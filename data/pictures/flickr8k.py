@@ -4,8 +4,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from common.errors import UserError
 from data.download import sha256_of, unknown_files
-from data.errors import DataError
 from data.fetch import fetch
 from data.pairs.files import GENERATED_NOTE, clean, read_lines
 from data.pictures.read import PictureFolder, PictureZip
@@ -47,7 +47,7 @@ def load_flickr8k(data_dir: Path, strict: bool, log: Callable[[str], None] | Non
     for path, other in ((text, place), (place, text)):
         if not path.exists():
             if is_generated(other):
-                raise DataError(
+                raise UserError(
                     f"{path} is missing beside {other.name}, which is generated: delete that too, "
                     "or run `python -m data.pictures.sample`."
                 )
@@ -62,7 +62,7 @@ def load_flickr8k(data_dir: Path, strict: bool, log: Callable[[str], None] | Non
         named = [name for name in dict.fromkeys(named) if name in captions]
         names = [name for name in named if name in there]
         if not names:
-            raise DataError(
+            raise UserError(
                 f"{text}, {file}: {place.name} holds none of the {len(named):,} captioned pictures "
                 f"that it lists: {_NEW}"
             )
@@ -98,7 +98,7 @@ def fetch_captions(data_dir: Path, log: Callable[[str], None] | None = None) -> 
     """Returns the archive of the captions, downloaded if it is not there; pictures are not needed.
 
     Raises:
-        DataError: If it cannot be had.
+        UserError: If it cannot be had.
     """
     text = data_dir / TEXT_ZIP
     if not text.exists():
@@ -117,7 +117,7 @@ def token_captions(text: Path) -> dict[str, list[str]]:
         text: The archive of the captions.
 
     Raises:
-        DataError: If it is damaged.
+        UserError: If it is damaged.
     """
     captions = {}
     for number, line in enumerate(read_lines(text, member=TOKENS_FILE), start=1):
@@ -126,7 +126,7 @@ def token_captions(text: Path) -> dict[str, list[str]]:
         if name and caption:
             captions.setdefault(name, []).append(caption)
         elif line.strip():
-            raise DataError(
+            raise UserError(
                 f"{text}, {TOKENS_FILE}, line {number}: not <picture>#<number>, a tab and a "
                 f"caption: {_NEW}"
             )

@@ -5,8 +5,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from common.errors import UserError
 from data.download import sha256_of
-from data.errors import DataError
 from data.pairs.files import clean, read_lines, split_name
 from data.pictures.read import PictureFolder, folded_name, is_picture_name
 from data.pictures.splits import Captions, CaptionSplit, joint_sha256, listed, missing_pictures
@@ -20,14 +20,14 @@ def load_caption_folder(
     """The captions of `captions.csv`, split as it says or else by the pictures' bytes."""
     path = folder / CAPTIONS_FILE
     if not path.is_file():
-        raise DataError(
+        raise UserError(
             f"{folder} has no {CAPTIONS_FILE}: add one with the first line image,caption and then "
             "a line for each caption."
         )
     pictures = PictureFolder(folder)
     captions, split_of, missing = _read_captions(path, pictures)
     if not captions:
-        raise DataError(
+        raise UserError(
             f"{path} names no picture that lies in {folder}: add the pictures, and a line for each "
             "caption."
         )
@@ -47,7 +47,7 @@ def load_caption_folder(
             split_of[name] = _part(digests[name], cut, seed) if split == "train" else split
         for part in ("train", *cut):
             if part not in split_of.values():
-                raise DataError(
+                raise UserError(
                     f"{path} leaves no picture for the {part} split, since it names "
                     f"{listed(list(captions))}: add more, or a column split."
                 )
@@ -79,14 +79,14 @@ def _read_captions(
             missing[image] = None
             continue
         if len(found) > 1:
-            raise DataError(
+            raise UserError(
                 f"{place}: {image} may be {found[0]} or {found[1]}; write the whole path from "
                 f"{path.parent}."
             )
         name = found[0]
         captions.setdefault(name, []).append(caption)
         if split_of.setdefault(name, split) != split:
-            raise DataError(
+            raise UserError(
                 f"{place}: {image} is in {split}, but a line before says {split_of[name]}; put all "
                 "captions of a picture into one split."
             )
@@ -104,7 +104,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
             if not header:
                 header = [clean(cell).casefold() for cell in cells]
                 if any(header.count(name) != 1 for name in needed) or header.count("split") > 1:
-                    raise DataError(
+                    raise UserError(
                         f"{place}: the first line names the columns, image,caption or "
                         "image,caption,split; mend it."
                     )
@@ -112,22 +112,22 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
             if not any(map(clean, cells)):
                 continue
             if len(cells) != len(header):
-                raise DataError(
+                raise UserError(
                     f"{place}: {len(cells)} cells instead of {len(header)}; put a caption that has "
                     "commas between double quotes."
                 )
             row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
             for name in needed:
                 if not row[name]:
-                    raise DataError(f"{place}: no {name}; fill it in or remove the line.")
+                    raise UserError(f"{place}: no {name}; fill it in or remove the line.")
             split = row.get("split", "train").lower()
             if not split_name(split):
-                raise DataError(
+                raise UserError(
                     f'{place}: the split is "{split}"; it must be train, validation or test.'
                 )
             yield place, row["image"], clean(row["caption"]), split_name(split)
     except csv.Error as error:
-        raise DataError(
+        raise UserError(
             f"{path}, line {reader.line_num}: {error}; put the caption between double quotes, and "
             'write "" for each quote in it.'
         ) from error

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 
-from data.errors import DataError
+from common.errors import UserError
 
 # Formats that decode without another program (EPS would start one).
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM", "JPEG2000")
@@ -72,7 +72,7 @@ def read_picture(
         `<uint8>(size, size, 3)`.
 
     Raises:
-        DataError: If it is missing, no picture, damaged, truncated or too large.
+        UserError: If it is missing, no picture, damaged, truncated or too large.
         ValueError: If `size` or `fit` cannot be used.
     """
     if size < 1 or fit not in ("squash", "crop"):
@@ -83,15 +83,15 @@ def read_picture(
     try:
         file = source.open("rb")
     except FileNotFoundError as error:
-        raise DataError(f"{name} does not exist: check the path.") from error
+        raise UserError(f"{name} does not exist: check the path.") from error
     except OSError as error:
-        raise DataError(f"Cannot read {name} ({error.strerror or error}): check it.") from error
+        raise UserError(f"Cannot read {name} ({error.strerror or error}): check it.") from error
     with file:
         return _read(file, size, fit, name)
 
 
 def _read(file: BinaryIO, size: int, fit: str, name: str) -> np.ndarray:
-    """The picture in `file`, every fault of it as a `DataError`."""
+    """The picture in `file`, every fault of it as a `UserError`."""
     try:
         with _open(file) as image:
             width, height = image.size
@@ -100,22 +100,22 @@ def _read(file: BinaryIO, size: int, fit: str, name: str) -> np.ndarray:
             return np.array(_upright_square(image, size, fit))
     except Image.DecompressionBombError as error:
         reason = str(error).split(", ")[0]
-        raise DataError(
+        raise UserError(
             f"{name} is too large ({reason}): scale it down to {_MOST_PIXELS:,} pixels or less."
         ) from error
     except UnidentifiedImageError as error:
         if not file.seek(0, os.SEEK_END):
-            raise DataError(f"{name} is empty: replace it or remove it.") from error
-        raise DataError(
+            raise UserError(f"{name} is empty: replace it or remove it.") from error
+        raise UserError(
             f"{name} is no picture that can be read here: save it as JPEG or PNG, or remove it."
         ) from error
     except _UnknownBrightness as error:
-        raise DataError(
+        raise UserError(
             f"{name} has pixels of 32 bits ({error}): save it with 8 or 16 bits a channel."
         ) from error
     except _DECODING_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
+        raise UserError(
             f"{name} is damaged or of a rare kind ({reason}): replace it, save it as JPEG or PNG, "
             "or remove it."
         ) from error
@@ -178,7 +178,7 @@ class PictureZip:
         """Lists the archive.
 
         Raises:
-            DataError: If it cannot be read.
+            UserError: If it cannot be read.
         """
         self.path = path
         self._archive, self._process = None, -1
@@ -193,10 +193,10 @@ class PictureZip:
         """The bytes of a picture's file.
 
         Raises:
-            DataError: If the archive is damaged there, or holds no such picture.
+            UserError: If the archive is damaged there, or holds no such picture.
         """
         if name not in self._members:
-            raise DataError(f"{self.path} holds no {name}: replace the archive.")
+            raise UserError(f"{self.path} holds no {name}: replace the archive.")
         try:
             return self._opened().read(self._members[name])
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
@@ -212,8 +212,8 @@ class PictureZip:
             self._process = os.getpid()
         return self._archive
 
-    def _damaged(self, place: str) -> DataError:
-        return DataError(
+    def _damaged(self, place: str) -> UserError:
+        return UserError(
             f"{self.path} is damaged or cannot be read{place}: replace it; a download comes anew "
             "when it is deleted."
         )
@@ -237,21 +237,21 @@ class PictureFolder:
         """The bytes of a picture's file.
 
         Raises:
-            DataError: If it cannot be read.
+            UserError: If it cannot be read.
         """
         path = self.path / name
         try:
             return path.read_bytes()
         except FileNotFoundError as error:
-            raise DataError(f"{path} does not exist: check the path.") from error
+            raise UserError(f"{path} does not exist: check the path.") from error
         except OSError as error:
-            raise DataError(f"Cannot read {path} ({error.strerror or error}): check it.") from error
+            raise UserError(f"Cannot read {path} ({error.strerror or error}): check it.") from error
 
     def sha256s(self, names: Iterable[str]) -> dict[str, str]:
         """The SHA-256 of each of these files, in hexadecimal.
 
         Raises:
-            DataError: If one cannot be read.
+            UserError: If one cannot be read.
         """
         names = list(names)
 

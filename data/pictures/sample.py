@@ -10,8 +10,8 @@ import csv
 import zipfile
 from pathlib import Path
 
+from common.errors import UserError
 from data.download import atomic_file, data_directory
-from data.errors import DataError
 from data.pairs.files import GENERATED_NOTE
 from data.pictures.flickr8k import (
     PICTURES_FOLDER,
@@ -46,11 +46,11 @@ def write_captioning_sample(
         The folder of downloads.
 
     Raises:
-        DataError: If it holds other pictures, which generated ones must not replace.
+        UserError: If it holds other pictures, which generated ones must not replace.
     """
     for path in (data_dir / PICTURES_ZIP, data_dir / TEXT_ZIP, data_dir / PICTURES_FOLDER):
         if path.exists() and not is_generated(path):
-            raise DataError(f"{path} is there already: name another --data-dir.")
+            raise UserError(f"{path} is there already: name another --data-dir.")
     rows = scenes(train + validation + test, seed=seed)
     tokens = [
         f"{name}#{number}\t{caption}"

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import DataError
+from common.errors import UserError
 from data.pictures.read import PictureFolder, PictureZip
 
 
@@ -43,7 +43,7 @@ class Captions:
         """The bytes of a picture's file, as `read_picture` takes them; threads may call this.
 
         Raises:
-            DataError: If it cannot be read.
+            UserError: If it cannot be read.
         """
         return self.pictures.read(name)
 
@@ -51,11 +51,11 @@ class Captions:
         """The split of that name.
 
         Raises:
-            DataError: If there is none.
+            UserError: If there is none.
         """
         if name not in self.splits:
             found = ", ".join(self.splits)
-            raise DataError(f"The {name} split is needed, but these data have {found} alone.")
+            raise UserError(f"The {name} split is needed, but these data have {found} alone.")
         return self.splits[name]
 
 
@@ -69,13 +69,13 @@ def missing_pictures(path: Path, place: Path, missing: list[str], strict: bool) 
         strict: Whether that is an error.
 
     Raises:
-        DataError: If it is.
+        UserError: If it is.
     """
     if not missing:
         return ()
     fact = f"{path} names {listed(missing)} not in {place}"
     if strict:
-        raise DataError(
+        raise UserError(
             f"{fact}: add what is missing, or go on without it by not setting --strict."
         )
     return (f"{fact}; left out.",)

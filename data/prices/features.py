@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from data.errors import DataError
+from common.errors import UserError
 from data.prices.read import PriceHistory
 
 GROUPS = ("returns", "range", "volume", "market", "calendar", "echo")
@@ -91,7 +91,7 @@ def build_features(
         The features, one a history, all with the same columns.
 
     Raises:
-        DataError: If a history is too short for any feature.
+        UserError: If a history is too short for any feature.
     """
     days = None if market is None else _market_days(market)
     return [_features_of(history, groups, days) for history in histories]
@@ -101,7 +101,7 @@ def _features_of(
     history: PriceHistory, groups: Sequence[str], market: pd.DataFrame | None
 ) -> Features:
     if len(history.dates) < SETTLING_DAYS:
-        raise DataError(
+        raise UserError(
             f"{history.path} has {len(history.dates)} days ({history.dates[0]} to"
             f" {history.dates[-1]}), but a feature needs {SETTLING_DAYS}: give it a longer history."
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.errors import DataError
+from common.errors import UserError
 
 # The columns of Yahoo's export, by their letters alone: "adj_close" is "Adj Close".
 _COLUMNS = {
@@ -43,10 +43,10 @@ class PriceTable:
         return PriceTable(self.path, self.cells[chosen], self.lines[chosen])
 
     def reject(self, faulty: np.ndarray, describe: Callable[[int], str]) -> None:
-        """Raises a `DataError` about the first row where `faulty`, `<bool>(time,)`, is True."""
+        """Raises a `UserError` about the first row where `faulty`, `<bool>(time,)`, is True."""
         if faulty.any():
             row = int(np.argmax(faulty))
-            raise DataError(f"{self.path}, line {self.lines[row]}: {describe(row)}")
+            raise UserError(f"{self.path}, line {self.lines[row]}: {describe(row)}")
 
     def dates(self) -> np.ndarray:
         """The dates, `<datetime64[D]>(time,)`; of a time stamp its own calendar day."""
@@ -64,7 +64,7 @@ class PriceTable:
     def prices(self, name: str) -> np.ndarray:
         """A column of positive numbers, `<float64>(time,)`."""
         if name not in self.cells:
-            raise DataError(
+            raise UserError(
                 f"{self.path} has no column {name}, which adjusting for dividends needs: add it, "
                 "or take the prices as they are with --adjust splits."
             )
@@ -111,20 +111,20 @@ def read_price_table(path: Path) -> PriceTable:
         path: A CSV file in UTF-8.
 
     Raises:
-        DataError: If the file cannot be read as such.
+        UserError: If the file cannot be read as such.
     """
     try:
         content = path.read_bytes()
         text = content.decode("utf-8-sig")
     except OSError as error:
-        raise DataError(f"Cannot read {path} ({error.strerror}): check the file.") from error
+        raise UserError(f"Cannot read {path} ({error.strerror}): check the file.") from error
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
+        raise UserError(
             f"{path}, line {line}: not UTF-8; save the file as CSV in UTF-8."
         ) from error
     if not text.strip():
-        raise DataError(f"{path} is empty: delete it and download it again, or fill it.")
+        raise UserError(f"{path} is empty: delete it and download it again, or fill it.")
     try:
         names, first = _header(path, text)
         cells = pd.read_csv(
@@ -140,12 +140,12 @@ def read_price_table(path: Path) -> PriceTable:
             skip_blank_lines=False,
         )
     except (csv.Error, ValueError) as error:
-        if isinstance(error, DataError):
+        if isinstance(error, UserError):
             raise
         reason = " ".join(str(error).split()).rstrip(".")
-        raise DataError(f"{path} is no CSV file of prices ({reason}): mend it.") from error
+        raise UserError(f"{path} is no CSV file of prices ({reason}): mend it.") from error
     if not isinstance(cells.index, pd.RangeIndex):
-        raise DataError(
+        raise UserError(
             f"{path}, line {first + 1} has more cells than the column names: write numbers "
             "without separators of thousands."
         )
@@ -167,13 +167,13 @@ def _header(path: Path, text: str) -> tuple[list[str], int]:
         names[0] = "Date"
     for name in _COLUMNS.values():
         if names.count(name) > 1:
-            raise DataError(
+            raise UserError(
                 f"{path}, line {found + 1} names the column {name} {names.count(name)} times: "
                 "write one file for each ticker."
             )
     missing = [name for name in _REQUIRED if name not in names]
     if missing:
-        raise DataError(
+        raise UserError(
             f"{path}, line {found + 1}: the column {missing[0]} is missing; the first line must "
             "name Date, Open, High, Low, Close, Adj Close and Volume, separated by commas."
         )

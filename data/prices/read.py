@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import UserError
 from data.download import sha256_of
-from data.errors import DataError
 from data.prices import large_us
 from data.prices.files import PriceTable, read_price_table
 from data.prices.yahoo import download_prices
@@ -81,7 +81,7 @@ def load_prices(
         The histories, sorted by ticker.
 
     Raises:
-        DataError: If a file cannot be had, read or used, a ticker is unknown, or a file lacks days
+        UserError: If a file cannot be had, read or used, a ticker is unknown, or a file lacks days
             of the set.
     """
     first_days = large_us.FIRST_DAYS if large_us.is_meant(source, tickers) else {}
@@ -105,7 +105,7 @@ def _check_days(history: PriceHistory, first: np.datetime64, last: np.datetime64
     """A history of the set must begin and end on its days."""
     held = (history.dates[0], history.dates[-1])
     if held != (first, last):
-        raise DataError(
+        raise UserError(
             f"{history.path} gives the days {held[0]} to {held[1]}, but {large_us.NAME} needs"
             f" {first} to {last}: remove the file, so that it is downloaded again, or name your own"
             " --tickers."
@@ -117,7 +117,7 @@ def _yahoo_files(
 ) -> list[Path]:
     for ticker in tickers:
         if not _TICKER.fullmatch(ticker):
-            raise DataError(
+            raise UserError(
                 f"{ticker!r} is no ticker of Yahoo: write letters, digits and the signs . ^ = - "
                 "alone, such as AAPL, BRK-B or ^GSPC."
             )
@@ -133,11 +133,11 @@ def _own_files(source: str, tickers: Sequence[str]) -> list[Path]:
     if path.is_dir():
         files = _csv_files(path)
         if not files:
-            raise DataError(f"--data {source} holds no .csv file: put one for each ticker there.")
+            raise UserError(f"--data {source} holds no .csv file: put one for each ticker there.")
     elif not path.exists():
-        raise DataError(f'--data {source} is neither "yahoo" nor a path that exists: check it.')
+        raise UserError(f'--data {source} is neither "yahoo" nor a path that exists: check it.')
     elif path.suffix.lower() != ".csv":
-        raise DataError(f"--data {source} is no .csv file: name one, or a folder of them.")
+        raise UserError(f"--data {source} is no .csv file: name one, or a folder of them.")
     else:
         files = [path]
     if not tickers:
@@ -148,7 +148,7 @@ def _own_files(source: str, tickers: Sequence[str]) -> list[Path]:
         found = by_name.get(ticker) or by_name.get(ticker.upper())
         if found is None:
             some = ", ".join(file.stem for file in files[:8]) + (" and more" if files[8:] else "")
-            raise DataError(f"--data {source} has no {ticker}.csv; there are {some}.")
+            raise UserError(f"--data {source} has no {ticker}.csv; there are {some}.")
         chosen.append(found)
     return chosen
 
@@ -184,7 +184,7 @@ def read_prices(
         The history. The day's range is widened where Open or Close lie outside it.
 
     Raises:
-        DataError: If the file cannot be used; the message names its line.
+        UserError: If the file cannot be used; the message names its line.
         ValueError: If `adjust` is neither of the two.
     """
     if adjust not in ADJUSTMENTS:
@@ -197,7 +197,7 @@ def read_prices(
         table, dates = table.select(dates <= until), dates[dates <= until]
     if len(dates) < 2:
         limit = "" if until is None else f" up to {until}"
-        raise DataError(f"{path} holds fewer than two days of prices{limit}: give it more.")
+        raise UserError(f"{path} holds fewer than two days of prices{limit}: give it more.")
     _check_dates(table, dates, max_gap_days)
     open_, high, low, close = (table.prices(name) for name in ("Open", "High", "Low", "Close"))
     volume = table.volume()

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.errors import UserError
 from data.download import atomic_file, data_directory
-from data.errors import DataError
 from data.sample_command import sample_command
 
 INDEX = "^SIM"
@@ -212,14 +212,14 @@ def write_price_sample(
         The folder of the files.
 
     Raises:
-        DataError: If the folder holds other prices, which simulated ones must not mix with.
+        UserError: If the folder holds other prices, which simulated ones must not mix with.
     """
     folder = data_dir / "prices"
     simulations = simulate_market(tickers=tickers, days=days, seed=seed)
     ours = {f"{simulation.ticker}.csv" for simulation in simulations}
     others = sorted({path.name for path in folder.glob("[!.]*.csv")} - ours)
     if others:
-        raise DataError(f"{folder} holds {others[0]} already: name another --data-dir.")
+        raise UserError(f"{folder} holds {others[0]} already: name another --data-dir.")
     for simulation in simulations:
         with atomic_file(folder / f"{simulation.ticker}.csv") as draft:
             simulation.prices.to_csv(draft, float_format="%.6f", lineterminator="\n")

@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pandas as pd
 
+from common.errors import UserError
 from data.download import atomic_file
-from data.errors import DataError
 
 COLUMNS = ("Open", "High", "Low", "Close", "Adj Close", "Volume")
 
@@ -49,7 +49,7 @@ def download_prices(
         The file of each ticker, in order.
 
     Raises:
-        DataError: If yfinance is missing, a ticker is unknown or Yahoo cannot be reached.
+        UserError: If yfinance is missing, a ticker is unknown or Yahoo cannot be reached.
     """
     paths = [folder / f"{ticker.upper()}.csv" for ticker in tickers]
     missing = [path for path in dict.fromkeys(paths) if refresh or not path.exists()]
@@ -82,7 +82,7 @@ def _import_yfinance() -> ModuleType:
     try:
         import yfinance
     except ImportError as error:
-        raise DataError(
+        raise UserError(
             f"Prices are downloaded with yfinance ({error}): run `pip install yfinance`, or point "
             "--data to your own CSV files."
         ) from error
@@ -122,14 +122,14 @@ def _is_unknown(error: Exception) -> bool:
     return getattr(response, "status_code", None) == _NOT_FOUND
 
 
-def _no_prices(ticker: str, path: Path, reason: str) -> DataError:
-    return DataError(
+def _no_prices(ticker: str, path: Path, reason: str) -> UserError:
+    return UserError(
         f"Yahoo has no prices of {ticker} ({_one_line(reason)}): check the ticker; nothing was "
         f"written to {path}."
     )
 
 
-def _unreachable(yfinance: ModuleType, ticker: str, error: Exception) -> DataError:
+def _unreachable(yfinance: ModuleType, ticker: str, error: Exception) -> UserError:
     if isinstance(error, yfinance.exceptions.YFRateLimitError):
         problem, remedy = "Yahoo takes no more requests for now", "try again in an hour"
     elif isinstance(error, OSError):
@@ -138,7 +138,7 @@ def _unreachable(yfinance: ModuleType, ticker: str, error: Exception) -> DataErr
     else:
         problem = f"Yahoo's answer cannot be read ({type(error).__name__}: {_one_line(error)})"
         remedy = "check the ticker, try again later or update yfinance"
-    return DataError(
+    return UserError(
         f"The prices of {ticker} cannot be downloaded: {problem}; {remedy}, point DATA_DIR / "
         "--data-dir to a filled cache, or --data to your own CSV files."
     )
@@ -158,7 +158,7 @@ def _write(frame: pd.DataFrame, path: Path) -> None:
         frame = frame.set_axis(frame.columns.get_level_values(level), axis="columns")
     lacking = [name for name in COLUMNS if name not in frame.columns]
     if lacking and len(frame):
-        raise DataError(
+        raise UserError(
             f"Yahoo's answer for {ticker} has no column {lacking[0]}: update yfinance; nothing was "
             f"written to {path}."
         )
@@ -171,7 +171,7 @@ def _write(frame: pd.DataFrame, path: Path) -> None:
         with atomic_file(path) as draft:
             table.to_csv(draft)
     except OSError as error:
-        raise DataError(
+        raise UserError(
             f"Cannot write {path} ({error.strerror}): make room there, or point DATA_DIR / "
             "--data-dir to another folder."
         ) from error

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.errors import UserError
 from data.download import atomic_folder, import_tfds, prepare_tfds, sha256_of
-from data.errors import DataError
 from data.row_files import texts_on_disk
 from data.tables import SEPARATORS, read_table
 from data.text.tokenization import TAG_PATTERN
@@ -86,7 +86,7 @@ def load_reviews(
         log: Takes a line that says how many unlabelled reviews were left out, if any.
 
     Raises:
-        DataError: If the data cannot be had, read or used.
+        UserError: If the data cannot be had, read or used.
     """
     if data == "imdb":
         splits, hashes = _load_imdb(data_dir / "tensorflow_datasets", cache_dir)
@@ -96,7 +96,7 @@ def load_reviews(
     splits = _cut(splits, validation_share, split_seed)
     for split in ("train", "validation", "test"):
         if not splits[split].texts:
-            raise DataError(
+            raise UserError(
                 f"--data {data} leaves no row for the {split} split: give it more rows, another "
                 "--validation-share or a column split."
             )
@@ -104,7 +104,7 @@ def load_reviews(
     for split in ("validation", "test"):
         unknown = set(np.unique(splits[split].labels)) - in_train
         if unknown:
-            raise DataError(
+            raise UserError(
                 f'--data {data}: the label "{label_names[min(unknown)]}" occurs in the {split} '
                 "split but never in train: give train some rows with it."
             )
@@ -131,7 +131,7 @@ def load_labelled(data: str, *, cache_dir: Path) -> SentimentData:
         cache_dir: Folder of derived files.
 
     Raises:
-        DataError: If the file cannot be read or used.
+        UserError: If the file cannot be read or used.
     """
     splits, label_names, hashes = _load_file(data, cache_dir)
     if list(splits) == ["train"]:
@@ -205,7 +205,7 @@ def _load_imdb(root: Path, cache_dir: Path) -> tuple[dict[str, Reviews], dict[st
                     path = draft / f"{split}.parquet"
                     frame.to_parquet(path, index=False, write_page_checksum=True)
         except OSError as error:
-            raise DataError(
+            raise UserError(
                 f"Cannot write {cached} ({error.strerror or error}): make room there, or point "
                 "CACHE_DIR to another folder."
             ) from error
@@ -215,7 +215,7 @@ def _load_imdb(root: Path, cache_dir: Path) -> tuple[dict[str, Reviews], dict[st
         try:
             frame = pd.read_parquet(path, page_checksum_verification=True)
         except (OSError, ValueError) as error:
-            raise DataError(f"{path} is damaged: delete the folder {cached}, run again.") from error
+            raise UserError(f"{path} is damaged: delete the folder {cached}, run again.") from error
         labels = frame["label"].to_numpy(dtype=np.int32)
         splits[split] = Reviews(texts=texts_on_disk(frame["text"], cache_dir), labels=labels)
     splits["unlabelled"] = splits.pop("unsupervised")
@@ -230,7 +230,7 @@ def _read_prepared_imdb(root: Path) -> dict[str, pd.DataFrame]:
         info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
         counts = {split["name"]: sum(map(int, split["shardLengths"])) for split in info["splits"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder}/dataset_info.json is missing or damaged: {remedy}") from error
+        raise UserError(f"{folder}/dataset_info.json is missing or damaged: {remedy}") from error
     tfds, tensorflow = import_tfds()
     builder = tfds.builder(_IMDB, data_dir=root)
     frames = {}
@@ -241,9 +241,9 @@ def _read_prepared_imdb(root: Path) -> dict[str, pd.DataFrame]:
             frame["text"] = frame["text"].str.decode("utf-8")
             complete = len(frame) == counts[split]
         except (tensorflow.errors.OpError, OSError, ValueError, KeyError) as error:
-            raise DataError(f"{_tfrecord(folder, split)} is damaged: {remedy}") from error
+            raise UserError(f"{_tfrecord(folder, split)} is damaged: {remedy}") from error
         if not complete:
-            raise DataError(f"{_tfrecord(folder, split)} lacks some reviews: {remedy}")
+            raise UserError(f"{_tfrecord(folder, split)} lacks some reviews: {remedy}")
         frames[split] = frame[["text", "label"]]
     return frames
 
@@ -261,11 +261,11 @@ def _load_file(
     """Reads and checks a table with the columns `text`, `label` and perhaps `split`."""
     path = Path(data).expanduser()
     if path.suffix.lower() not in (*SEPARATORS, ".parquet"):
-        raise DataError(f'--data {data} is neither "imdb" nor a .csv, .tsv or .parquet file.')
+        raise UserError(f'--data {data} is neither "imdb" nor a .csv, .tsv or .parquet file.')
     if path.is_dir():
-        raise DataError(f"--data {path} is a folder: name a file in it.")
+        raise UserError(f"--data {path} is a folder: name a file in it.")
     if not path.exists():
-        raise DataError(f"--data {path} does not exist: check the path.")
+        raise UserError(f"--data {path} does not exist: check the path.")
     labels, splits, has_split = [np.empty(0, np.int32)], [np.empty(0, np.int8)], False
     # Each label's number, by the order in which they come.
     numbers: dict[str, int] = {}
@@ -289,11 +289,11 @@ def _load_file(
         stored = texts_on_disk(texts(), cache_dir)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
-        raise DataError(f"Cannot read {path} ({reason}): check the file.") from error
+        raise UserError(f"Cannot read {path} ({reason}): check the file.") from error
     label_names = tuple(sorted(numbers))
     if len(label_names) < 2:
         found = f'only the label "{label_names[0]}"' if label_names else "no labelled row"
-        raise DataError(f"{path} has {found}: a classifier needs at least two labels.")
+        raise UserError(f"{path} has {found}: a classifier needs at least two labels.")
     # From the number of a label to that of its name in order; the last is that of no label.
     order = {name: number for number, name in enumerate(label_names)}
     by_name = np.array([*(order[name] for name in numbers), UNLABELLED], dtype=np.int32)
@@ -310,13 +310,13 @@ def _load_file(
 
 
 def _check_rows(table: pd.DataFrame, split: pd.Series, labelled: pd.Series, path: Path) -> None:
-    """Raises a `DataError` that names the first row of a part that cannot be used."""
+    """Raises a `UserError` that names the first row of a part that cannot be used."""
     # Rows are counted as a spreadsheet counts them.
     first_row = 1 if path.suffix.lower() == ".parquet" else 2
 
     def reject(faulty: pd.Series, problem: str) -> None:
         if faulty.any():
-            raise DataError(f"{path}, row {faulty.idxmax() + first_row}: {problem}")
+            raise UserError(f"{path}, row {faulty.idxmax() + first_row}: {problem}")
 
     reject(table["text"] == "", "the text is empty; fill it in or remove the row.")
     wrong = ~split.isin(SPLITS)

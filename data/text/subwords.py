@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from data.errors import DataError
+from common.errors import UserError
 from data.text.tokenization import (
     PAD_TOKEN,
     UNK_ID,
@@ -48,10 +48,10 @@ def train_subword_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokeniz
         vocab_size: The number of tokens: 4 marks, 256 bytes and what BPE joins.
 
     Raises:
-        DataError: If the texts do not give that many tokens.
+        UserError: If the texts do not give that many tokens.
     """
     if vocab_size < _SMALLEST:
-        raise DataError(
+        raise UserError(
             f"--vocab-size {vocab_size} is too small: {len(_SPECIAL_TOKENS)} marks and 256 bytes "
             f"need {_SMALLEST}."
         )
@@ -83,7 +83,7 @@ def train_subword_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokeniz
     )
     tokenizer.train_from_iterator(texts, trainer)
     if (size := tokenizer.get_vocab_size()) < vocab_size:
-        raise DataError(
+        raise UserError(
             f"--vocab-size {vocab_size} is more than these texts give: set it to {size} or less, "
             "or add texts."
         )
@@ -94,11 +94,11 @@ def load_subword_tokenizer(path: str | Path) -> Tokenizer:
     """Loads a tokenizer that was saved with `tokenizer.save(path)`.
 
     Raises:
-        DataError: If the file is missing or is no such tokenizer.
+        UserError: If the file is missing or is no such tokenizer.
     """
     tokenizer = load_tokenizer(path)
     if [tokenizer.token_to_id(token) for token in (START_TOKEN, END_TOKEN)] != [START_ID, END_ID]:
-        raise DataError(f"{path} is no tokenizer of subwords, or is damaged: train again.")
+        raise UserError(f"{path} is no tokenizer of subwords, or is damaged: train again.")
     return tokenizer
 
 

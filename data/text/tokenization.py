@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from data.errors import DataError
+from common.errors import UserError
 
 PAD_ID = 0
 UNK_ID = 1
@@ -94,13 +94,13 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     """Loads a tokenizer that was saved with `tokenizer.save(path)`.
 
     Raises:
-        DataError: If the file is missing or is no tokenizer.
+        UserError: If the file is missing or is no tokenizer.
     """
     path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(
+        raise UserError(
             f"Cannot read the tokenizer {path} ({error.strerror}): point --run to a complete run "
             "folder."
         ) from error
@@ -110,7 +110,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     # `Tokenizer.from_str` reports every fault as a bare `Exception`, so the content is checked
     # before.
     if not _is_tokenizer(content):
-        raise DataError(f"{path} is no tokenizer of this project, or is damaged: train again.")
+        raise UserError(f"{path} is no tokenizer of this project, or is damaged: train again.")
     return without_special_tokens(content)
 
 

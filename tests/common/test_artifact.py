@@ -12,6 +12,7 @@ from common.artifact import (
     read_config,
     read_json,
     replace_run,
+    same_files,
     write_json,
 )
 from common.errors import UserError
@@ -31,6 +32,12 @@ class Killed(BaseException):
     """A process that ends at once: nothing behind it is done."""
 
 
+def write_new(run):
+    """Writes what a training has after its first epoch."""
+    (run / "model.keras").write_text("new")
+    (run / "state.npz").write_text("new")
+
+
 def old_run(folder):
     write_json(folder / "config.json", {"task": "sentiment", "units": 1})
     (folder / "model.keras").write_text("old")
@@ -42,8 +49,8 @@ def old_run(folder):
 def test_a_replaced_run_is_gone_once_there_is_a_new_model(tmp_path):
     run = old_run(tmp_path)
     with replace_run(run):
-        (run / "model.keras").write_text("new")
-    assert sorted(path.name for path in run.iterdir()) == ["model.keras", "notes.txt"]
+        write_new(run)
+    assert sorted(path.name for path in run.iterdir()) == ["model.keras", "notes.txt", "state.npz"]
     assert (run / "model.keras").read_text() == "new"
 
 
@@ -127,9 +134,9 @@ def test_whoever_reads_a_run_finds_a_whole_one_after_its_replacement_was_killed(
     with contextlib.suppress(Killed), pytest.MonkeyPatch.context() as patch, replace_run(run):
         (run / "config.json").write_text('{"task": "sentiment", "units": 2}')
         if trained:
-            (run / "model.keras").write_text("new")
+            write_new(run)
         # Nothing that stands in a `finally` is done.
-        patch.setattr("common.artifact._end_replacement", lambda run: None)
+        patch.setattr("common.artifact.end_replacement", lambda run: None)
         patch.setattr("common.artifact.remove_leftovers", lambda run: None)
         raise Killed
     units, model = (2, "new") if trained else (1, "old")
@@ -145,7 +152,7 @@ def test_a_run_that_is_being_replaced_is_not_put_back_under_its_training(tmp_pat
         (run / "config.json").write_text('{"task": "sentiment", "units": 2}')
         with pytest.raises(UserError, match="being trained"):
             read_config(run, "sentiment")
-        (run / "model.keras").write_text("new")
+        write_new(run)
     assert read_config(run, "sentiment") == {"units": 2}
 
 
@@ -171,13 +178,13 @@ def test_whenever_a_process_is_killed_one_of_the_two_runs_is_whole(
         (run / "config.json").write_text('{"task": "sentiment", "units": 2}')
         if fails:
             raise RuntimeError
-        (run / "model.keras").write_text("new")
+        write_new(run)
     monkeypatch.undo()
     with contextlib.suppress(UserError):
         open_run(run, task="sentiment", resume=False, overwrite=False)
     found = {path.name for path in run.iterdir()}
     if (run / "model.keras").read_text() == "new":
-        assert found == {"config.json", "model.keras", "notes.txt"}
+        assert found == {"config.json", "model.keras", "notes.txt", "state.npz"}
     else:
         assert found == old
         assert read_json(run / "config.json")["units"] == 1
@@ -202,9 +209,10 @@ def test_a_process_killed_after_its_first_epoch_leaves_the_new_run_alone(tmp_pat
     run = old_run(tmp_path)
     (run / ".replaced" / "plots").mkdir(parents=True)
     (run / ".replaced" / "plots" / "a.png").write_text("older")
+    write_new(run)
     open_run(run, task="sentiment", resume=False, overwrite=True)
     with replace_run(run):
-        (run / "model.keras").write_text("new")
+        write_new(run)
     assert (run / "model.keras").read_text() == "new"
     assert not (run / ".replaced").exists()
 
@@ -222,3 +230,47 @@ def test_broken_json_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="config.json is not valid JSON"):
         read_json(tmp_path / "config.json")
+
+
+@needs_locks
+def test_a_run_whose_replacement_was_killed_can_be_scored(tmp_path):
+    run = old_run(tmp_path / "run")
+    (run / ".replaced").mkdir()
+    for name in ("model.keras", "config.json", "plots"):
+        os.replace(run / name, run / ".replaced" / name)
+    write_json(run / "config.json", {"task": "sentiment", "units": 2})
+    with lock_run(run, shared=True), lock_run(run, shared=True):
+        assert read_config(run, "sentiment") == {"units": 1}
+
+
+def test_a_model_without_its_state_does_not_replace_a_run(tmp_path):
+    run = old_run(tmp_path / "run")
+    with replace_run(run):
+        # Killed between the two files that an epoch ends with, a training could not be resumed.
+        (run / "config.json").write_text('{"task": "sentiment", "units": 2}')
+        write_json(run / "metrics.json", {})
+        (run / "model.keras").write_text("new")
+    assert read_config(run, "sentiment") == {"units": 1}
+    # An ensemble has none.
+    with replace_run(run):
+        write_json(run / "metrics.json", {"members": ["a", "b"]})
+        (run / "model.keras").write_text("joined")
+    assert (run / "model.keras").read_text() == "joined"
+
+
+def test_a_run_that_came_back_is_not_resumed_in_place_of_the_one_that_was_asked_for(tmp_path):
+    run = old_run(tmp_path / "run")
+    (run / "state.npz").write_text("old")
+    (run / ".replaced").mkdir()
+    for name in ("model.keras", "config.json", "state.npz"):
+        os.replace(run / name, run / ".replaced" / name)
+    with pytest.raises(UserError, match="--overwrite"):
+        open_run(run, task="sentiment", resume=True, overwrite=False)
+    assert read_config(run, "sentiment") == {"units": 1}
+    open_run(run, task="sentiment", resume=True, overwrite=False)
+
+
+def test_files_are_the_same_whatever_their_names():
+    assert same_files({"a": "1", "b": "2"}, {"c": "2", "d": "1"})
+    assert not same_files({"a": "1"}, {"a": "2"})
+    assert not same_files({"a": "1", "b": "1"}, {"a": "1"})

@@ -122,7 +122,7 @@ def test_every_difference_of_content_is_another_result():
         [np.array(["ab", "c"])],
         [np.zeros(0)],
     ]
-    paths = {cache_path(Path(), one, modules=["data.errors"], suffix="") for one in contents}
+    paths = {cache_path(Path(), one, modules=["common.errors"], suffix="") for one in contents}
     assert len(paths) == len(contents)
 
 
@@ -132,7 +132,7 @@ def test_equal_content_is_one_result_wherever_it_lies():
         ["a", array, [1, 2]],
         ("a", np.asfortranarray(array), (number for number in (1, 2))),
     ]
-    paths = {cache_path(Path(), one, modules=["data.errors"], suffix="") for one in contents}
+    paths = {cache_path(Path(), one, modules=["common.errors"], suffix="") for one in contents}
     assert len(paths) == 1
 
 

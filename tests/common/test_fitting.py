@@ -66,14 +66,16 @@ def test_a_run_that_goes_on_keeps_what_it_began_with_and_appends_what_it_went_on
     run = tmp_path / "run"
     first = trained(run, commit="old", epochs=2)
     scores = {"test": {"accuracy": 0.5}}
-    write_json(run / "metrics.json", first | {"metrics": scores, "teacher": {"runs": {}}})
+    held = {"metrics": scores, "scored": {"test": "old"}, "teacher": {"runs": {}}}
+    write_json(run / "metrics.json", first | held)
     longer(run, 3)
     second = trained(run, commit="new", epochs=3, resume=True)
     assert (second["commit"], second["epochs"], second["teacher"]) == ("old", 3, {"runs": {}})
     (entry,) = second["resumed"]
     assert (entry["commit"], entry["after_epoch"], entry["metrics"]) == ("new", 2, scores)
     # They are of a model that is no longer there.
-    assert "metrics" not in second
+    assert not {"metrics", "scored"} & second.keys()
+    assert entry["scored"] == {"test": "old"}
     assert second["seconds"] >= first["seconds"]
 
 

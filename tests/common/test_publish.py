@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from common import publish
 from common.artifact import read_json, write_json
 from common.errors import UserError
 from common.publish import publish_run
@@ -31,6 +32,13 @@ def scored_run(folder, **facts):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    """Lets the tests run in a working tree that is not clean."""
+    monkeypatch.setattr(publish, "require_clean", lambda: None)
+    monkeypatch.setattr(publish, "commit", lambda: "def")
+
+
 def by_split(run, task, split):
     assert zipfile.is_zipfile(run / "model.keras")
     return {"accuracy": {"test": 0.899, "validation": 0.95}[split]}
@@ -43,6 +51,7 @@ def test_a_published_run_says_where_it_comes_from_and_what_it_scores_itself(tmp_
     for key in ("command", "commit", "versions", "data", "baselines"):
         assert record[key] == FACTS[key]
     assert record["run_metrics"] == FACTS["metrics"]
+    assert record["scored"] == {"test": "def", "validation": "def"}
     assert record["metrics"] == {"test": {"accuracy": 0.899}, "validation": {"accuracy": 0.95}}
     assert sorted(path.name for path in copy.iterdir()) == [
         "config.json",
@@ -65,6 +74,7 @@ def test_a_published_run_says_where_it_comes_from_and_what_it_scores_itself(tmp_
         ({"commit": "abc+"}, r"abc\+"),
         ({"commit": "unknown"}, "unknown"),
         ({"resumed": [{"commit": "abd+"}]}, r"abd\+"),
+        ({"scored": {"test": "abe+"}}, r"abe\+"),
         ({"metrics": {}}, "evaluate it first"),
     ],
 )
@@ -75,6 +85,16 @@ def test_a_run_that_nobody_can_make_again_or_that_was_not_scored_is_not_publishe
     with pytest.raises(UserError, match=named):
         publish_run(run, copy, exact=True, score=by_split)
     assert not copy.exists()
+
+
+def test_a_model_is_published_from_a_clean_tree_alone(tmp_path, monkeypatch):
+    def unclean():
+        raise UserError("commit it")
+
+    monkeypatch.setattr(publish, "require_clean", unclean)
+    with pytest.raises(UserError, match="commit it"):
+        publish_run(scored_run(tmp_path / "run"), tmp_path / "copy", exact=True, score=by_split)
+    assert not (tmp_path / "copy").exists()
 
 
 def test_a_copy_that_cannot_be_scored_leaves_the_published_model_as_it_was(tmp_path):

@@ -153,6 +153,29 @@ def test_a_flag_that_the_chosen_mode_does_not_read_is_refused(arguments, tmp_pat
 
 
 @pytest.mark.no_backend
+def test_what_a_run_that_goes_on_ignores_is_told_by_its_own_settings(tmp_path):
+    settings = fields_as_flags(Config(clipping="adaptive", clip_percentile=50))
+    write_json(tmp_path / "run" / "config.json", {"task": "sentiment", **settings})
+    flags, config = typed("--resume", "--clip-percentile", "50")
+    with open_training(config, flags, tmp_path / "run", task="sentiment") as resumed:
+        assert resumed.clipping == "adaptive"
+
+
+@pytest.mark.no_backend
+def test_what_a_training_reads_is_not_trained_meanwhile(tmp_path):
+    teacher = stored_run(tmp_path / "teacher")
+    flags = TrainFlags(overwrite=True)
+    with open_training(
+        Config(), TrainFlags(), tmp_path / "run", task="sentiment", earlier=[str(teacher)]
+    ):
+        with (
+            pytest.raises(UserError, match="another process"),
+            open_training(Config(), flags, teacher, task="sentiment"),
+        ):
+            pass
+
+
+@pytest.mark.no_backend
 def test_two_trainings_into_one_new_folder_are_one_too_many(tmp_path):
     run = tmp_path / "run"
     with open_training(Config(), TrainFlags(), run, task="sentiment"):

@@ -5,7 +5,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from data.errors import DataError
+from common.errors import UserError
 from data.row_files import texts_on_disk, tokens_on_disk
 
 pytestmark = pytest.mark.no_backend
@@ -61,7 +61,7 @@ def test_no_folder_at_all_is_named(tmp_path, monkeypatch):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    with pytest.raises(DataError, match="Cannot write to .*cache.*Read-only.*CACHE_DIR") as caught:
+    with pytest.raises(UserError, match="Cannot write to .*cache.*Read-only.*CACHE_DIR") as caught:
         texts_on_disk(TEXTS, tmp_path / "cache")
     assert "\n" not in str(caught.value)
 
@@ -84,7 +84,7 @@ class Full:
 @pytest.mark.parametrize("room", [0, 12, 2_000_000])
 def test_a_full_disk_is_named_whenever_it_shows(tmp_path, monkeypatch, room):
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Full(room))
-    with pytest.raises(DataError, match="No space left.*make room"):
+    with pytest.raises(UserError, match="No space left.*make room"):
         texts_on_disk(["text" * 100_000] * 6, tmp_path)
 
 

@@ -3,8 +3,9 @@
 from apps.studies.benchmark.run import main
 from common.config import run_command
 
-run_command(
-    main,
-    prog="python -m apps.studies.benchmark",
-    description="Makes the published rows again, or compares new ones with them.",
-)
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.studies.benchmark",
+        description="Makes the published rows again, or compares new ones with them.",
+    )

@@ -44,7 +44,10 @@ class Step:
             return self._is_joined()
         if self.verb == "train":
             # A training that ended records its length, and then its scores on validation.
-            return "seconds" in self._record() and "validation" in self._record().get("metrics", {})
+            # A rescoring that was stopped leaves scores that no commit is known of.
+            record = self._record()
+            ended = "seconds" in record and "validation" in record.get("metrics", {})
+            return ended and is_committed(record.get("scored", {}).get("validation", ""))
         # Scores of code that no commit holds could not be published.
         scored = is_committed(self._record().get("scored", {}).get(self.split, ""))
         return scored and self.split in self._record().get("metrics", {})

@@ -8,7 +8,6 @@ from common.config import parse_call
 from common.errors import UserError
 from common.training import flag
 from data.download import atomic_folder
-from data.errors import DataError
 from data.pairs.sample import write_translation_sample
 from data.pictures.sample import write_captioning_sample
 from data.prices.sample import write_price_sample
@@ -75,7 +74,7 @@ def run_here(arguments: list[str]) -> int:
     main = importlib.import_module(module).main
     try:
         parse_call(main, prog=f"python -m {module}", description="", arguments=flags)()
-    except (UserError, DataError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}")
         return 2
     return 0

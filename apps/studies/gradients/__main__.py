@@ -2,11 +2,10 @@
 
 from apps.studies.gradients.study import main
 from common.config import run_command
-from data.errors import DataError
 
-run_command(
-    main,
-    prog="python -m apps.studies.gradients",
-    description="Shows vanishing and exploding gradients, and what helps.",
-    errors=(DataError,),
-)
+if __name__ == "__main__":
+    run_command(
+        main,
+        prog="python -m apps.studies.gradients",
+        description="Shows vanishing and exploding gradients, and what helps.",
+    )

@@ -23,7 +23,6 @@ from common.config import parse_call, run_command
 from common.errors import UserError
 from common.search import Search
 from common.training import TrainingSettings
-from data.errors import DataError
 from data.pictures.captions import load_captions
 from tests.helpers import assert_same_training, call, files_of, photographed, printed
 
@@ -592,7 +591,6 @@ def fails_with(capsys, main, *arguments):
             prog="command",
             description="",
             arguments=list(map(str, arguments)),
-            errors=(DataError,),
         )
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()

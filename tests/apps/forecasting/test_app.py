@@ -22,8 +22,8 @@ from apps.forecasting.report import draw
 from common.artifact import read_json
 from common.callbacks import History, read_history
 from common.config import parse_call, run_command
+from common.errors import UserError
 from common.training import flag
-from data.errors import DataError
 from data.prices import large_us, yahoo
 from data.prices.sample import write_price_sample
 from tests.helpers import assert_same_training, call, files_of, published
@@ -242,7 +242,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(either, flags, tmp_p
 
 def test_a_failing_overwrite_leaves_the_old_run(copy):
     before = files_of(copy)
-    with pytest.raises(DataError, match="neither"):
+    with pytest.raises(UserError, match="neither"):
         run_train("--data", "missing", "--run", copy, "--overwrite")
     assert files_of(copy) == before
 
@@ -792,9 +792,7 @@ def refused(capsys, here, prices_dir):
     def refused(main, arguments, message):
         before = files_of(here)
         with pytest.raises(SystemExit) as stop:
-            run_command(
-                main, prog="command", description="", errors=(DataError,), arguments=arguments
-            )
+            run_command(main, prog="command", description="", arguments=arguments)
         lines = capsys.readouterr().err.strip().splitlines()
         assert stop.value.code == 2
         assert len(lines) == 1 and lines[0].startswith("error: ")

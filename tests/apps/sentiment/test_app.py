@@ -24,7 +24,6 @@ from common.errors import UserError
 from common.results import record_scores
 from common.training import TrainingSettings
 from data.download import sha256_of
-from data.errors import DataError
 from data.reviews.imdb import Reviews, load_reviews
 from tests.helpers import assert_same_training, call, files_of, photographed, published
 
@@ -129,7 +128,7 @@ def test_a_run_is_not_overwritten_unless_asked_for(copy, reviews_csv):
 
 def test_a_failing_overwrite_leaves_the_old_run(copy):
     before = files_of(copy)
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(UserError, match="does not exist"):
         run_train("--data", "missing.csv", "--run", copy, "--overwrite")
     assert files_of(copy) == before
 
@@ -193,7 +192,7 @@ def test_a_text_of_a_million_words_is_read_at_both_ends(trained):
 
 
 def test_a_blank_text_is_named(trained):
-    with pytest.raises(DataError, match="Text 2 is empty"):
+    with pytest.raises(UserError, match="Text 2 is empty"):
         Predictor.load(trained).predict(["fine", " \n\t "])
 
 
@@ -224,7 +223,7 @@ def change_config(run, **values):
 )
 def test_a_damaged_run_folder_is_explained_in_one_line(copy, damage, message):
     damage(copy)
-    with pytest.raises((UserError, DataError), match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         Predictor.load(copy)
     assert "\n" not in str(caught.value)
 
@@ -443,9 +442,7 @@ def test_a_user_s_mistake_ends_in_one_line_and_status_2(trained):
 )
 def test_so_does_one_in_the_flags(main, flags, message, capsys):
     with pytest.raises(SystemExit) as stop:
-        run_command(
-            main, prog="", description="", errors=(DataError,), arguments=shlex.split(flags)
-        )
+        run_command(main, prog="", description="", arguments=shlex.split(flags))
     assert stop.value.code == 2
     said = capsys.readouterr().err
     assert message in said

@@ -25,7 +25,6 @@ from common.errors import UserError
 from common.search import Search
 from common.training import TrainingSettings
 from data.download import sha256_of
-from data.errors import DataError
 from data.pairs.sources import load_pairs
 from data.text.subwords import encode_texts
 from models.decode.writer import Hypothesis
@@ -720,7 +719,7 @@ def test_translations_are_kept_but_for_those_that_ran_away(whole, pairs_tsv, tmp
 )
 def test_a_teacher_that_does_not_fit_is_refused(flags, message, whole, pairs_tsv, lines_txt, here):
     teacher = ["--teacher", whole, "--untranslated", lines_txt]
-    with pytest.raises((UserError, DataError), match=message):
+    with pytest.raises(UserError, match=message):
         call(train.main, *DATA, "--data", pairs_tsv, *teacher, *flags.split(), "--run", "run")
     assert not (here / "run").exists()
 
@@ -859,7 +858,7 @@ def cut_short(path):
 )
 def test_a_damaged_run_folder_is_explained_in_one_line(copy, damage, message):
     damage(copy)
-    with pytest.raises((UserError, DataError), match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         Predictor.load(copy)
     assert "\n" not in str(caught.value)
 
@@ -889,9 +888,7 @@ def refused(capsys, here, pairs_tsv):
     def refused(main, arguments, message):
         before = files_of(here)
         with pytest.raises(SystemExit) as stop:
-            run_command(
-                main, prog="command", description="", errors=(DataError,), arguments=arguments
-            )
+            run_command(main, prog="command", description="", arguments=arguments)
         lines = capsys.readouterr().err.strip().splitlines()
         assert stop.value.code == 2
         assert len(lines) == 1 and lines[0].startswith("error: ")

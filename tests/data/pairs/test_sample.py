@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import DataError
+from common.errors import UserError
 from data.pairs import grammar
 from data.pairs.grammar import NounPhrase, description, elided, existence, statement
 from data.pairs.sample import pairs, write_translation_sample
@@ -271,7 +271,7 @@ def test_generated_pairs_do_not_replace_others(tmp_path):
     other = tmp_path / "multi30k" / "train.en.gz"
     other.parent.mkdir()
     other.write_bytes(gzip.compress(b"A man.\n"))
-    with pytest.raises(DataError, match="holds other data already: name another --data-dir"):
+    with pytest.raises(UserError, match="holds other data already: name another --data-dir"):
         write_translation_sample(tmp_path, train=30, validation=5, test=5)
     assert list(other.parent.iterdir()) == [other]
 

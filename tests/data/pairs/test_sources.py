@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from data.errors import DataError
+from common.errors import UserError
 from data.pairs import sources as translation
 from data.pairs.sample import pairs, write_translation_sample
 from data.pairs.sources import load_pairs
@@ -33,7 +33,7 @@ def downloads(monkeypatch):
 
     def fetch(url, path, *, checksum, log=None):
         asked.append((url, path, checksum))
-        raise DataError(f"{url} cannot be downloaded")
+        raise UserError(f"{url} cannot be downloaded")
 
     monkeypatch.setattr(translation, "fetch", fetch)
     return asked
@@ -103,7 +103,7 @@ def test_a_test_that_is_put_beside_the_others_loads_too(load, tmp_path):
         write_lines(folder / f"test_2018_flickr.{language}.gz", lines)
     loaded = load("multi30k")
     assert rows_of(loaded.split("test_2018_flickr")) == ROWS[:7]
-    with pytest.raises(DataError, match="--split.*test_2017_flickr, test_2018_flickr"):
+    with pytest.raises(UserError, match="--split.*test_2017_flickr, test_2018_flickr"):
         loaded.split("test_2017_mscoco")
 
 

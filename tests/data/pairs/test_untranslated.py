@@ -1,6 +1,6 @@
 import pytest
 
-from data.errors import DataError
+from common.errors import UserError
 from data.pairs import untranslated
 from data.pairs.untranslated import load_untranslated, nearly_among
 from data.pictures.flickr8k import TEXT_ZIP, token_captions
@@ -91,5 +91,5 @@ def test_a_file_that_gives_nothing_is_named(content, message, tmp_path):
     path = tmp_path / "lines.txt"
     if content:
         path.write_text(content)
-    with pytest.raises(DataError, match=f"{path}.*{message}"):
+    with pytest.raises(UserError, match=f"{path}.*{message}"):
         loaded(path, tmp_path, known=["a dog runs"])

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from data.errors import DataError
+from common.errors import UserError
 from data.pictures import flickr8k
 from data.pictures.captions import load_captions
 from data.pictures.read import read_picture
@@ -40,7 +40,7 @@ def downloads(monkeypatch):
     def fetch(url, path, *, checksum, log=None):
         assert re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", checksum)
         asked.append((url, path))
-        raise DataError(f"{url} cannot be downloaded")
+        raise UserError(f"{url} cannot be downloaded")
 
     monkeypatch.setattr(flickr8k, "fetch", fetch)
     return asked
@@ -110,7 +110,7 @@ def test_flickr8k_keeps_its_splits_and_its_order(load, sample):
         name: sha256((sample / name).read_bytes())
         for name in ("Flickr8k_text.zip", "Flickr8k_Dataset.zip")
     }
-    with pytest.raises(DataError, match="The dev split is needed, but .* train, validation, test"):
+    with pytest.raises(UserError, match="The dev split is needed, but .* train, validation, test"):
         loaded.split("dev")
 
 
@@ -309,7 +309,7 @@ def test_a_test_of_ones_own_needs_no_training_pictures(load, tmp_path):
     folder = write_table(tmp_path / "own", "image,caption,split", "a.jpg,A dog .,test")
     loaded = load(folder)
     assert loaded.splits == {"test": CaptionSplit(["a.jpg"], [["A dog ."]])}
-    with pytest.raises(DataError, match="The train split is needed, but these data have test"):
+    with pytest.raises(UserError, match="The train split is needed, but these data have test"):
         loaded.split("train")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.errors import DataError
+from common.errors import UserError
 from data.pictures import features as feature_store
 from data.pictures.features import FeatureStore
 from tests.helpers import refused
@@ -81,7 +81,7 @@ def test_rows_count_only_after_their_bytes_have_reached_the_disk(tmp_path, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(feature_store.os, "fsync", full)
-    with pytest.raises(DataError, match=r"No space left on device\): make room.*CACHE_DIR"):
+    with pytest.raises(UserError, match=r"No space left on device\): make room.*CACHE_DIR"):
         store.write(np.array([4]), WANTED[[4]])
     assert 4 in store.missing()
     assert 4 in open_store(tmp_path).missing()
@@ -140,7 +140,7 @@ def test_a_file_that_became_shorter_is_named(tmp_path):
     features = store.features
     with (store.path / "features.npy").open("r+b") as file:
         file.truncate(200)
-    with pytest.raises(DataError, match="features.npy is too short"):
+    with pytest.raises(UserError, match="features.npy is too short"):
         np.asarray(features)
 
 
@@ -189,7 +189,7 @@ def test_a_damaged_store_is_refused(tmp_path, name, damage):
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataError, match=r"Cannot write .*file/.*point CACHE_DIR to"):
+    with pytest.raises(UserError, match=r"Cannot write .*file/.*point CACHE_DIR to"):
         open_store(tmp_path / "file")
 
 
@@ -228,5 +228,5 @@ def test_pixels_are_kept_as_they_are(tmp_path):
     assert again.features.dtype == np.uint8
     with pytest.raises(ValueError, match="Pixels are uint8"):
         again.write(np.arange(2), pixels / 255)
-    with pytest.raises(DataError, match="delete this folder"):
+    with pytest.raises(UserError, match="delete this folder"):
         FeatureStore(tmp_path / "pixels", shape=(2, 12))

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from data.errors import DataError
+from common.errors import UserError
 from data.pictures.read import PictureFolder, PictureZip, folded_name, read_picture
 from tests.helpers import refused
 
@@ -327,7 +327,7 @@ def test_damage_is_a_data_error_wherever_it_is():
             warnings.simplefilter("ignore")
             try:
                 assert read_picture(content.tobytes(), size=8).shape == (8, 8, 3)
-            except DataError:
+            except UserError:
                 refused += 1
     assert 0 < refused < 320
 
@@ -395,15 +395,15 @@ def test_a_forked_process_and_its_parent_read_one_zip_at_the_same_time(archive, 
 def test_a_damaged_zip_is_named_with_the_picture(archive):
     content = archive.read_bytes()
     archive.write_bytes(content[:200])
-    with pytest.raises(DataError, match="pictures.zip is damaged or cannot be read: replace it"):
+    with pytest.raises(UserError, match="pictures.zip is damaged or cannot be read: replace it"):
         PictureZip(archive)
     damaged = bytearray(content)
     damaged[content.index(b"Pictures/7.jpg") + 40] ^= 1
     archive.write_bytes(damaged)
     pictures = PictureZip(archive)
-    with pytest.raises(DataError, match=r"cannot be read at 7\.jpg: replace it"):
+    with pytest.raises(UserError, match=r"cannot be read at 7\.jpg: replace it"):
         pictures.read("7.jpg")
-    with pytest.raises(DataError, match=r"holds no 99\.jpg"):
+    with pytest.raises(UserError, match=r"holds no 99\.jpg"):
         pictures.read("99.jpg")
 
 
@@ -417,7 +417,7 @@ def test_a_folder_lists_what_lies_below_but_nothing_hidden(tmp_path):
     assert pictures.read("deep/er/a.PNG") == b"deep/er/a.PNG"
     assert pictures.sha256s(["b.jpg"]) == {"b.jpg": hashlib.sha256(b"b.jpg").hexdigest()}
     (tmp_path / "b.jpg").unlink()
-    with pytest.raises(DataError, match="b.jpg does not exist: check the path"):
+    with pytest.raises(UserError, match="b.jpg does not exist: check the path"):
         pictures.read("b.jpg")
 
 

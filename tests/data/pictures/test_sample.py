@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from nltk.translate.bleu_score import corpus_bleu
 
-from data.errors import DataError
+from common.errors import UserError
 from data.pictures.captions import load_captions
 from data.pictures.read import read_picture
 from data.pictures.sample import write_captioning_sample, write_captions_folder
@@ -243,7 +243,7 @@ def test_generated_pictures_do_not_replace_others(tmp_path, name):
     else:
         (tmp_path / name).mkdir()
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(DataError, match=f"{name} is there already: name another --data-dir"):
+    with pytest.raises(UserError, match=f"{name} is there already: name another --data-dir"):
         write_captioning_sample(tmp_path, train=5, validation=2, test=2)
     assert sorted(tmp_path.iterdir()) == before
 

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data.errors import DataError
+from common.errors import UserError
 from data.prices.features import (
     GROUPS,
     SETTLING_DAYS,
@@ -302,7 +302,7 @@ def test_a_shock_echoes_on_the_day_before_the_same_weekday_a_quarter_later():
 
 
 def test_a_history_too_short_for_a_feature_is_refused():
-    with pytest.raises(DataError, match="ABC.csv has 59 days .* needs 60: give it") as raised:
+    with pytest.raises(UserError, match="ABC.csv has 59 days .* needs 60: give it") as raised:
         features_of(make_history(days=SETTLING_DAYS - 1))
     assert "\n" not in str(raised.value)
     assert features_of(make_history(days=SETTLING_DAYS)).inputs.shape[0] == SETTLING_DAYS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from data.errors import DataError
+from common.errors import UserError
 from data.prices.read import load_prices
 from data.prices.sample import simulate_market, write_price_sample
 
@@ -113,7 +113,7 @@ def test_simulated_prices_do_not_mix_with_others(tmp_path):
     other = tmp_path / "prices" / "AAPL.csv"
     other.parent.mkdir()
     other.touch()
-    with pytest.raises(DataError, match=r"AAPL\.csv already: name another --data-dir"):
+    with pytest.raises(UserError, match=r"AAPL\.csv already: name another --data-dir"):
         write_price_sample(tmp_path, tickers=1, days=30)
     assert list(other.parent.iterdir()) == [other]
 

@@ -6,7 +6,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from data.errors import DataError
+from common.errors import UserError
 from data.pairs import sample as translation_sample
 from data.pictures import sample as captioning_sample
 from data.prices import sample as price_samples
@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_written_is_named_in_one_line(
 @pytest.mark.no_backend
 def test_the_command_names_a_package_that_is_missing_in_one_line(tmp_path, monkeypatch, capsys):
     def missing():
-        raise DataError("install tensorflow-datasets")
+        raise UserError("install tensorflow-datasets")
 
     monkeypatch.setattr(sentiment_sample, "import_tfds", missing)
     line = said(monkeypatch, capsys, sentiment_sample.main, "--data-dir", tmp_path)

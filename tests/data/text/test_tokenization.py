@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from data.errors import DataError
+from common.errors import UserError
 from data.text.tokenization import (
     PAD_ID,
     UNK_ID,
@@ -99,13 +99,13 @@ def test_a_reloaded_tokenizer_encodes_alike(kind, tmp_path):
 
 def test_a_broken_tokenizer_file_is_named(tmp_path):
     path = tmp_path / "tokenizer.json"
-    with pytest.raises(DataError, match="Cannot read the tokenizer .*tokenizer.json"):
+    with pytest.raises(UserError, match="Cannot read the tokenizer .*tokenizer.json"):
         load_tokenizer(path)
     train_tokenizer(TEXTS, kind="word", vocab_size=60).save(str(path))
     whole = path.read_bytes()
     for broken in (b"", b"{}", b"[1]", b"\xff\xfe", whole[: len(whole) // 2]):
         path.write_bytes(broken)
-        with pytest.raises(DataError, match="tokenizer.json is no tokenizer"):
+        with pytest.raises(UserError, match="tokenizer.json is no tokenizer"):
             load_tokenizer(path)
 
 
