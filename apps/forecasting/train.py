@@ -1,6 +1,6 @@
 """Trains a forecasting model: prices -> features -> windows -> recurrence -> run folder.
 
-python -m apps.forecasting.train                     # LSTM on all files of the downloads
+python -m apps.forecasting.train                     # LSTM on the set large_us
 python -m apps.forecasting.train --tickers AAPL,MSFT,^GSPC
 python -m apps.forecasting.train --data my_prices --market none --run runs/forecasting/mine
 """

@@ -19,13 +19,11 @@ from rich.console import Console
 from apps.studies.benchmark.quick import samples, shortened
 from apps.studies.benchmark.rows import ROWS
 from apps.studies.cells import CELLS, STUDIED, Task
-from apps.studies.parts import check_output
-from common.artifact import write_json
+from apps.studies.parts import check_output, write_part
 from common.config import parse_call, run_command, split_list
 from common.device import device_line
 from common.errors import UserError
 from common.fitting import Prepared
-from common.provenance import provenance
 from common.training import gradient_clipping
 
 REFERENCE = "lstm"
@@ -131,24 +129,26 @@ def main(
     if not quick:
         check_output(output)
     print(device_line())
-    found: dict[str, Any] = {}
-    hashes: dict[str, str] = {}
     for task in STUDIED:
         if task.name not in names:
             continue
-        used, found[task.name] = time_cells(
+        hashes, cells = time_cells(
             task, steps=steps, rounds=rounds, data_dir=data_dir, quick=folder
         )
-        hashes |= used
-        for cell, values in found[task.name].items():
+        for cell, values in cells.items():
             print(
                 f"{task.name}, {cell}: {values['seconds_an_epoch']:.1f} s an epoch,"
                 f" {values['ratio']:.2f} of {REFERENCE}"
             )
-    command = f"python -m apps.studies.cell_speed --steps {steps} --rounds {rounds}"
-    if tasks:
-        command += f" --tasks {tasks}"
-    write_json(output, {"study": "cell_speed", **provenance(command, data=hashes), "tasks": found})
+        write_part(
+            output,
+            cells,
+            study="cell_speed",
+            part=task.name,
+            command=f"python -m apps.studies.cell_speed --steps {steps} --rounds {rounds}"
+            f" --tasks {task.name}",
+            data=hashes,
+        )
 
 
 if __name__ == "__main__":

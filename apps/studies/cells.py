@@ -107,7 +107,8 @@ def cells_table(root: Path) -> str:
     lines = [table_line(titles), table_line(["---", "---", *["---:"] * (len(titles) - 2)])]
     # Of `make study-cell-speed`.
     speed = root / _RESULTS / "cell_speed.json"
-    timed = read_json(speed)["tasks"] if speed.is_file() else {}
+    parts = read_json(speed)["parts"] if speed.is_file() else {}
+    timed = {name: part["results"] for name, part in parts.items()}
     for task in STUDIED:
         rows = read_cells(task, root)
         reached = epochs_to(task, rows)

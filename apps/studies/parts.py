@@ -42,6 +42,7 @@ def write_part(
     part: str,
     command: str,
     packages: tuple[str, ...] = (),
+    data: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Replaces one part of a study's file and leaves the others as they were measured.
 
@@ -52,12 +53,13 @@ def write_part(
         part: Name of the part.
         command: Command that measures this part again.
         packages: More packages whose versions matter.
+        data: SHA-256 of each file that was read, or None.
 
     Returns:
         The whole record.
     """
     parts = read_json(path).get("parts", {}) if path.is_file() else {}
-    parts[part] = {**provenance(command, packages=packages), "results": results}
+    parts[part] = {**provenance(command, packages=packages, data=data), "results": results}
     record = {"study": study, "parts": parts}
     write_json(path, record)
     return record

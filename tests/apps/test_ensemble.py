@@ -33,7 +33,7 @@ from common.errors import UserError
 from data.text.subwords import train_subword_tokenizer
 from models.encoder_decoder import build_encoder_decoder
 from models.translation import model_name
-from tests.helpers import call, printed, weights_of
+from tests.helpers import call, files_of, printed, weights_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -143,6 +143,21 @@ def test_one_that_was_stopped_while_it_was_joined_is_joined_again(joined, member
     (copy / MODEL).unlink()
     join("--members", *members, "--run", copy)
     assert (copy / MODEL).is_file()
+
+
+def test_a_run_that_a_killed_join_was_to_replace_is_not_replaced_unasked(joined, members, tmp_path):
+    copy = Path(shutil.copytree(members[0], tmp_path / "copy"))
+    files = list(copy.iterdir())
+    (copy / ".replaced").mkdir()
+    for path in files:
+        path.rename(copy / ".replaced" / path.name)
+    # What the join had written when it was killed.
+    shutil.copy(joined / METRICS, copy / METRICS)
+    with pytest.raises(UserError, match="holds a run already"):
+        join("--members", *members, "--run", copy)
+    assert files_of(copy) == {
+        copy / path.relative_to(members[0]): data for path, data in files_of(members[0]).items()
+    }
 
 
 def test_a_training_in_its_first_epoch_is_not_taken_for_one_that_was_stopped(members, tmp_path):

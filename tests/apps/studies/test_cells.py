@@ -60,8 +60,8 @@ def test_a_cell_is_timed_by_the_best_that_the_simple_one_reaches(tmp_path):
     reached = epochs_to(accuracy, read_cells(accuracy, tmp_path))
     # GRU passes .8 half way from .7 to .9.
     assert reached == pytest.approx({"simple_rnn": 2, "gru": 1.5, "lstm": 1})
-    timed = {"sentiment": {"gru": {"seconds_an_epoch": 10.2, "ratio": 0.85}}}
-    write_json(tmp_path / "apps/studies/results/cell_speed.json", {"tasks": timed})
+    timed = {"sentiment": {"results": {"gru": {"seconds_an_epoch": 10.2, "ratio": 0.85}}}}
+    write_json(tmp_path / "apps/studies/results/cell_speed.json", {"parts": timed})
     table = cells_table(tmp_path)
     row = "`gru` | 91.00 ± 1.41 | 1,234,567 | 10 s (0.85) | 1.4 GB | 1.5"
     line = f"| sentiment, accuracy % | {row} |"

@@ -188,8 +188,8 @@ def test_the_table_of_clipping_shows_the_last_error_of_each_seed():
 def test_the_cells_take_turns_on_the_same_batches(tmp_path, capsys):
     output = tmp_path / "cell_speed.json"
     cell_speed.main(tasks="forecasting", steps=1, rounds=2, quick=True, output=output)
-    record = read_json(output)
-    (found,) = record["tasks"].values()
+    (record,) = read_json(output)["parts"].values()
+    found = record["results"]
     assert list(found) == ["feedforward", "simple_rnn", "gru", "lstm"]
     for values in found.values():
         assert len(values["seconds_a_step"]) == 2
