@@ -121,7 +121,7 @@ def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | No
         epochs = statistics.mean(row["epochs"])
         cells = [
             f"`{row['name']}`{' †' if 'caveat' in row else ''}",
-            *(_spread(scores.get(metric), metric) for metric in metrics),
+            *(show_metric(scores.get(metric), metric) for metric in metrics),
             count_label(row["parameters"]),
             f"{epochs:.0f}",
             f"{len(row['seeds'])}",
@@ -132,7 +132,7 @@ def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | No
         # Some metrics are of models alone, for instance those of other beams.
         if metrics[0] in found.get(split, {}):
             scores = {metric: [value] for metric, value in found[split].items()}
-            cells = [f"{name} (baseline)", *(_spread(scores.get(m), m) for m in metrics)]
+            cells = [f"{name} (baseline)", *(show_metric(scores.get(m), m) for m in metrics)]
             lines.append((found[split][metrics[0]], table_line([*cells, "", "", ""])))
     titles = ["row", *(_look(metric).title for metric in metrics)]
     titles += ["parameters", "epochs", "seeds"]
@@ -158,7 +158,7 @@ def write_tables(text: str, root: Path) -> str:
     return _TABLE.sub(fill, text)
 
 
-def _spread(values: list[float] | None, metric: str) -> str:
+def show_metric(values: list[float] | None, metric: str) -> str:
     """Returns `91.2 ± 0.1`: mean and standard deviation over the seeds; of p the greatest."""
     if values is None:
         return ""

@@ -13,6 +13,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from apps.studies.front import front_table
 from apps.studies.gradients.plots import clipping_table
 from apps.studies.speed import speed_table
 from common.artifact import read_json, write_text
@@ -142,6 +143,7 @@ def fill_cells(text: str, root: Path) -> str:
     tables = {
         "clipping": lambda: clipping_table(read_json(root / _RESULTS / "gradients.json")),
         "cells": lambda: cells_table(root),
+        "front": lambda: front_table(root),
         "speed": lambda: speed_table(sorted((root / _RESULTS).glob("speed*.json"))),
     }
     for name, table in tables.items():

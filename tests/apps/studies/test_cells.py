@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 from matplotlib import pyplot as plt
 
@@ -13,6 +16,7 @@ from apps.studies.cells import (
     plot_cells,
     read_cells,
 )
+from apps.studies.front import LINES, front_table
 from apps.translation.config import Config as TranslationConfig
 from common.artifact import write_json
 from common.errors import UserError
@@ -88,3 +92,17 @@ def test_where_less_is_better_the_simple_cell_is_passed_from_above(tmp_path):
     write_row(tmp_path, crps, "lstm", quality=[0.7], curve=[1.2, 0.7, None])
     reached = epochs_to(crps, read_cells(crps, tmp_path))
     assert reached == pytest.approx({"simple_rnn": 2, "lstm": 1.8})
+
+
+def test_the_front_page_shows_the_published_mean_beside_its_baseline():
+    root = Path(__file__).parents[3]
+    for line, shown in zip(LINES, front_table(root).splitlines()[2:], strict=False):
+        row = read_json(root / "apps" / line.task / "results" / f"{line.row}.json")
+        scale = 100 if line.metric in ("accuracy", "bleu_4") else 1
+        cells = [cell.strip() for cell in shown.split("|")[1:-1]]
+        ours = float(re.search(r"\*\*([\d.]+)", cells[2])[1])
+        values = row["metrics"]["test"][line.metric]
+        assert ours == pytest.approx(scale * sum(values) / len(values), rel=5e-3)
+        theirs = row["baselines"][line.baseline]["test"][line.metric]
+        assert float(cells[3].split()[0]) == pytest.approx(scale * theirs, rel=5e-3)
+        assert ("†" in cells[2]) == ("caveat" in row)
