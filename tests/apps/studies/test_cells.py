@@ -18,7 +18,7 @@ from apps.studies.cells import (
 )
 from apps.studies.front import LINES, front_table
 from apps.translation.config import Config as TranslationConfig
-from common.artifact import write_json
+from common.artifact import read_json, write_json
 from common.errors import UserError
 
 pytestmark = pytest.mark.no_backend
