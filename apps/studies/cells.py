@@ -110,10 +110,13 @@ def cells_table(root: Path) -> str:
     speed = root / _RESULTS / "cell_speed.json"
     parts = read_json(speed)["parts"] if speed.is_file() else {}
     timed = {name: part["results"] for name, part in parts.items()}
+    caveats: dict[str, None] = {}
     for task in STUDIED:
         rows = read_cells(task, root)
         reached = epochs_to(task, rows)
         for cell, row in rows.items():
+            if "caveat" in row:
+                caveats[f"\n† {row['caveat']}"] = None
             values = [task.scale * value for value in row["metrics"]["test"][task.metric]]
             quality = f"{statistics.mean(values):.{task.digits}f}"
             if len(values) > 1:
@@ -122,7 +125,7 @@ def cells_table(root: Path) -> str:
                 table_line(
                     [
                         f"{task.name}, {task.title}",
-                        f"`{cell}`",
+                        f"`{cell}`{' †' if 'caveat' in row else ''}",
                         quality,
                         f"{row['parameters']:,}",
                         _epoch_label(timed.get(task.name, {}).get(cell)),
@@ -131,7 +134,7 @@ def cells_table(root: Path) -> str:
                     ]
                 )
             )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *caveats]) + "\n"
 
 
 def _epoch_label(timed: dict[str, Any] | None) -> str:
