@@ -1,6 +1,6 @@
 """Measures the steps of each cell beside native PyTorch, and how long `predict` takes to start.
 
-    make study-speed               # installs JAX and PyTorch; some five minutes on two idle cores
+    make study-speed               # installs JAX and PyTorch; some eight minutes on two idle cores
 
 The implementations take turns, round by round, so that other load on the machine meets all of them.
 "Times as fast" is the median time of native PyTorch divided by the median time of the other one.
