@@ -52,7 +52,7 @@ def test_a_lock_holds_every_requirement_in_the_version_that_it_pins(lock):
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_names_no_host(lock):
     text = (ROOT / lock).read_text(encoding="utf-8")
-    # An option such as --index-url is no pin either.
+    # Options are no pins either.
     assert "//" not in text
     assert all(PIN.fullmatch(line) for line in lines_of(lock))
 

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 
@@ -253,11 +254,15 @@ def test_what_is_no_csv_file_of_prices_is_refused(tmp_path, content, expected):
     assert expected in message
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
-def test_a_file_that_may_not_be_read_is_refused(write):
+def test_a_file_that_may_not_be_read_is_refused(write, monkeypatch):
+    def forbidden(path):
+        # The rights of a file would not stop the system's own user.
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
     path = write()
-    path.chmod(0)
-    assert f"Cannot read {path}" in refused(read_prices, path)
+    monkeypatch.setattr(type(path), "read_bytes", forbidden)
+    message = refused(read_prices, path)
+    assert f"Cannot read {path}" in message and os.strerror(errno.EACCES) in message
 
 
 def test_a_folder_named_like_a_file_is_refused(tmp_path):
