@@ -129,7 +129,9 @@ def command_of(config: Any, *, prog: str) -> str:
         if value == default[name] or name == "seed":
             continue
         flag = name.replace("_", "-")
-        if isinstance(value, bool):
+        if isinstance(value, list | tuple):
+            command += f" --{flag} {shlex.join(map(str, value))}"
+        elif isinstance(value, bool):
             command += f" --{flag}" if value else f" --no-{flag}"
         else:
             command += f" --{flag} {shlex.quote(str(value))}"
@@ -148,13 +150,26 @@ def config_from_flags(config_class: type, values: dict[str, Any], source: Path) 
     unknown = sorted(set(values) - known)
     if unknown:
         raise UserError(f"{source} holds settings that do not exist: {', '.join(unknown)}.")
-    kinds = typing.get_type_hints(config_class)
+    kinds, values = typing.get_type_hints(config_class), dict(values)
     for name, value in values.items():
+        if typing.get_origin(kinds[name]) is tuple:
+            values[name] = _as_tuple(value, kinds[name], name, source)
+            continue
         choices = typing.get_args(kinds[name])
         number = kinds[name] is float and type(value) is int
         if not (value in choices if choices else type(value) is kinds[name] or number):
             raise UserError(f"{source}: {name} cannot be {value!r}; restore the file.")
     return config_class(**values)
+
+
+def _as_tuple(value: Any, kind: Any, name: str, source: Path) -> tuple:
+    """Returns a list of JSON as a tuple of the items that the setting's type names."""
+    item = typing.get_args(kind)[0]
+    # Settings that take several values now once took one.
+    listed = value if isinstance(value, list | tuple) else [value]
+    if not all(type(one) is item for one in listed):
+        raise UserError(f"{source}: {name} cannot be {value!r}; restore the file.")
+    return tuple(listed)
 
 
 def resumed_config(given_config: Any, stored: Any, run: Path, *, given: frozenset[str]) -> Any:

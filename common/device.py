@@ -1,6 +1,7 @@
 """Starts the backend quietly and says, in one line, what it runs on."""
 
 import contextlib
+import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -13,6 +14,8 @@ import numpy as np
 
 # What `--jit-compile` says, in the terms of `keras.Model.compile`.
 XLA = {"auto": "auto", "on": True, "off": False}
+# M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD and M_ARENA_MAX of malloc.h.
+_MALLOC_OPTIONS = {-3: 32 << 20, -1: 2**31 - 1, -2: 256 << 20, -8: 1}
 _BACKENDS = {
     "tensorflow": "make setup",
     "jax": ".venv/bin/pip install jax==0.10.2",
@@ -44,6 +47,7 @@ def start_backend() -> None:
     To be called before anything else imports `keras`. With TensorFlow on a GPU, memory is taken as
     it is needed instead of all at once.
     """
+    _keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend not in _BACKENDS:
@@ -62,6 +66,18 @@ def start_backend() -> None:
                 tf.config.experimental.set_memory_growth(gpu, True)
             # The first list of logical devices starts the runtime, which logs too.
             tf.config.list_logical_devices()
+
+
+def _keep_freed_memory() -> None:
+    """Tells glibc to keep the memory of freed tensors, whose pages are costly to fault in again.
+
+    Other C libraries have no such switches, and nothing happens there.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    for option, value in _MALLOC_OPTIONS.items():
+        mallopt(option, value)
 
 
 def _complain(message: str) -> int:

@@ -37,9 +37,14 @@ CUT = ("validation_size", "test_size", "split_seed")
 class Config(TrainingSettings):
     """What to train, on what, and how."""
 
-    data: str = "multi30k"
-    """`multi30k`, `tatoeba`, your own .tsv file whose first line names its columns (en, fr and
-    perhaps split), or a folder of parallel files <split>.<language>."""
+    data: tuple[str, ...] = ("multi30k",)
+    """One or several sets: `multi30k`, `tatoeba`, your own .tsv file whose first line names its
+    columns (en, fr and perhaps split), or a folder of parallel files <split>.<language>."""
+    repeats: tuple[int, ...] = ()
+    """How many times an epoch holds each set of --data; once each by default."""
+    typed_copies: float = 0.0
+    """Share of the training pairs that are added again with a source as people type it: without
+    capitals, without a final mark, or without both."""
     source_language: str = "en"
     """Language to translate from, as the data name it."""
     target_language: str = "fr"
@@ -141,6 +146,7 @@ class Config(TrainingSettings):
         )
         check_shares(
             self,
+            "typed_copies",
             "bpe_dropout",
             "word_dropout",
             "embedding_dropout",
@@ -150,6 +156,8 @@ class Config(TrainingSettings):
             "scheduled_sampling",
         )
         check_seeds(self, "split_seed")
+        if min(self.repeats, default=1) < 1:
+            raise UserError("--repeats must be 1 or more for each set.")
         check_at_least(0, self, "length_penalty", "no_repeat_ngram")
         check_at_least(4, self, "max_length")
         if self.source_language == self.target_language:
@@ -178,7 +186,7 @@ class Config(TrainingSettings):
     def ignored(self) -> dict[str, str]:
         """Returns the settings that the chosen mode does not read, each with the reason."""
         reasons = super().ignored()
-        if self.data == "multi30k":
+        if self.data == ("multi30k",):
             for name in CUT:
                 reasons[name] = "--data multi30k has splits of its own"
         if not self.teacher:

@@ -35,7 +35,8 @@ from common.results import (
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory
-from data.pairs.sources import Pairs, load_pairs
+from data.pairs.mixture import load_sets
+from data.pairs.sources import Pairs
 from data.pairs.splits import PairSplit
 
 # Draws of sacreBLEU's bootstrap.
@@ -43,11 +44,16 @@ BOOTSTRAP = 1000
 
 
 def load_split_pairs(
-    config: Config, *, data: str, data_dir: str, log: Callable[[str], None] | None = None
+    config: Config,
+    *,
+    data: tuple[str, ...],
+    data_dir: str,
+    log: Callable[[str], None] | None = None,
 ) -> Pairs:
     """Loads data as the run's settings cut them; `data` and `data_dir` as the flags."""
-    return load_pairs(
+    return load_sets(
         data,
+        repeats=config.repeats if data == config.data else (),
         data_dir=data_directory(data_dir),
         source_language=config.source_language,
         target_language=config.target_language,
@@ -69,7 +75,7 @@ class TranslationScores(DecodedScores):
 def evaluate_run(
     run: Path,
     *,
-    data: str,
+    data: tuple[str, ...],
     data_dir: str,
     split: str,
     baselines: bool,
@@ -167,7 +173,7 @@ def metrics_table(scores: TranslationScores, rows: dict[str, dict[str, float]]) 
 
 def main(
     run: Path = PRETRAINED,
-    data: str = "",
+    data: tuple[str, ...] = (),
     data_dir: str = "",
     split: str = "test",
     beam_sizes: str = "",
@@ -178,7 +184,7 @@ def main(
 
     Args:
         run: Run folder of the model.
-        data: `multi30k`, `tatoeba` or your own pairs; by default what the run was trained on.
+        data: Sets, as `train` takes them (default: those that the run was trained on).
         data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
         split: validation, test, or any other split of the data, such as test_2017_flickr; train
             with --no-baselines.
@@ -203,7 +209,7 @@ def main(
         recorded = record_scores(run, scores)
         folder = run
         if not recorded:
-            folder = evaluation_folder(run, task="translation", what=data_label(data))
+            folder = evaluation_folder(run, task="translation", what=data_label(" ".join(data)))
         paths = write_hypotheses(folder, scores)
         write_json(folder / OUTPUTS / f"{split}.signatures.json", scores.signatures)
     if json:

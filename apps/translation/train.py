@@ -30,6 +30,7 @@ from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
 from data.download import data_directory
 from data.pairs.batches import pair_batches
+from data.pairs.mixture import with_typed_copies
 from data.pairs.sources import Pairs
 from data.pairs.splits import PairSplit
 from data.pairs.untranslated import load_untranslated, nearly_among
@@ -166,7 +167,7 @@ def learn_subwords(config: Config, pairs: Pairs, *, data_dir: str, log) -> Token
     """Trains the subwords on the training sentences of the data, and of those named besides."""
     corpora = [pairs]
     for name in split_list(config.vocabulary_data):
-        corpora.append(load_split_pairs(config, data=name, data_dir=data_dir, log=log))
+        corpora.append(load_split_pairs(config, data=(name,), data_dir=data_dir, log=log))
     texts = []
     for corpus in corpora:
         train = corpus.splits["train"]
@@ -217,6 +218,7 @@ def prepare(
     elif start:
         facts["init_from"] = origin_facts(config, start, pairs, data_dir=data_dir, console=console)
     train_split, validation_split = pairs.splits["train"], pairs.splits["validation"]
+    train_split = with_typed_copies(train_split, config.typed_copies, seed=config.seed)
     if teacher:
         taught = taught_pairs(config, teacher, pairs, data_dir=data_dir, log=log, console=console)
         held = facts.setdefault("teacher", taught.facts)
@@ -249,8 +251,8 @@ def prepare(
         )
         if not len(kept):
             raise UserError(
-                f"No pair of {config.data} has at most {config.max_length} subwords a side: raise"
-                " --max-length."
+                f"No pair of {' '.join(config.data)} has at most {config.max_length} subwords a"
+                " side: raise --max-length."
             )
         if left_out := len(split.source) - len(kept):
             log(f"{left_out} pairs have a side of more than {config.max_length} subwords: left out")
@@ -335,7 +337,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         history = fit_prepared(prepared, flags, run=run, console=console)
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
-            run, data="", data_dir=flags.data_dir, split="validation", baselines=False
+            run, data=(), data_dir=flags.data_dir, split="validation", baselines=False
         )
         leave_scored(run, scores, history, metric="bleu")
         console.print(metrics_table(scores, {str(run): scores.metrics}))

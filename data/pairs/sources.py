@@ -58,6 +58,8 @@ _MULTI30K_CHECKSUMS = {
     ),
     "test_2017_flickr.de.gz": "md5:6a8d5c87f6ae19e3d35681aa6fd16571",
 }
+# What --data calls by a name.
+NAMED_SETS = ("multi30k", "tatoeba")
 _TATOEBA_URL = "https://www.manythings.org/anki/fra-eng.zip"
 _TATOEBA_LANGUAGES = ["en", "fr"]
 # The host replaces its archive by newer ones, so this is no condition of a download. It is of the
@@ -109,6 +111,7 @@ def load_pairs(
     test_size: int = 5_000,
     validation_size: int = 3_000,
     split_seed: int = 0,
+    cut: bool = True,
     log: Callable[[str], None] | None = None,
 ) -> Pairs:
     """Loads sentence pairs and cuts off the splits that the source does not have.
@@ -126,6 +129,7 @@ def load_pairs(
             a tenth of all. No sentence of either language gets into two parts, see `cut_pairs`.
         validation_size: The same for validation.
         split_seed: Another seed makes another cut.
+        cut: Whether to cut off the splits that the source does not have.
         log: What takes a line for each download.
 
     Returns:
@@ -165,7 +169,7 @@ def load_pairs(
     missing = {
         part: size
         for part, size in sizes.items()
-        if not any(name.startswith(part) for name in held_out)
+        if cut and not any(name.startswith(part) for name in held_out)
     }
     sha256s = {path: sha256_of(path) for path in paths}
     warnings = (

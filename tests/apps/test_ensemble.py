@@ -48,7 +48,7 @@ def join(*arguments):
 
 @pytest.fixture(scope="module")
 def pairs(translation_dir):
-    return evaluate.load_split_pairs(Config(), data="multi30k", data_dir=str(translation_dir))
+    return evaluate.load_split_pairs(Config(), data=("multi30k",), data_dir=str(translation_dir))
 
 
 def write_run(run, pairs, *, seed, vocab_size=300, **settings):

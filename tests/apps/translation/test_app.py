@@ -242,7 +242,7 @@ def begun_from(run, rows, here, capsys):
     """What is kept of a run that another one goes on from, on these pairs, and what is said."""
     lines = ["en\tfr\tsplit", *("\t".join(row) for row in rows)]
     write_lines(here / "more.tsv", *lines)
-    config = Config(data="more.tsv", init_from=str(run))
+    config = Config(data=("more.tsv",), init_from=str(run))
     pairs = load_pairs("more.tsv", data_dir=here)
     start = Predictor.load(run)
     facts = train.origin_facts(config, start, pairs, data_dir=str(here), console=Console(width=999))
@@ -694,7 +694,7 @@ def test_translations_are_kept_but_for_those_that_ran_away(whole, pairs_tsv, tmp
     answers = {"one two three four": "un deux", "five six": "5 " * 5, "seven": "sept", "eight": ""}
     path = tmp_path / "lines.txt"
     path.write_text("\n".join(answers))
-    config = Config(data=str(pairs_tsv), teacher=str(whole), untranslated=str(path))
+    config = Config(data=(str(pairs_tsv),), teacher=str(whole), untranslated=str(path))
     pairs = load_pairs(str(pairs_tsv), data_dir=tmp_path)
     teacher, lines = Stub(answers), []
     for _ in range(2):
@@ -782,13 +782,13 @@ STUDENT = {"teacher": "a", "untranslated": "b"}
         (STUDENT, {"activation", "vocabulary_data"}),
         ({"cell": "feedforward"}, {"activation", "recurrent_dropout", "untranslated"}),
         (
-            {"data": "multi30k"},
+            {"data": ("multi30k",)},
             {"activation", "untranslated", "validation_size", "test_size", "split_seed"},
         ),
     ],
 )
 def test_a_setting_is_ignored_in_just_the_modes_that_do_not_read_it(settings, names):
-    ignored = Config(**{"data": "tatoeba", **settings}).ignored()
+    ignored = Config(**{"data": ("tatoeba",), **settings}).ignored()
     assert ignored.keys() - TrainingSettings().ignored().keys() == names
     assert ignored.keys() >= TrainingSettings().ignored().keys()
 
