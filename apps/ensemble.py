@@ -5,18 +5,21 @@ python -m apps.ensemble --members runs/translation/gru-s1 runs/translation/gru-s
 
 import contextlib
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from common.artifact import (
+    BACKBONE,
     CONFIG,
     HISTORY,
     METRICS,
     MODEL,
     STATE,
     TOKENIZER,
+    atomic_path,
     end_replacement,
     load_model,
     lock_run,
@@ -44,7 +47,6 @@ _SAME = (
     "target_language",
     "max_length",
     "backbone",
-    "backbone_sha256",
     "picture_size",
     "fit",
     "variant",
@@ -86,6 +88,10 @@ def join_runs(members: list[Path], run: Path) -> None:
                 f"{member} and {members[0]} do not both write captions from a picture and its"
                 " mirror image: join runs that agree in --mirror, and in whether --views is 1."
             )
+        if _read_backbone(member) != _read_backbone(members[0]):
+            raise UserError(
+                f"{member} sees through another backbone than {members[0]}: join runs that agree."
+            )
         if _read_tokenizer(member) != _read_tokenizer(members[0]):
             raise UserError(
                 f"{member} cuts words in another way than {members[0]}: join runs that learned"
@@ -103,6 +109,9 @@ def join_runs(members: list[Path], run: Path) -> None:
     except ValueError as error:
         raise UserError(f"{', '.join(map(str, members))} cannot be joined: {error}") from error
     write_text(run / TOKENIZER, _read_tokenizer(members[0]))
+    if (members[0] / BACKBONE).is_file():
+        with atomic_path(run / BACKBONE) as temporary:
+            shutil.copyfile(members[0] / BACKBONE, temporary)
     facts |= {"parameters": model.count_params(), "epochs": _write_history(members, run)}
     write_json(run / METRICS, facts)
     write_json(run / CONFIG, {"task": task, **config})
@@ -155,6 +164,11 @@ def _read_tokenizer(run: Path) -> str:
         return (run / TOKENIZER).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{run / TOKENIZER} cannot be read ({error}): restore it.") from None
+
+
+def _read_backbone(run: Path) -> bytes:
+    """Returns the file of a captioner's backbone, empty for a run without one."""
+    return (run / BACKBONE).read_bytes() if (run / BACKBONE).is_file() else b""
 
 
 def _sees_mirror_image(config: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from common.errors import UserError
 
+BACKBONE = "backbone.npz"
 CONFIG = "config.json"
 MODEL = "model.keras"
 TOKENIZER = "tokenizer.json"
@@ -22,7 +23,18 @@ PLOTS = "plots"
 OUTPUTS = "outputs"
 TENSORBOARD = "tensorboard"
 # All that training writes; anything else in a folder is the user's.
-_OWN = (MODEL, TOKENIZER, HISTORY, METRICS, STATE, PLOTS, OUTPUTS, TENSORBOARD, CONFIG)
+_OWN = (
+    MODEL,
+    TOKENIZER,
+    BACKBONE,
+    HISTORY,
+    METRICS,
+    STATE,
+    PLOTS,
+    OUTPUTS,
+    TENSORBOARD,
+    CONFIG,
+)
 # Where the old run stands while a new one is made, and on its way there and back.
 _ASIDE, _LEAVING, _RETURNING = ".replaced", ".leaving", ".returning"
 

@@ -64,6 +64,8 @@ class Prepared:
     """What `config.json` holds besides the settings."""
     tokenizer: str = ""
     """What `tokenizer.json` holds; empty for a task without."""
+    save_parts: Callable[[Path], None] = lambda run: None
+    """Writes what else belongs to the run folder."""
     epochs_done: int = 0
     callbacks: tuple[keras.callbacks.Callback, ...] = ()
     """What runs before all others."""
@@ -115,6 +117,7 @@ def fit_prepared(
         else:
             if prepared.tokenizer:
                 write_text(run / TOKENIZER, prepared.tokenizer)
+            prepared.save_parts(run)
             write_json(run / METRICS, facts)
             settings = {"task": facts["task"], **prepared.settings, **fields_as_flags(config)}
             write_json(run / CONFIG, settings)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.artifact import (
+    BACKBONE,
     CONFIG,
     HISTORY,
     METRICS,
@@ -124,7 +125,7 @@ def publish_run(
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
-        for name in (CONFIG, TOKENIZER, HISTORY, *([MODEL] if exact else [])):
+        for name in (CONFIG, TOKENIZER, HISTORY, BACKBONE, *([MODEL] if exact else [])):
             if (run / name).is_file():
                 shutil.copyfile(run / name, draft / name)
         if not exact:

@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import applications, layers, ops
 
 # The function in the middle scales pixels as the network's training did; where it is None, the
@@ -25,6 +26,9 @@ BACKBONES = {
     "xception": (applications.Xception, applications.xception.preprocess_input, 71),
 }
 
+# `mobilenet_fingerprint` of the weights that the published figures were made with.
+MOBILENET_FINGERPRINT = (0.3657, 0.2999, 0.3340, 0.3271, 0.2430, 0.3116, 0.3414, 0.3501)
+
 
 def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") -> keras.Model:
     """Builds a network of `keras.applications` whose features are ready to be extracted.
@@ -36,9 +40,8 @@ def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") ->
         size: Height and width of the pictures.
         weights: `"imagenet"` for those that Keras downloads once into `KERAS_HOME`, the path of an
             `.h5` file of them without the classifier, or None for random ones. Keras checks the
-            hash of each file that it downloads, but knows none for MobileNetV2: there the result
-            of `weights_sha256` is all that tells weights apart. MobileNetV2 has weights of its own
-            for some sizes; a file of 224 pixels also fits any other.
+            hash of each file that it downloads. It knows none for MobileNetV2, whose weights for
+            224 pixels are taken for all sizes and checked by their features.
 
     Returns:
         A model named `backbone`, from `picture` `<uint8>(batch, size, size, 3)`, RGB, to regions
@@ -57,12 +60,15 @@ def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") ->
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise FileNotFoundError(f"{weights} does not exist: check the path of the weights.")
     with _OneLine(name, weights):
+        unchecked = weights == "imagenet" and name == "mobilenet_v2"
         cnn = network(
             include_top=False,
-            weights=weights if weights == "imagenet" else None,
+            weights="imagenet" if weights == "imagenet" and not unchecked else None,
             input_shape=(size, size, 3),
         )
-        if weights not in (None, "imagenet"):
+        if unchecked:
+            cnn.set_weights(_checked_mobilenet().get_weights())
+        elif weights not in (None, "imagenet"):
             cnn.load_weights(weights)
     picture = keras.Input((size, size, 3), dtype="uint8", name="picture")
     pixels = ops.cast(picture, "float32")
@@ -96,6 +102,33 @@ def fine_tune(backbone: keras.Model, first: str) -> None:
         layer.trainable = number >= names.index(first) and not norm
 
 
+def mobilenet_fingerprint(mobilenet: keras.Model) -> np.ndarray:
+    """Returns the mean features of a drawn picture, which weights that were folded leave alike.
+
+    Args:
+        mobilenet: MobileNetV2 of 224 pixels without its classifier.
+
+    Returns:
+        `(len(MOBILENET_FINGERPRINT),)`, each the mean of a group of channels.
+    """
+    rows, columns = np.mgrid[0:224, 0:224]
+    picture = np.stack([rows, columns, (rows * columns) % 224], axis=-1) / 111.5 - 1
+    features = ops.convert_to_numpy(mobilenet(picture[None].astype("float32"), training=False))
+    return features.mean(axis=(0, 1, 2)).reshape(len(MOBILENET_FINGERPRINT), -1).mean(axis=1)
+
+
+def _checked_mobilenet() -> keras.Model:
+    """Returns MobileNetV2 with the weights that Keras downloads, for 224 pixels.
+
+    Raises:
+        ValueError: If they are not those that the published figures were made with.
+    """
+    mobilenet = applications.MobileNetV2(include_top=False, input_shape=(224, 224, 3))
+    if not np.allclose(mobilenet_fingerprint(mobilenet), MOBILENET_FINGERPRINT, atol=2e-3):
+        raise ValueError("they are not those of the published figures")
+    return mobilenet
+
+
 class _OneLine:
     """Turns what Keras raises for weights into one line that names them.
 
@@ -118,6 +151,36 @@ class _OneLine:
             reason = " ".join(str(error).split()).rstrip(".")
             raised = ValueError if issubclass(kind, ValueError) else OSError
             raise raised(f"Cannot use {self._what} ({reason}): {self._remedy}.") from error
+
+
+def round_kernels(model: keras.Model) -> None:
+    """Rounds all weights of two or more axes to half precision, the precision they are kept in."""
+    for weight in model.weights:
+        if len(weight.shape) > 1:
+            weight.assign(ops.convert_to_numpy(weight).astype("float16"))
+
+
+def save_backbone(model: keras.Model, path: Path) -> None:
+    """Writes the weights of a backbone after `round_kernels`, its kernels in half precision."""
+    arrays = [ops.convert_to_numpy(weight) for weight in model.weights]
+    arrays = [array.astype("float16") if array.ndim > 1 else array for array in arrays]
+    with open(path, "wb") as file:
+        np.savez_compressed(file, *arrays)
+
+
+def load_backbone_weights(model: keras.Model, path: Path) -> None:
+    """Gives a backbone the weights that `save_backbone` wrote.
+
+    Raises:
+        ValueError: If the file is damaged or holds the weights of another network.
+        OSError: If it cannot be read.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = [stored[f"arr_{number}"] for number in range(len(stored.files))]
+    if [array.shape for array in arrays] != [tuple(weight.shape) for weight in model.weights]:
+        raise ValueError(f"{path} holds the weights of another network.")
+    for weight, array in zip(model.weights, arrays, strict=True):
+        weight.assign(array.astype("float32"))
 
 
 def weights_sha256(model: keras.Model) -> str:

@@ -76,7 +76,6 @@ def evaluate_run(
     split: str,
     baselines: bool,
     beam_sizes: tuple[int, ...] = (),
-    backbone_weights: str = "",
     console: Console,
 ) -> CaptioningScores:
     """Scores the saved model of a run folder; captions are written freely, never teacher-forced.
@@ -88,7 +87,6 @@ def evaluate_run(
         split: Name of a split.
         baselines: Whether to score them too.
         beam_sizes: More beams to score, besides greedy search and the run's own beam.
-        backbone_weights: As the flag.
         console: Where to show how far it is.
 
     Returns:
@@ -101,7 +99,7 @@ def evaluate_run(
         UserError: If baselines are wanted of `train`, or the data lack it.
     """
     check_baselines(split, baselines=baselines)
-    predictor = Predictor.load(run, backbone_weights=backbone_weights)
+    predictor = Predictor.load(run)
     config = predictor.config
     captions = load_split_captions(config, data=data or config.data, data_dir=data_dir)
     if baselines and "train" not in captions.splits:
@@ -109,9 +107,8 @@ def evaluate_run(
             f"The baselines need a train split, but these data have {', '.join(captions.splits)}"
             " alone: score the model alone with --no-baselines."
         )
-    for line in (*captions.warnings, predictor.warning()):
-        if line:
-            warn(console, line)
+    for line in captions.warnings:
+        warn(console, line)
     chosen, own = captions.split(split), config.beam_size
     inputs = predictor.inputs.stored(captions, chosen.names, views=predictor.views, console=console)
 
@@ -214,7 +211,6 @@ def main(
     split: str = "test",
     beam_sizes: str = "",
     baselines: bool = True,
-    backbone_weights: str = "",
     json: bool = False,
 ) -> None:
     """Scores a saved model beside the baselines.
@@ -226,7 +222,6 @@ def main(
         split: validation, test, or any other split of the data; train with --no-baselines.
         beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
         baselines: Score the most frequent caption and those of similar training pictures too.
-        backbone_weights: File of the backbone's weights, where Keras cannot download them.
         json: Print one line of JSON instead of a table.
     """
     sizes = parse_beam_sizes(beam_sizes)
@@ -240,7 +235,6 @@ def main(
             split=split,
             baselines=baselines,
             beam_sizes=sizes,
-            backbone_weights=backbone_weights,
             console=console,
         )
         recorded = record_scores(run, scores)

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from apps.captioning.config import SMALL_CNN, Config
+from common.artifact import BACKBONE, atomic_path
 from common.cache import cache_path
 from common.device import xla_beside_products
 from common.errors import UserError
@@ -20,7 +22,13 @@ from data.pictures.features import FeatureStore, StoredFeatures
 from data.pictures.read import read_picture
 from data.pictures.splits import Captions
 from data.pictures.views import picture_views
-from models.backbones import build_backbone, weights_sha256
+from models.backbones import (
+    build_backbone,
+    load_backbone_weights,
+    round_kernels,
+    save_backbone,
+    weights_sha256,
+)
 
 # Pictures or views that the backbone sees at once.
 _BATCH = 32
@@ -32,8 +40,28 @@ def takes_pixels(config: Config) -> bool:
     return config.backbone == SMALL_CNN or bool(config.fine_tune)
 
 
+def load_run_backbone(config: Config, run: Path) -> keras.Model:
+    """Builds the backbone whose weights lie in a run folder, ready to be run.
+
+    Raises:
+        UserError: If the weights are missing, damaged or of another network.
+    """
+    backbone = build_backbone(config.backbone, size=config.picture_size, weights=None)
+    try:
+        load_backbone_weights(backbone, run / BACKBONE)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{run / BACKBONE} cannot be used ({error}): restore it, or train again."
+        ) from error
+    if not takes_pixels(config):
+        backbone.compile(optimizer=None, jit_compile=xla_beside_products("auto"))
+    return backbone
+
+
 def load_backbone(config: Config, weights: str = "") -> keras.Model:
-    """Builds the backbone that a run is trained with, ready to be run.
+    """Builds the backbone that a run is to be trained with, ready to be run.
+
+    Its kernels are rounded to half precision, as the run folder keeps them.
 
     Args:
         config: Settings.
@@ -55,6 +83,7 @@ def load_backbone(config: Config, weights: str = "") -> keras.Model:
     except ValueError as error:
         raise UserError(f"{error} Look at --backbone-weights and --picture-size.") from error
     if not takes_pixels(config):
+        round_kernels(backbone)
         backbone.compile(optimizer=None, jit_compile=xla_beside_products("auto"))
     return backbone
 
@@ -74,6 +103,12 @@ class PictureInputs:
         """See the class."""
         self._config, self._backbone = config, backbone
         self.sha256 = weights_sha256(backbone) if backbone is not None else ""
+
+    def save(self, run: Path) -> None:
+        """Writes the backbone's weights to a run folder, unless the model sees pixels."""
+        if self._backbone is not None:
+            with atomic_path(run / BACKBONE) as temporary:
+                save_backbone(self._backbone, temporary)
 
     def read(self, source, *, name: str = "") -> np.ndarray:
         """Reads one picture, `<uint8>(size, size, 3)`; arguments as `read_picture`.

@@ -9,7 +9,7 @@ import json as json_format
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
@@ -19,10 +19,10 @@ from tokenizers import Tokenizer
 from apps.captioning.attention_maps import plot_attention
 from apps.captioning.config import Config
 from apps.captioning.decoding import PictureDescriber
-from apps.captioning.features import PictureInputs, load_backbone, takes_pixels
+from apps.captioning.features import PictureInputs, load_run_backbone, takes_pixels
 from common.artifact import CONFIG, MODEL, TOKENIZER, load_model, read_config
 from common.config import check_png, config_from_flags, run_command
-from common.console import aside, open_console, warn
+from common.console import aside, open_console
 from common.errors import UserError
 from common.search import Search
 from data.pictures.read import is_picture_name
@@ -62,38 +62,27 @@ class Predictor:
         tokenizer: Tokenizer,
         config: Config,
         inputs: PictureInputs,
-        *,
-        trained_with: str,
     ):
         """Takes the parts; use `Predictor.load`."""
         self.model, self.tokenizer, self.config, self.inputs = model, tokenizer, config, inputs
-        self.same_backbone = inputs.sha256 == trained_with
         self.views = 2 if config.mirror and config.views > 1 else 1
         self._describers: dict[int, PictureDescriber] = {}
 
     @classmethod
-    def load(
-        cls, run: str | Path, *, backbone_weights: str = "", mirror: bool = True
-    ) -> "Predictor":
-        """Loads a run folder, and the backbone that it names.
+    def load(cls, run: str | Path, *, mirror: bool = True) -> "Predictor":
+        """Loads a run folder.
 
         Args:
             run: Run folder.
-            backbone_weights: As the flag.
             mirror: Whether to see mirror images too, where the run's settings say so.
 
         Raises:
-            UserError: If the folder is missing, incomplete or of another task, or the backbone
-                cannot be had.
-            UserError: If its tokenizer cannot be read.
+            UserError: If the folder is missing, incomplete or of another task.
+            UserError: If its tokenizer or backbone cannot be read.
         """
         run = Path(run)
-        stored = read_config(run, "captioning")
-        trained_with = read_backbone(stored, run)
-        config = config_from_flags(Config, stored, run / CONFIG)
+        config = config_from_flags(Config, read_config(run, "captioning"), run / CONFIG)
         config = dataclasses.replace(config, mirror=config.mirror and mirror)
-        if backbone_weights and takes_pixels(config):
-            raise UserError(f"{run} holds all that it sees with: leave --backbone-weights out.")
         tokenizer = load_subword_tokenizer(run / TOKENIZER)
         model = load_model(run)
         predicted = model.get_layer("decoder").output["logits"].shape[-1]
@@ -102,23 +91,13 @@ class Predictor:
                 f"{run / TOKENIZER} has {tokenizer.get_vocab_size()} subwords and {run / MODEL}"
                 f" {predicted}: they belong to different runs; restore them."
             )
-        backbone = None if takes_pixels(config) else load_backbone(config, backbone_weights)
+        backbone = None if takes_pixels(config) else load_run_backbone(config, run)
         if backbone is not None and backbone.output.shape[1:] != model.input["picture"].shape[1:]:
             raise UserError(
                 f"{run / CONFIG} names a backbone of {backbone.output.shape[1:]} features, but"
                 f" {run / MODEL} takes {model.input['picture'].shape[1:]}: restore the files."
             )
-        inputs = PictureInputs(config, backbone)
-        return cls(model, tokenizer, config, inputs, trained_with=trained_with)
-
-    def warning(self) -> str:
-        """Returns what a user should know of the backbone, or nothing."""
-        if self.same_backbone:
-            return ""
-        return (
-            f"the weights of {self.config.backbone} are not those of the training; captions and"
-            " scores may differ a little (--backbone-weights names a file of others)."
-        )
+        return cls(model, tokenizer, config, PictureInputs(config, backbone))
 
     def predict(
         self, pictures: np.ndarray, search: Search | None = None, *, attention: bool = False
@@ -175,18 +154,6 @@ class Predictor:
                 attention /= np.bincount(groups, minlength=len(words))[:, None]
             candidates.append(Candidate(text, one.score, words, attention))
         return candidates
-
-
-def read_backbone(stored: dict[str, Any], run: Path) -> str:
-    """Takes the hash of the backbone's weights out of what `read_config` returned.
-
-    Raises:
-        UserError: If there is none.
-    """
-    sha256 = stored.pop("backbone_sha256", None)
-    if not isinstance(sha256, str):
-        raise UserError(f"{run / CONFIG} names no backbone_sha256: restore it or train again.")
-    return sha256
 
 
 def find_pictures(places: tuple[str, ...]) -> list[Path]:
@@ -250,7 +217,6 @@ def described(
 def main(
     image: tuple[str, ...] = (),
     run: Path = PRETRAINED,
-    backbone_weights: str = "",
     method: Literal["beam", "greedy", "sample"] = "beam",
     beam_size: int | None = None,
     length_penalty: float | None = None,
@@ -268,7 +234,6 @@ def main(
     Args:
         image: Pictures: files, folders, or patterns such as "holiday/*.jpg".
         run: Run folder of the model.
-        backbone_weights: File of the backbone's weights, where Keras cannot download them.
         method: Keep the best hypotheses, take the most probable word, or draw words.
         beam_size: Hypotheses that the beam keeps (default: the run's).
         length_penalty: Power of the length that a log-probability is divided by (default: the
@@ -287,7 +252,7 @@ def main(
         raise UserError("No picture: name files, folders or patterns with --image.")
     check_png(picture)
     paths = find_pictures(image)
-    predictor = Predictor.load(run, backbone_weights=backbone_weights, mirror=mirror)
+    predictor = Predictor.load(run, mirror=mirror)
     config = predictor.config
     if picture is not None and config.variant != "attention":
         raise UserError(f"--picture: {run} looks at nothing, it is a --variant {config.variant}.")
@@ -302,9 +267,7 @@ def main(
         top_k=top_k,
         seed=seed,
     )
-    console, errors = open_console(), open_console(stderr=True)
-    if warning := predictor.warning():
-        warn(errors, warning)
+    console = open_console()
     attention = config.variant == "attention" and (json or picture is not None)
     unread, drawn = 0, False
     for path, pixels, captions in described(predictor, paths, search, attention=attention):

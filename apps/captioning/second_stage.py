@@ -8,7 +8,7 @@ from rich.console import Console
 
 from apps.captioning.config import CUT, Config
 from apps.captioning.evaluate import load_split_captions
-from apps.captioning.predict import Predictor, read_backbone
+from apps.captioning.predict import Predictor
 from common.artifact import CONFIG, read_config
 from common.config import config_from_flags
 from common.console import aside, warn
@@ -18,17 +18,16 @@ from data.pictures.splits import Captions
 from models.ensemble import is_ensemble
 
 
-def load_start(config: Config, backbone_weights: str) -> Predictor:
+def load_start(config: Config) -> Predictor:
     """Loads the run that `--init-from` names.
 
     Args:
         config: Settings of the second stage.
-        backbone_weights: File of the backbone's weights, or empty.
 
     Raises:
         UserError: If training cannot go on from it.
     """
-    start = Predictor.load(config.init_from, backbone_weights=backbone_weights)
+    start = Predictor.load(config.init_from)
     if is_ensemble(start.model):
         raise UserError(
             f"--init-from {config.init_from} is an ensemble: go on from one of its members."
@@ -88,7 +87,6 @@ def _learned_pictures(config: Config, *, data_dir: str) -> list[bytes]:
     if config.init_from:
         before = Path(config.init_from)
         settings = read_config(before, "captioning")
-        read_backbone(settings, before)
         earlier = config_from_flags(Config, settings, before / CONFIG)
         digests += _learned_pictures(earlier, data_dir=data_dir)
     return digests

@@ -14,12 +14,16 @@ from rich.console import Console
 from apps.captioning.config import SHAPE, SMALL_CNN, Config
 from apps.captioning.decoding import PictureDescriber, ValidationCaptions
 from apps.captioning.evaluate import evaluate_run, load_split_captions, metrics_table
-from apps.captioning.features import PictureInputs, load_backbone, takes_pixels
+from apps.captioning.features import (
+    PictureInputs,
+    load_backbone,
+    load_run_backbone,
+    takes_pixels,
+)
 from apps.captioning.metrics import readable
 from apps.captioning.objectives import own_captions, right_words
-from apps.captioning.predict import read_backbone
 from apps.captioning.second_stage import copy_weights, load_start, origin_facts
-from common.artifact import CONFIG, STATE, TOKENIZER, read_json
+from common.artifact import BACKBONE, STATE, TOKENIZER
 from common.config import run_command
 from common.console import aside, open_console, warn
 from common.device import device_line, xla_beside_products
@@ -115,7 +119,7 @@ def prepare(
     begun = resume and (run / STATE).exists()
     start = None
     if config.init_from and not begun:
-        start = load_start(config, backbone_weights)
+        start = load_start(config)
         config = with_shape_of(config, start.config, SHAPE, given=given)
     captions = load_split_captions(
         config, data=config.data, data_dir=data_dir, strict=strict, log=log
@@ -132,13 +136,18 @@ def prepare(
     keras.utils.set_random_seed(config.seed)
     train_split, validation_split = captions.split("train"), captions.split("validation")
 
-    backbone = None if config.backbone == SMALL_CNN else load_backbone(config, backbone_weights)
+    earlier = run if resume else Path(config.init_from) if start else None
+    if config.backbone == SMALL_CNN:
+        backbone = None
+    elif earlier and (earlier / BACKBONE).is_file():
+        if backbone_weights:
+            raise UserError(
+                f"{earlier} holds the weights of its backbone: leave --backbone-weights out."
+            )
+        backbone = load_run_backbone(config, earlier)
+    else:
+        backbone = load_backbone(config, backbone_weights)
     inputs = PictureInputs(config, None if takes_pixels(config) else backbone)
-    if resume and inputs.sha256 != read_backbone(read_json(run / CONFIG), run):
-        raise UserError(
-            f"{run} was begun with other weights of {config.backbone}: name their file with"
-            " --backbone-weights, or train anew with --overwrite."
-        )
     train_pictures = inputs.stored(captions, train_split.names, views=config.views, console=console)
     validation_pictures = inputs.stored(captions, validation_split.names, views=1, console=console)[
         :, 0
@@ -203,7 +212,7 @@ def prepare(
         " epoch",
         parameters=captioner.count_params(),
         to_save=lambda _: captioner,
-        settings={"backbone_sha256": inputs.sha256},
+        save_parts=inputs.save,
         tokenizer=tokenizer.to_str(pretty=False),
         epochs_done=epochs_done,
         scores=(scorer,),
@@ -231,7 +240,6 @@ def main(
         flags,
         run,
         task="captioning",
-        read_besides=read_backbone,
         earlier=sum(earlier.values(), []),
     ) as config:
         console = open_console()
@@ -254,7 +262,6 @@ def main(
             data_dir=flags.data_dir,
             split="validation",
             baselines=False,
-            backbone_weights="" if takes_pixels(prepared.config) else backbone_weights,
             console=Console(quiet=True),
         )
         loss = "reward" if config.objective == "cider" else "loss"

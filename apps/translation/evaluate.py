@@ -48,12 +48,14 @@ def load_split_pairs(
     *,
     data: tuple[str, ...],
     data_dir: str,
+    training: bool = True,
     log: Callable[[str], None] | None = None,
 ) -> Pairs:
-    """Loads data as the run's settings cut them; `data` and `data_dir` as the flags."""
+    """Loads data as the run's settings cut them; other arguments as the flags and `load_sets`."""
     return load_sets(
         data,
         repeats=config.repeats if data == config.data else (),
+        training=training,
         data_dir=data_directory(data_dir),
         source_language=config.source_language,
         target_language=config.target_language,
@@ -104,7 +106,7 @@ def evaluate_run(
     check_baselines(split, baselines=baselines)
     predictor = Predictor.load(run)
     config = predictor.config
-    pairs = load_split_pairs(config, data=data or config.data, data_dir=data_dir)
+    pairs = load_split_pairs(config, data=data or config.data, data_dir=data_dir, training=False)
     chosen = pairs.split(split)
     language, own = config.target_language, config.beam_size
 

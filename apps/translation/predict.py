@@ -5,7 +5,6 @@ python -m apps.translation.predict --text "A dog runs across the grass."
 
 import dataclasses
 import json as json_format
-import re
 import sys
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ from rich.text import Text
 from apps.translation.alignment import merge_words, plot_alignment
 from apps.translation.config import Config
 from apps.translation.decoding import SequenceTranslator
+from apps.translation.typed_text import normalized, sentences_of, without_loops
 from common.artifact import CONFIG, MODEL, TOKENIZER, load_model, read_config
 from common.config import check_png, config_from_flags, run_command
 from common.console import open_console, typed_lines
@@ -28,7 +28,6 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 
 # Lines that are translated before the first of them are printed: enough to sort them by length.
 _PIECE = 1000
-_SENTENCE_END = re.compile(r"(?<=[.!?…;:])\s+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
-    """A text and its translations, the best first; a blank text has a blank one."""
+    """A text and its translations, the best first; a text without letters has itself."""
 
     source: str
     candidates: list[Candidate]
@@ -102,8 +101,8 @@ class Predictor:
         """Translates texts, in their order.
 
         Args:
-            texts: Any number of texts of any length. A blank one stays blank; one of more than
-                `max_length` subwords is translated sentence by sentence.
+            texts: Any number of texts of any length, translated sentence by sentence. One without
+                letters is copied.
             search: How to look; the run's own way if None.
             attention: Whether candidates come with what each word looked at.
 
@@ -131,22 +130,22 @@ class Predictor:
         ]
 
     def _parts(self, number: int, text: str) -> list[tuple[int, str]]:
-        """Cuts a text that is too long at the ends of sentences, and these between words."""
+        """Cuts a text into sentences, and one that is too long between words."""
         try:
             text.encode()
         except UnicodeEncodeError:
             raise UserError(
                 f"Text {number + 1} is not UTF-8: convert it, e.g. with iconv."
             ) from None
-        most = self.config.max_length
-        length = self._length(text)
-        # Nothing but white space or invisible characters is blank.
-        if not length:
+        # Numbers, marks and blank texts are the same in every language.
+        if not any(character.isalpha() for character in text):
             return []
-        if length <= most:
-            return [(number, text)]
+        most = self.config.max_length
         parts = []
-        for sentence in _SENTENCE_END.split(text.strip()):
+        for sentence in sentences_of(normalized(text)):
+            if self._length(sentence) <= most:
+                parts.append((number, sentence))
+                continue
             words, room = [], most
             pieces = [piece for word in sentence.split() for piece in self._halved(word)]
             for word in pieces:
@@ -175,13 +174,14 @@ class Predictor:
         Two cuts of the same words into subwords are one translation if they are to be `distinct`.
         """
         if not found:
-            return Translation(source, [Candidate("", 0.0, [], [], None)], parts=0)
+            copied = " ".join(source.split())
+            return Translation(source, [Candidate(copied, 0.0, [], [], None)], parts=0)
         candidates = []
         for rank in range(min(map(len, found))):
             hypotheses = [part[rank] for part in found]
             texts = decode_texts(self.tokenizer, [one.tokens for one in hypotheses])
             # The model may write any byte, a line feed too.
-            text = " ".join(" ".join(texts).split())
+            text = without_loops(" ".join(texts))
             if distinct and text in {candidate.text for candidate in candidates}:
                 continue
             source_words, words, attention = merge_words(self.tokenizer, pieces[0], hypotheses[0])

@@ -23,6 +23,7 @@ def load_sets(
     names: Sequence[str],
     *,
     repeats: Sequence[int] = (),
+    training: bool = True,
     log: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Pairs:
@@ -36,6 +37,8 @@ def load_sets(
     Args:
         names: Each as `load_pairs` takes it.
         repeats: How many times an epoch holds each set's training pairs; once if empty.
+        training: Whether the pairs are for training; otherwise a further file of training pairs
+            may be missing, as it is where a model came without its data.
         log: Takes a line for each download and for the pairs that are left out.
         **options: For `load_pairs`.
 
@@ -48,6 +51,10 @@ def load_sets(
         raise UserError(f"--repeats needs a number for each of the {len(names)} sets of --data.")
     if len(names) == 1:
         return load_pairs(names[0], log=log, **options)
+    if not training:
+        there = [n for n in names if n == names[0] or n in NAMED_SETS or Path(n).exists()]
+        if len(there) < len(names):
+            return load_sets(there, training=False, log=log, **options)
     sets = [
         load_pairs(name, log=log, cut=position == 0 or name in NAMED_SETS, **options)
         for position, name in enumerate(names)

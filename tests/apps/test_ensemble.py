@@ -245,7 +245,7 @@ def test_captioners_that_disagree_on_the_mirror_image_are_not_joined(
     runs = [tmp_path / "a", tmp_path / "b"]
     for run, settings in zip(runs, (first, second), strict=True):
         config = fields_as_flags(CaptioningConfig(**settings))
-        write_json(run / CONFIG, {"task": "captioning", "backbone_sha256": "0", **config})
+        write_json(run / CONFIG, {"task": "captioning", **config})
     # Those that agree go on to the tokenizers, which these folders lack.
     with pytest.raises(UserError, match=TOKENIZER if agree else "--mirror.*--views"):
         join("--members", *runs, "--run", tmp_path / "x")

@@ -17,13 +17,14 @@ from apps.captioning import evaluate, features, predict, train
 from apps.captioning.attention_maps import tinted
 from apps.captioning.config import Config
 from apps.captioning.predict import Predictor, find_pictures
-from common.artifact import read_json, write_json
+from common.artifact import read_json
 from common.callbacks import read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
 from common.search import Search
 from common.training import TrainingSettings
 from data.pictures.captions import load_captions
+from models.backbones import round_kernels
 from tests.helpers import assert_same_training, call, files_of, photographed, printed
 
 pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
@@ -141,7 +142,8 @@ def test_a_run_folder_holds_what_the_house_promises(trained):
         assert (trained / "plots" / f"{name}.png").stat().st_size > 5000
     config = read_json(trained / "config.json")
     assert (config["task"], config["decoder_units"]) == ("captioning", 64)
-    assert config["backbone_sha256"] == ""
+    # The model itself holds what sees the pictures.
+    assert not (trained / "backbone.npz").exists()
     history = read_history(trained / "history.csv")
     assert {"loss", "val_loss", "val_cider", "gradient_norm", "learning_rate"} <= set(history)
     assert len(history["loss"]) == 3
@@ -182,27 +184,22 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(
     whole, stopped, captions_folder, weights
 ):
     assert len(read_history(stopped / "history.csv")["loss"]) == 1
-    flags = ["--data", captions_folder, "--backbone-weights", weights]
+    flags = ["--data", captions_folder]
     call(train.main, *FROZEN, *flags, "--run", stopped, "--resume")
     assert_same_training(whole, stopped)
 
 
 @pytest.mark.no_backend
-def test_a_run_does_not_go_on_with_another_backbone(stopped, captions_folder, tmp_path):
-    size = (64, 64, 3)
-    other = tmp_path / "other.weights.h5"
-    keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=size).save_weights(
-        other
-    )
-    flags = ["--data", captions_folder, "--backbone-weights", other, "--run", stopped, "--resume"]
-    with pytest.raises(UserError, match="other weights of mobilenet_v2"):
+def test_a_run_goes_on_with_its_own_backbone_alone(stopped, captions_folder, weights):
+    flags = ["--data", captions_folder, "--backbone-weights", weights, "--run", stopped, "--resume"]
+    with pytest.raises(UserError, match="leave --backbone-weights out"):
         call(train.main, *FROZEN, *flags)
 
 
 @pytest.mark.no_backend
 def test_features_are_computed_once(whole, captions_folder, weights, monkeypatch):
     captions = load_captions(str(captions_folder), data_dir=Path())
-    run = Predictor.load(whole, backbone_weights=str(weights))
+    run = Predictor.load(whole)
     monkeypatch.setattr(type(captions), "read", None)
     quiet = features.Console(quiet=True)
     names = captions.split("train").names
@@ -216,7 +213,7 @@ def test_features_are_those_of_the_pictures_and_their_mirror_images(
     whole, captions_folder, weights
 ):
     captions = load_captions(str(captions_folder), data_dir=Path())
-    run = Predictor.load(whole, backbone_weights=str(weights))
+    run = Predictor.load(whole)
     name = captions.split("train").names[3]
     picture = run.inputs.read(captions.read(name), name=name)
     quiet = features.Console(quiet=True)
@@ -226,12 +223,31 @@ def test_features_are_those_of_the_pictures_and_their_mirror_images(
 
 
 @pytest.mark.no_backend
-def test_the_backbone_is_no_part_of_the_run(whole, weights):
-    model = Predictor.load(whole, backbone_weights=str(weights)).model
-    assert model.input["picture"].shape == (None, 4, 1280)
-    assert (whole / "model.keras").stat().st_size < weights.stat().st_size / 2
-    sha256 = read_json(whole / "config.json")["backbone_sha256"]
-    assert sha256 == Predictor.load(whole, backbone_weights=str(weights)).inputs.sha256 != ""
+def test_the_run_folder_holds_the_backbone_with_kernels_of_half_precision(whole, weights):
+    run = Predictor.load(whole)
+    assert run.model.input["picture"].shape == (None, 4, 1280)
+    assert (whole / "backbone.npz").stat().st_size < weights.stat().st_size * 0.6
+    trained_with = features.load_backbone(run.config, str(weights))
+    assert run.inputs.sha256 == features.PictureInputs(run.config, trained_with).sha256 != ""
+
+
+@pytest.mark.no_backend
+def test_a_backbone_file_that_is_missing_or_of_another_network_is_named(whole, tmp_path):
+    run = Path(shutil.copytree(whole, tmp_path / "copy"))
+    np.savez(run / "backbone.npz", np.zeros((3, 3)))
+    with pytest.raises(UserError, match="backbone.npz .*another network.* restore it"):
+        Predictor.load(run)
+    (run / "backbone.npz").unlink()
+    with pytest.raises(UserError, match="backbone.npz .* restore it"):
+        Predictor.load(run)
+
+
+@pytest.mark.no_backend
+def test_downloaded_weights_of_mobilenet_that_are_others_are_refused(whole, monkeypatch):
+    network = functools.partial(keras.applications.MobileNetV2, weights=None)
+    monkeypatch.setattr("models.backbones.applications.MobileNetV2", network)
+    with pytest.raises(UserError, match="imagenet weights of mobilenet_v2.*not those"):
+        features.load_backbone(Predictor.load(whole).config)
 
 
 @pytest.mark.slow
@@ -242,9 +258,10 @@ def test_the_upper_blocks_of_the_backbone_can_be_trained_in_a_second_stage(
         weights=None, include_top=False, input_shape=(64, 64, 3)
     )
     before.load_weights(weights)
+    round_kernels(before)
     run = tmp_path / "tuned"
     flags = "--epochs 1 --fine-tune block_16_project --learning-rate 1e-3 --warmup-steps 0".split()
-    data = ["--data", captions_folder, "--backbone-weights", weights, "--init-from", whole]
+    data = ["--data", captions_folder, "--init-from", whole]
     call(train.main, *BATCHES, *flags, *data, "--run", run)
     # The folder holds the backbone now.
     tuned = Predictor.load(run).model.get_layer("encoder").get_layer("backbone")
@@ -352,7 +369,7 @@ def test_captions_come_from_a_picture_and_its_mirror_image_unless_told_otherwise
     )
     run = tmp_path / "run"
     shutil.copytree(whole, run)
-    flags = ["--split", "train", "--no-baselines", "--backbone-weights", weights]
+    flags = ["--split", "train", "--no-baselines"]
     call(evaluate.main, "--run", run, *flags)
     # Greedy search, the beam, and the beam without the mirror image.
     assert [inputs.shape[1] for inputs in seen] == [2, 2, 1]
@@ -362,14 +379,14 @@ def test_captions_come_from_a_picture_and_its_mirror_image_unless_told_otherwise
 
     name = load_captions(str(captions_folder), data_dir=Path()).split("train").names[0]
     for flags, views in (([], 2), (["--no-mirror"], 1)):
-        image = ["--image", captions_folder / name, "--backbone-weights", weights]
+        image = ["--image", captions_folder / name]
         call(predict.main, "--run", run, *image, *flags)
         np.testing.assert_allclose(seen[-1][0], seen[0][0, :views], rtol=2e-2, atol=2e-3)
 
 
 @pytest.mark.no_backend
 def test_it_is_the_same_which_of_both_is_called_the_mirror_image(whole, weights):
-    run = Predictor.load(whole, backbone_weights=str(weights))
+    run = Predictor.load(whole)
     inputs = np.random.default_rng(0).normal(size=(3, 2, 4, 1280)).astype("float16")
 
     def score(views):
@@ -394,7 +411,7 @@ def test_baselines_need_a_training_split_before_any_picture_is_captioned(
     ends = ["split", *["test"] * (len(lines) - 1)]
     lines = [f"{line},{end}\n" for line, end in zip(lines, ends, strict=True)]
     (folder / "captions.csv").write_text("".join(lines), encoding="utf-8")
-    flags = ["--run", whole, "--data", folder, "--backbone-weights", weights]
+    flags = ["--run", whole, "--data", folder]
 
     def stop(*_):
         raise UserError("far enough")
@@ -607,7 +624,6 @@ def fails_with(capsys, main, *arguments):
         ("--image {empty}", "the folder holds no picture"),
         ("--image {folder}/0.jpg --picture out.jpg", "must end in .png"),
         ("--image {folder}/0.jpg --n-best 3", "raise --beam-size"),
-        ("--image {folder}/0.jpg --backbone-weights x.h5", "leave --backbone-weights out"),
         ("--image {folder}/notes.txt", "no picture that can be read"),
     ],
 )
@@ -619,33 +635,18 @@ def test_a_wrong_prediction_is_explained_in_one_line(
 
 
 @pytest.mark.no_backend
-def test_a_backbone_that_cannot_be_had_is_named(whole, photographs, capsys, monkeypatch):
-    flags = ["--run", whole, "--image", photographs / "0.jpg"]
+def test_a_backbone_that_cannot_be_had_is_named(captions_folder, tmp_path, capsys, monkeypatch):
+    flags = [*FROZEN, "--data", captions_folder, "--run", tmp_path / "run"]
 
     def offline(*_, **__):
         raise Exception("URL fetch failure on https://example.org/x.h5: None -- unreachable")
 
     monkeypatch.setattr("keras.src.applications.mobilenet_v2.file_utils.get_file", offline)
-    line = fails_with(capsys, predict.main, *flags)
+    line = fails_with(capsys, train.main, *flags)
     assert "the imagenet weights of mobilenet_v2" in line
     assert "--backbone-weights" in line
-    line = fails_with(capsys, predict.main, *flags, "--backbone-weights", "missing.h5")
+    line = fails_with(capsys, train.main, *flags, "--backbone-weights", "missing.h5")
     assert "--backbone-weights missing.h5 does not exist" in line
-
-
-@pytest.mark.slow
-@pytest.mark.no_backend
-def test_another_backbone_than_that_of_the_training_is_warned_of(
-    whole, photographs, weights, capsys, tmp_path
-):
-    run = Path(shutil.copytree(whole, tmp_path / "copy"))
-    config = read_json(run / "config.json") | {"backbone_sha256": "0" * 64}
-    write_json(run / "config.json", config)
-    flags = ["--image", photographs / "0.jpg", "--backbone-weights", weights]
-    call(predict.main, "--run", run, *flags)
-    assert "not those of the training" in capsys.readouterr().err
-    call(predict.main, "--run", whole, *flags)
-    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.no_backend

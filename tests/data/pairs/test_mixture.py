@@ -49,6 +49,14 @@ def test_a_further_file_trains_alone_and_an_epoch_holds_each_set_as_often_as_wis
     assert set(pairs.hashes) == {"first.tsv", "more.tsv"}
 
 
+def test_to_score_a_model_its_files_of_training_pairs_need_not_be_there(first, tmp_path):
+    gone = str(tmp_path / "gone.tsv")
+    scored = load(first, gone, tmp_path=tmp_path, repeats=(2, 1), training=False)
+    assert scored == load(first, tmp_path=tmp_path)
+    with pytest.raises(UserError, match="gone.tsv"):
+        load(first, gone, tmp_path=tmp_path)
+
+
 def test_each_set_keeps_its_own_test_and_validation_takes_turns(first, tmp_path):
     splits = ["validation"] * 2 + ["test"] * 3 + ["train"] * 25
     more = table(tmp_path / "more.tsv", pairs=30, name="more", splits=splits)

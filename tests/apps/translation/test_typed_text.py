@@ -1,0 +1,32 @@
+import pytest
+
+from apps.translation.typed_text import normalized, sentences_of, without_loops
+
+pytestmark = pytest.mark.no_backend
+
+
+def test_quotation_marks_become_plain_and_capitals_small_letters_unless_they_are_a_word_alone():
+    assert normalized("“It’s late,” she said.") == '"It\'s late," she said.'
+    assert normalized("WHERE ARE YOU? HERE.") == "Where are you? Here."
+    assert normalized("NASA") == "NASA"
+    assert normalized("I saw NASA.") == "I saw NASA."
+
+
+def test_a_text_is_cut_where_a_sentence_ends_and_another_begins():
+    assert sentences_of(" I lost it. Did you? Yes! ") == ["I lost it.", "Did you?", "Yes!"]
+    assert sentences_of("Mr. Smith met J. Doe at 9.30 p.m. on Monday.") == [
+        "Mr. Smith met J. Doe at 9.30 p.m. on Monday."
+    ]
+    assert sentences_of("so... what now") == ["so... what now"]
+
+
+def test_no_phrase_stands_three_times_in_a_row():
+    assert without_loops("ha ha ha ha he said") == "ha ha he said"
+    assert without_loops("a man, a man, a man and a man") == "a man, a man, and a man"
+    assert without_loops("Non Non non NON !") == "Non Non !"
+    assert without_loops("one two one two") == "one two one two"
+
+
+def test_a_long_loop_of_long_phrases_ends_after_two():
+    phrase = "la femme qui porte un chapeau rouge"
+    assert without_loops(" ".join([phrase] * 9)) == f"{phrase} {phrase}"
