@@ -9,51 +9,44 @@ from pathlib import Path
 
 from common.errors import UserError
 
-# Stands in a folder whose files `data.pairs.sample` has made up.
+# Marks a folder or zip whose content a sample command has generated.
 GENERATED_NOTE = "GENERATED.txt"
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]+)*")
 
 
 def read_lines(path: Path, *, member: str = "") -> list[str]:
-    """The lines of a UTF-8 text, which may be compressed.
+    """Returns the lines of a UTF-8 text, which may be compressed.
 
-    Only line feeds part lines: other characters that Python takes for line ends stand within the
-    sentences of some corpora.
+    Only line feeds end a line: some corpora have Python's other line ends inside sentences.
 
     Args:
-        path: A plain file, one that ends in `.gz`, or a `.zip` archive.
+        path: A plain file, a `.gz` file, or a `.zip` archive.
         member: The file in the archive.
 
     Raises:
         UserError: If the file is missing, damaged or not UTF-8.
     """
     name = f"{path}, {member}" if member else str(path)
+    content = b""
     try:
         if member:
             with zipfile.ZipFile(path) as archive:
                 content = archive.read(member)
-        elif path.suffix == ".gz":
-            content = gzip.decompress(path.read_bytes())
         else:
             content = path.read_bytes()
+            if path.suffix == ".gz":
+                content = gzip.decompress(content)
+        text = content.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: check the path.") from error
-    except KeyError as error:
-        raise UserError(
-            f"{path} holds no {member}: replace it; a download comes anew when it is deleted."
-        ) from error
-    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise UserError(
-            f"{path} is damaged: replace it; a download comes anew when it is deleted."
-        ) from error
-    except OSError as error:
-        raise UserError(f"Cannot read {path} ({error.strerror or error}): check it.") from error
-    try:
-        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{name}, line {line}: not UTF-8; save the file as UTF-8.") from error
+    except (KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{name} cannot be read ({error}): replace it; a deleted download is fetched again."
+        ) from error
     lines = text.split("\n")
     return lines[:-1] if not lines[-1] else lines
 
@@ -64,7 +57,7 @@ def clean(text: str) -> str:
 
 
 def read_parallel(source_path: Path, target_path: Path) -> list[tuple[str, str]]:
-    """The pairs of two files whose lines correspond; lines that are blank in both are left out.
+    """Returns the pairs of two files whose lines correspond, without lines that are blank in both.
 
     Raises:
         UserError: If a file cannot be read, the numbers of lines differ, or one side is empty.
@@ -73,7 +66,7 @@ def read_parallel(source_path: Path, target_path: Path) -> list[tuple[str, str]]
     if len(sources) != len(targets):
         raise UserError(
             f"{source_path} has {len(sources):,} lines, but {target_path.name} has "
-            f"{len(targets):,}: line by line, they must hold the same sentences."
+            f"{len(targets):,}: both must hold the same sentences, line by line."
         )
     pairs = []
     for number, sides in enumerate(zip(sources, targets, strict=True), start=1):
@@ -81,9 +74,9 @@ def read_parallel(source_path: Path, target_path: Path) -> list[tuple[str, str]]
         if source and target:
             pairs.append((source, target))
         elif source or target:
-            path = target_path if source else source_path
             raise UserError(
-                f"{path}, line {number}: empty; fill it in, or remove the line from both files."
+                f"{target_path if source else source_path}, line {number}: empty; fill it in, or "
+                "remove the line from both files."
             )
     return pairs
 
@@ -91,40 +84,37 @@ def read_parallel(source_path: Path, target_path: Path) -> list[tuple[str, str]]
 def read_columns(
     lines: list[str], columns: tuple[int, ...], *, most: int, name: str, first_line: int = 1
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """The number of each line that is not blank, and its cells at `columns`.
+    """Yields the number of each line that is not blank, and its cells at `columns`.
 
     Args:
         lines: Cells between tabs; quotes have no meaning.
-        columns: Positions of the cells that are needed, from 0.
+        columns: Positions of the cells, from 0.
         most: The most cells that a line may have.
         name: What messages call the file.
         first_line: The number of the first line.
 
     Raises:
-        UserError: If a line has too few cells or too many, or one of those needed is empty.
+        UserError: If a line lacks one of the cells, or has too many.
     """
-    needed = max(columns) + 1
     for number, line in enumerate(lines, start=first_line):
-        cells = line.split("\t")
-        if needed <= len(cells) <= most:
-            chosen = tuple(clean(cells[column]) for column in columns)
-            if all(chosen):
-                yield number, chosen
-            elif line.strip():
-                raise UserError(
-                    f"{name}, line {number}: column {columns[chosen.index('')] + 1} is empty; fill "
-                    "it in or remove the line."
-                )
-        elif line.strip():
-            least_to_most = str(needed) if needed == most else f"{needed} to {most}"
+        cells = [clean(cell) for cell in line.split("\t")]
+        if len(cells) > most and any(cells):
             raise UserError(
-                f"{name}, line {number}: {len(cells)} columns instead of {least_to_most}; put one "
-                "tab between two columns and none elsewhere."
+                f"{name}, line {number}: {len(cells)} columns instead of {most}; put one tab "
+                "between two columns and none elsewhere."
             )
+        for column in columns if any(cells) else ():
+            if not "".join(cells[column : column + 1]):
+                raise UserError(
+                    f"{name}, line {number}: column {column + 1} is empty; put one tab between "
+                    "two columns, or remove the line."
+                )
+        if any(cells):
+            yield number, tuple(cells[column] for column in columns)
 
 
 def read_tsv(path: Path, languages: tuple[str, str]) -> list[tuple[str, str, str]]:
-    """The rows of a table whose first line names its columns, such as `en<TAB>fr<TAB>split`.
+    """Reads a table whose first line names its columns, such as `en<TAB>fr<TAB>split`.
 
     Returns:
         Source, target and split of each row; all is `train` where there is no column `split`.
@@ -134,16 +124,13 @@ def read_tsv(path: Path, languages: tuple[str, str]) -> list[tuple[str, str, str
     """
     lines = read_lines(path)
     header = [clean(cell) for cell in lines[0].split("\t")] if lines else []
-    found = [column for column in header if column != "split"]
-    if len(found) < 2 or not all(_LANGUAGE.fullmatch(column) for column in found):
+    names = [column for column in header if column != "split"]
+    if len(names) < 2 or len(set(header)) < len(header) or not all(map(_LANGUAGE.fullmatch, names)):
         raise UserError(
-            f"{path}, line 1: the first line names the languages of the columns, such as "
-            "en<TAB>fr or en<TAB>fr<TAB>split; add it."
+            f"{path}, line 1: the first line must name the languages of the columns, each once, "
+            "such as en<TAB>fr or en<TAB>fr<TAB>split; add it."
         )
-    if len(set(header)) < len(header):
-        raise UserError(f"{path}, line 1: a column is named twice; rename or remove one.")
-    if missing := [language for language in languages if language not in found]:
-        raise no_language(path, missing[0], found)
+    check_languages(path, languages, names)
     columns = [header.index(language) for language in languages]
     if "split" in header:
         columns.append(header.index("split"))
@@ -151,47 +138,56 @@ def read_tsv(path: Path, languages: tuple[str, str]) -> list[tuple[str, str, str
     for number, (source, target, *split) in read_columns(
         lines[1:], tuple(columns), most=len(header), name=str(path), first_line=2
     ):
-        if not (chosen := split_name(*split or ["train"])):
+        if not (name := split_name(*split or ["train"])):
             raise UserError(
                 f'{path}, line {number}: the split is "{split[0]}"; it must be train, validation '
                 "or test."
             )
-        rows.append((source, target, chosen))
+        rows.append((source, target, name))
     return rows
 
 
 def split_name(name: str) -> str:
-    """The split that a file or a cell names, empty if it is none."""
+    """Returns the split that a file or a cell names, or an empty string."""
     if name in ("val", "valid", "dev"):
         return "validation"
     return name if name in ("train", "validation") or name.startswith("test") else ""
 
 
-def no_language(path: Path, missing: str, found: list[str]) -> UserError:
-    """The error for a language that a corpus does not have."""
-    return UserError(
-        f'{path} holds the languages {", ".join(found)}, not "{missing}": set --source-language '
-        "and --target-language to two of them."
-    )
+def check_languages(path: Path, languages: tuple[str, str], available: list[str]) -> None:
+    """Makes sure that a corpus has both languages.
+
+    Raises:
+        UserError: If it lacks one.
+    """
+    for language in languages:
+        if language not in available:
+            raise UserError(
+                f'{path} holds the languages {", ".join(available)}, not "{language}": set '
+                "--source-language and --target-language to two of them."
+            )
 
 
-def find_parallel(
-    folder: Path, languages: tuple[str, str]
-) -> tuple[dict[str, tuple[Path, Path]], list[Path]]:
-    """Finds the files `<name>.<language>` and `<name>.<language>.gz` of two languages.
+def find_parallel(folder: Path, languages: tuple[str, str]) -> dict[str, tuple[Path, Path]]:
+    """Returns the two files `<name>.<language>` or `<name>.<language>.gz` of each name.
 
-    Returns:
-        pairs: The two files of each name that both languages have.
-        single: The files of the names that only one language has.
+    Raises:
+        UserError: If there is no `train`, or a name has a file in one language alone.
     """
     sides = []
     for language in languages:
-        found = {}
+        files = {}
         for ending in (f".{language}.gz", f".{language}"):
             for path in sorted(folder.glob(f"[!.]*{ending}")):
-                found[path.name.removesuffix(ending)] = path
-        sides.append(found)
+                files[path.name.removesuffix(ending)] = path
+        sides.append(files)
     source, target = sides
-    pairs = {name: (source[name], target[name]) for name in source if name in target}
-    single = [side[name] for side in sides for name in sorted(side) if name not in pairs]
-    return pairs, single
+    if "train" not in source.keys() & target.keys():
+        raise UserError(
+            f"{folder} needs train.{languages[0]} and train.{languages[1]} (or both with .gz): add "
+            "them, or set --source-language and --target-language to the endings of the files."
+        )
+    if single := sorted(source.keys() ^ target.keys()):
+        path = (source | target)[single[0]]
+        raise UserError(f"{path} lacks its counterpart in the other language: add it.")
+    return {name: (source[name], target[name]) for name in source}

@@ -10,8 +10,8 @@ from data.download import sha256_of, unknown_files
 from data.fetch import fetch
 from data.pairs.files import (
     GENERATED_NOTE,
+    check_languages,
     find_parallel,
-    no_language,
     read_columns,
     read_lines,
     read_parallel,
@@ -22,7 +22,6 @@ from data.pairs.splits import (
     PairSplit,
     Rows,
     by_source,
-    check_direction,
     cut_pairs,
     one_by_one,
     overlap_warnings,
@@ -159,7 +158,6 @@ def load_pairs(
         place = Path(data).expanduser()
         load = _load_parallel if place.is_dir() else _load_tsv
         train, held_out, paths = load(place, languages)
-    check_direction(train, languages, place=place)
     if (distinct := len({source for source, _ in train})) < _FEWEST:
         raise UserError(
             f"{place} has {distinct} distinct source sentences to train on: {_FEWEST} are needed, "
@@ -205,16 +203,13 @@ def _download_multi30k(
     folder: Path, languages: tuple[str, str], log: Callable[[str], None] | None
 ) -> None:
     """Downloads the files of the usual splits that are not there, but not among generated ones."""
-    for language in languages:
-        if language not in _MULTI30K_LANGUAGES:
-            raise no_language(folder, language, _MULTI30K_LANGUAGES)
+    check_languages(folder, languages, _MULTI30K_LANGUAGES)
     if (folder / GENERATED_NOTE).exists():
         return
-    there, _ = find_parallel(folder, languages)
     for split in _MULTI30K_SPLITS:
-        for language in languages if split not in there else ():
+        for language in languages:
             path = folder / f"{split}.{language}.gz"
-            if not path.exists():
+            if not (path.exists() or path.with_suffix("").exists()):
                 checksum = _MULTI30K_CHECKSUMS[path.name]
                 fetch(_MULTI30K_URL + path.name, path, checksum=checksum, log=log)
 
@@ -223,9 +218,7 @@ def _load_tatoeba(
     path: Path, languages: tuple[str, str], log: Callable[[str], None] | None
 ) -> tuple[Rows, tuple[str, ...]]:
     """The distinct pairs of the archive, whose third column names the authors, and warnings."""
-    for language in languages:
-        if language not in _TATOEBA_LANGUAGES:
-            raise no_language(path, language, _TATOEBA_LANGUAGES)
+    check_languages(path, languages, _TATOEBA_LANGUAGES)
     if not path.exists():
         fetch(_TATOEBA_URL, path, checksum=None, log=log)
     columns = tuple(map(_TATOEBA_LANGUAGES.index, languages))
@@ -243,15 +236,7 @@ def _load_tatoeba(
 
 def _load_parallel(folder: Path, languages: tuple[str, str]) -> _Loaded:
     """All splits of a folder of parallel files; a file without its counterpart is an error."""
-    files, single = find_parallel(folder, languages)
-    if "train" not in files:
-        source, target = languages
-        raise UserError(
-            f"{folder} needs train.{source} and train.{target} (or both with .gz): add them, or "
-            "set --source-language and --target-language to the endings of the files there."
-        )
-    if single:
-        raise UserError(f"{single[0]} lacks its counterpart in the other language: add it.")
+    files = find_parallel(folder, languages)
     rows = {}
     for name, paths in files.items():
         if (split := split_name(name)) in ("", *rows):

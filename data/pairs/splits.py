@@ -1,27 +1,16 @@
-"""Cuts sentence pairs into splits that do not leak, and looks for splits and columns that do."""
+"""Cuts sentence pairs into splits that do not leak, and warns of splits that do."""
 
 import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-
-from common.errors import UserError
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 Rows = list[tuple[str, str]]
 
 _MARKS = re.compile(r"[\W_]+")
-_WORD = re.compile(r"[^\W\d_]+")
-# Frequent words that tell these languages apart.
-_FUNCTION_WORDS = {
-    "en": set("the and of is with to are his her you that was at it have".split()),
-    "fr": set("le les une et est du dans avec pour je pas vous que qui sur".split()),
-    "de": set("der und das ist ein eine mit dem den nicht ich auf zu sich sie".split()),
-    "es": set("el los y que una en con por las del no lo su para es".split()),
-    "it": set("il di che e con della non per una sono gli nel alla si ha".split()),
-}
-_SOME = 2_000
 
 
 @dataclass(frozen=True)
@@ -40,13 +29,13 @@ class PairSplit:
 
 
 def one_by_one(rows: Rows) -> PairSplit:
-    """A split with an item for each row."""
+    """Returns a split with an item for each row."""
     targets = [target for _, target in rows]
     return PairSplit([source for source, _ in rows], targets, [[target] for target in targets])
 
 
 def by_source(rows: Rows) -> PairSplit:
-    """A split with an item for each distinct source sentence, with all its translations."""
+    """Returns a split with an item for each distinct source sentence, with all its translations."""
     references = {}
     for source, target in rows:
         references.setdefault(source, {})[target] = None
@@ -98,7 +87,7 @@ def cut_pairs(rows: Rows, sizes: dict[str, int], *, seed: int) -> dict[str, Rows
 
 
 def folded(sentence: str) -> str:
-    """The sentence without its case, marks and spaces, unless nothing else is in it."""
+    """Returns a sentence without case, marks and spaces, unless it has nothing else."""
     return _MARKS.sub("", sentence.casefold()) or sentence
 
 
@@ -113,20 +102,16 @@ def _numbers(keys: list[str]) -> np.ndarray:
 
 
 def _connected(sources: np.ndarray, targets: np.ndarray) -> list[int]:
-    """The same number for all rows that share a source or a target, also through other rows."""
-    labels = np.arange(len(sources))
-    while True:
-        before = labels
-        for side in (sources, targets):
-            lowest = np.full(side.max() + 1, len(side))
-            np.minimum.at(lowest, side, labels)
-            labels = lowest[side]
-        if np.array_equal(labels, before):
-            return labels.tolist()
+    """Returns one number for all rows that share a source or a target, also through other rows."""
+    # A graph whose nodes are the sources and, numbered after them, the targets.
+    targets = targets + len(sources)
+    size = 2 * len(sources)
+    graph = coo_matrix((np.ones(len(sources)), (sources, targets)), shape=(size, size))
+    return connected_components(graph, directed=False)[1][sources].tolist()
 
 
 def overlap_warnings(train: Rows, held_out: dict[str, PairSplit]) -> tuple[str, ...]:
-    """A line for each split of which more than a hundredth was seen in training."""
+    """Returns a line for each split of which training has seen more than a hundredth."""
     seen = {folded(source) for source, _ in train}
     counts = {
         name: sum(folded(source) in seen for source in split.source)
@@ -138,25 +123,3 @@ def overlap_warnings(train: Rows, held_out: dict[str, PairSplit]) -> tuple[str, 
         for name, split in held_out.items()
         if counts[name] > len(split.source) / 100
     )
-
-
-def check_direction(rows: Rows, languages: tuple[str, str], *, place: Path) -> None:
-    """Refuses pairs whose two sides have each other's language, as far as frequent words tell.
-
-    Raises:
-        UserError: If they do.
-    """
-    if not set(languages) <= set(_FUNCTION_WORDS):
-        return
-    evidence = []
-    for side, language in enumerate(languages):
-        text = " ".join(row[side] for row in rows[:_SOME]).lower()
-        words = _WORD.findall(text)
-        own, other = (_FUNCTION_WORDS[code] for code in (language, languages[1 - side]))
-        evidence.append(sum(word in own for word in words) - sum(word in other for word in words))
-    if max(evidence) < 0:
-        source, target = languages
-        raise UserError(
-            f'{place}: what should be "{source}" reads like "{target}" and the other way round; '
-            "swap the names of the two languages in it."
-        )

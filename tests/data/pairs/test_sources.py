@@ -177,7 +177,7 @@ def test_a_damaged_file_is_named(load, tmp_path):
     garbled = whole[:40] + bytes(byte ^ 255 for byte in whole[40:60]) + whole[60:]
     for content in (whole[: len(whole) // 2], b"no archive", garbled):
         path.write_bytes(content)
-        refuses(load, "multi30k", path, "is damaged")
+        refuses(load, "multi30k", path, "cannot be read")
 
 
 # ---- Tatoeba ---------------------------------------------------------------------------------
@@ -282,18 +282,18 @@ def test_both_directions_test_on_the_same_pairs(load, tmp_path):
 
 def test_a_line_without_a_translation_is_named(load, tmp_path):
     lines = ["\t".join(row) for row in ROWS]
-    for wrong, problem in (("Go.", "1 columns"), ("Go.\t\u00a0", "column 2 is empty")):
+    for wrong in ("Go.", "Go.\t\u00a0"):
         path = write_tatoeba(tmp_path, [*lines[:16], wrong, *lines[16:]])
-        refuses(load, "tatoeba", f"{path}, fra.txt, line 17: {problem}")
+        refuses(load, "tatoeba", f"{path}, fra.txt, line 17: column 2 is empty")
 
 
 def test_an_archive_that_is_damaged_or_lacks_its_file_is_named(load, tmp_path):
     path = write_tatoeba(tmp_path, ["\t".join(row) for row in ROWS])
     path.write_bytes(path.read_bytes()[:-30])
-    refuses(load, "tatoeba", path, "is damaged")
+    refuses(load, "tatoeba", path, "cannot be read")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("deu.txt", "x")
-    refuses(load, "tatoeba", path, "holds no fra.txt")
+    refuses(load, "tatoeba", path, "fra.txt", "cannot be read")
 
 
 def test_a_missing_archive_is_downloaded(load, tmp_path, downloads):
@@ -379,14 +379,7 @@ def swapped(rows):
     return [(fr, en) for en, fr in rows]
 
 
-def test_languages_the_wrong_way_round_are_refused(load, tmp_path):
-    path = write_table(tmp_path, ["fr\ten", *map("\t".join, ROWS)])
-    for options in ({}, {"source_language": "fr", "target_language": "en"}):
-        refuses(load, path, path, "the other way round", **options)
-    refuses(load, write_parallel(tmp_path / "own", train=swapped(ROWS)), "the other way round")
-
-
-def test_languages_that_nobody_here_can_read_are_taken_as_they_are(load, tmp_path):
+def test_the_header_alone_names_the_languages(load, tmp_path):
     path = write_table(tmp_path, ["xx\tyy", *map("\t".join, ROWS)])
     loaded = load(path, source_language="yy", target_language="xx")
     assert everything(loaded) == sorted(swapped(ROWS))
@@ -398,9 +391,9 @@ def test_languages_that_nobody_here_can_read_are_taken_as_they_are(load, tmp_pat
         ("Go.\tVa !", "", ["line 1", "en<TAB>fr"]),
         ("en", "", ["line 1", "en<TAB>fr"]),
         ("", "", ["line 1"]),
-        ("en\tfr\tfr", "", ["line 1", "twice"]),
+        ("en\tfr\tfr", "", ["line 1", "each once"]),
         ("en\tde", "", ["en, de", '"fr"', "--target-language"]),
-        ("en\tfr", "Go.", ["line 12: 1 columns instead of 2"]),
+        ("en\tfr", "Go.", ["line 12: column 2 is empty"]),
         ("en\tfr", "Go.\t", ["line 12: column 2 is empty"]),
         ("en\tfr", "\tVa !", ["line 12: column 1 is empty"]),
         ("en\tfr", "Go.\taway\tVa !", ["line 12: 3 columns instead of 2"]),

@@ -230,7 +230,7 @@ def test_a_line_that_is_no_caption_is_named(load, sample, line):
 @pytest.mark.parametrize("name", ["Flickr8k_text.zip", "Flickr8k_Dataset.zip"])
 def test_a_damaged_archive_is_named(load, sample, name):
     (sample / name).write_bytes((sample / name).read_bytes()[:500])
-    refuses(load, "flickr8k", sample / name, "a download comes anew when it is deleted")
+    refuses(load, "flickr8k", sample / name, "replace it")
 
 
 # ---- A folder of one's own -------------------------------------------------------------------
