@@ -1,7 +1,5 @@
 """Which days belong to which split, and which of them are forecast from."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from apps.forecasting.config import Config, as_date
@@ -71,24 +69,3 @@ def training_days(
         )
     chosen, train_spans, validation_spans = zip(*found, strict=True)
     return list(chosen), list(train_spans), list(validation_spans)
-
-
-def blocks(
-    features: Sequence[Features],
-    origins: dict[str, np.ndarray],
-    fit_until: np.datetime64,
-    refit: int,
-) -> list[tuple[np.datetime64, dict[str, np.ndarray]]]:
-    """Returns the last day to learn from and the origins after it, for each stretch of a split."""
-    origins = {ticker: days for ticker, days in origins.items() if len(days)}
-    if not refit:
-        return [(fit_until, origins)]
-    dates = {one.ticker: one.dates for one in features}
-    all_dates = np.unique(np.concatenate([dates[t][days] for t, days in origins.items()]))
-    blocks = []
-    for place in range(0, len(all_dates), refit):
-        stretch = all_dates[place : place + refit]
-        known = fit_until if not place else all_dates[place - 1]
-        days = {t: found[np.isin(dates[t][found], stretch)] for t, found in origins.items()}
-        blocks.append((known, {t: found for t, found in days.items() if len(found)}))
-    return blocks

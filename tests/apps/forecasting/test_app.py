@@ -55,7 +55,7 @@ def run_train(*arguments):
     call(train.main, *tiny(*arguments))
 
 
-def evaluated(run, *, data="", tickers=(), data_dir="", split="test", baselines=False, refit=0):
+def evaluated(run, *, data="", tickers=(), data_dir="", split="test", baselines=False):
     return evaluate.evaluate_run(
         Path(run),
         data=str(data),
@@ -63,7 +63,6 @@ def evaluated(run, *, data="", tickers=(), data_dir="", split="test", baselines=
         data_dir=str(data_dir),
         split=split,
         baselines=baselines,
-        refit=refit,
     )
 
 
@@ -151,15 +150,6 @@ def other_after(day):
         table, later = table.copy(), table.Date > day
         steps = np.random.default_rng(0).normal(0, 0.03, later.sum())
         table.loc[later, PRICES] = table.loc[later, PRICES].mul(np.exp(steps.cumsum()), axis=0)
-        return table
-
-    return change
-
-
-def tenfold_after(day):
-    def change(table):
-        table = table.copy()
-        table.loc[table.Date > day, PRICES] *= 10
         return table
 
     return change
@@ -698,81 +688,6 @@ def test_a_young_ticker_does_not_stop_the_evaluation_of_the_others(
     assert {"SIMA", "^SIM"} <= {one.ticker for one in scores.systems["model"]}
 
 
-# ---- Learning on -----------------------------------------------------------------------------
-
-
-# Two stretches of days to forecast on.
-STRETCH, STRETCHES = 4, "2015-05-04:2015-05-20"
-
-
-def learnt(run, folder, *, refit, seed=1):
-    """One ticker's forecasts by a model that learns on."""
-    keras.utils.set_random_seed(seed)
-    scores = evaluated(run, data=folder, tickers=["SIMA"], split=STRETCHES, refit=refit)
-    return scores.systems["model"][0]
-
-
-@pytest.fixture(scope="module")
-def learner(trained, tmp_path_factory):
-    """A run that learns on from every day in one large step."""
-    run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("runs") / "learner"))
-    changes = {"stride": 1, "batch_size": 1000, "optimizer": "sgd", "learning_rate": 0.1}
-    config = read_json(run / "config.json")
-    (run / "config.json").write_text(json.dumps(config | changes))
-    return run
-
-
-@pytest.fixture(scope="module")
-def twice(learner, prices_dir):
-    """Forecasts of a model that learns once before the split and once within it."""
-    return learnt(learner, prices_dir / "prices", refit=STRETCH)
-
-
-@pytest.mark.no_backend
-def test_learning_on_sees_nothing_of_the_days_that_it_forecasts(learner, twice, prices_dir, here):
-    assert len(twice.dates) == 2 * STRETCH
-    plain = evaluated(learner, data_dir=prices_dir, split=STRETCHES).systems["model"][0]
-    assert np.abs(twice.quantiles - plain.quantiles).max() > 1e-5
-    # Other prices after the first day of the second stretch, which is forecast at its close.
-    change = tenfold_after(str(twice.dates[STRETCH]))
-    folder = prices_like(prices_dir, here / "prices", SIMA=change, SIM=change)
-    other = learnt(learner, folder, refit=STRETCH)
-    known = slice(STRETCH + 1)
-    np.testing.assert_allclose(other.quantiles[known], twice.quantiles[known], atol=1e-6)
-    assert np.abs(other.outcome - twice.outcome)[STRETCH].min() > 1
-
-
-@pytest.mark.no_backend
-def test_learning_on_comes_to_the_same_until_it_learns_again(learner, twice, prices_dir):
-    once = learnt(learner, prices_dir / "prices", refit=1000, seed=2)
-    first, second = slice(STRETCH), slice(STRETCH, None)
-    np.testing.assert_allclose(once.quantiles[first], twice.quantiles[first], atol=1e-6)
-    assert np.abs(once.quantiles[second] - twice.quantiles[second]).max() > 1e-5
-
-
-@pytest.mark.no_backend
-def test_what_stood_in_on_any_stretch_is_said_once(learner, prices_dir, monkeypatch):
-    stretches, original = [], evaluate.score_baselines
-
-    def noting(histories, *, fit_until, **options):
-        stretches.append(fit_until)
-        found = original(histories, fit_until=fit_until, **options)
-        note = f"always; until {fit_until}"
-        return {
-            name: [dataclasses.replace(one, note=note) for one in scored]
-            for name, scored in found.items()
-        }
-
-    monkeypatch.setattr(evaluate, "score_baselines", noting)
-    monkeypatch.setattr(evaluate, "refitted", lambda predictor, *_, **__: predictor)
-    flags = {"tickers": ["SIMA"], "split": STRETCHES, "refit": 3}
-    warnings = evaluated(learner, data_dir=prices_dir, **flags).warnings
-    # Eight days in all.
-    first, second, third = stretches
-    said = f"of SIMA: always; until {first}; until {second}; until {third}"
-    assert [line for line in warnings if line.endswith(said)]
-
-
 # ---- Mistakes --------------------------------------------------------------------------------
 
 
@@ -867,7 +782,6 @@ def test_a_mistake_in_predicting_ends_in_one_line_and_leaves_nothing(
         ("--split 2015-06-30:2015-06-01", "ends before it begins"),
         ("--split 2030-01-01:2031-01-01", "choose other dates with --split"),
         ("--split 2015-06-01:2015-06-05", "choose other dates with --split"),
-        ("--refit -1", "--refit"),
         ("--run caption", "captioning"),
         ("--run nowhere", "no run folder nowhere"),
         ("--data prices --tickers NOPE", "has no NOPE.csv"),
@@ -878,11 +792,6 @@ def test_a_mistake_in_evaluating_ends_in_one_line_and_leaves_nothing(
 ):
     flags = ["--run", str(trained), "--data-dir", str(prices_dir)]
     refused(evaluate.main, [*flags, *arguments.split()], message)
-
-
-def test_a_model_that_carries_its_state_does_not_learn_on(stateful, prices_dir, refused):
-    arguments = ["--run", str(stateful), "--data-dir", str(prices_dir), "--refit", "20"]
-    refused(evaluate.main, arguments, "--refit is for models trained without --stateful")
 
 
 def test_a_ticker_that_cannot_be_downloaded_is_explained_in_one_line(trained, refused, monkeypatch):
