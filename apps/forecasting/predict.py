@@ -249,11 +249,7 @@ def main(
     if as_of:
         # What happened is drawn where it can be read; the forecast does not need it.
         with contextlib.suppress(UserError):
-            history = read_prices(
-                history.path,
-                adjust=predictor.config.adjust,
-                max_gap_days=predictor.config.max_gap_days,
-            )
+            history = read_prices(history.path)
     draw(found, history, path)
     console.print(f"fan chart: {path}")
     aside(console, "A model's probabilities, learnt from the past. No investment advice.")
