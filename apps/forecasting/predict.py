@@ -149,7 +149,7 @@ def forecast(
         change: Share of the price, for the probabilities of larger moves.
     """
     last = len(features.dates) - 1
-    distribution = predictor.distribution(features, np.array([last])).select([0])
+    distribution = predictor.distribution(features, np.array([last]))
     horizon = predictor.config.horizon
 
     def below(share: float) -> np.ndarray:

@@ -72,10 +72,10 @@ def test_the_state_moves_with_the_days_after_training(name, returns):
 
 def test_the_last_value_has_the_most_likely_student_t(returns):
     train = returns[1 : FIT_UNTIL + 1]
-    first = forecast("last_value", returns).select(np.s_[0, 0])
+    found = forecast("last_value", returns)
     df, _, scale = stats.t.fit(train, floc=0)
-    assert first.df == pytest.approx(df, rel=0.01)
-    assert first.scale == pytest.approx(scale, rel=0.01)
+    assert found.df[0, 0] == pytest.approx(df, rel=0.01)
+    assert found.scale[0, 0] == pytest.approx(scale, rel=0.01)
 
 
 def test_the_error_of_the_last_value_grows_as_the_root_of_time(returns):
@@ -90,8 +90,8 @@ def test_the_ewma_is_its_recursion(returns):
     variance = np.square(returns[1 : FIT_UNTIL + 1]).mean()
     for day in range(1, ORIGINS[-1] + 1):
         variance = 0.94 * variance + 0.06 * returns[day] ** 2
-    last = forecast("ewma", returns).select(np.s_[-1, :])
-    deviations = last.scale * np.sqrt(last.df / (last.df - 2))
+    found = forecast("ewma", returns)
+    deviations = found.scale[-1] * np.sqrt(found.df[-1] / (found.df[-1] - 2))
     np.testing.assert_allclose(deviations, np.sqrt(variance * np.arange(1, HORIZON + 1)))
 
 
