@@ -175,8 +175,6 @@ def _scored_systems(
                 horizon=horizon,
                 cache_dir=cache_directory(),
                 names=names,
-                # One cheap baseline is done before a worker has started.
-                processes=2 if len(names) > 1 else 1,
                 progress=lambda ticker: progress.advance(bar),
             )
             for name in names:
