@@ -1,4 +1,4 @@
-"""What a user would try without a recurrent network, scored on the same origins."""
+"""Fits the baselines on each ticker and scores them on the same origins as the model."""
 
 import warnings
 from collections.abc import Callable, Sequence

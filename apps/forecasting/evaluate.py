@@ -75,24 +75,26 @@ def evaluate_run(
         log=log,
     )
     warnings = list(inputs.warnings)
-    last = max(one.dates[-1] for one in inputs.features)
+    last = max(history.dates[-1] for history in inputs.features)
     start, end, fit_until = split_span(config, split, last)
     if baselines and split == "train":
         warnings.append("the baselines are fitted on the training days, so they are not shown here")
         baselines = False
     origins = {
-        one.ticker: one.origins(start, end, horizon=config.horizon, lookback=config.lookback)
-        for one in inputs.features
+        history.ticker: history.origins(
+            start, end, horizon=config.horizon, lookback=config.lookback
+        )
+        for history in inputs.features
     }
-    for one in inputs.features:
-        if split != "train" and np.sum(one.dates <= fit_until) <= FEWEST_DAYS:
-            origins[one.ticker] = origins[one.ticker][:0]
+    for history in inputs.features:
+        if split != "train" and np.sum(history.dates <= fit_until) <= FEWEST_DAYS:
+            origins[history.ticker] = origins[history.ticker][:0]
     short = [ticker for ticker, days in origins.items() if not len(days)]
     if short:
         warnings.append(f"too short for {split}, left out: {', '.join(short)}")
     if start <= np.datetime64(config.train_end) and split not in SPLITS:
         warnings.append(
-            f"the model has learnt from the days up to {config.train_end}: no fair test"
+            f"the model was trained on the days up to {config.train_end}: the test is not fair"
         )
     if len(short) == len(origins):
         raise UserError(
@@ -105,9 +107,9 @@ def evaluate_run(
     systems = _scored_systems(predictor, inputs, origins, fit_until, split == "train", names)
     notes: dict[tuple[str, str], list[str]] = {}
     for name, scored in systems.items():
-        for one in scored:
-            if one.note:
-                notes.setdefault((name, one.note), []).append(one.ticker)
+        for forecasts in scored:
+            if forecasts.note:
+                notes.setdefault((name, forecasts.note), []).append(forecasts.ticker)
     warnings += [f"{name} of {', '.join(of)}: {note}" for (name, note), of in notes.items()]
     horizons = [days for days in HORIZONS if days < config.horizon] + [config.horizon]
     reference = systems[REFERENCE]
@@ -181,7 +183,7 @@ def _scored_systems(
                 systems[name] += scored[name]
     places = {history.ticker: place for place, (history, *_) in enumerate(chosen)}
     for name in names:
-        systems[name].sort(key=lambda one: places[one.ticker])
+        systems[name].sort(key=lambda scored: places[scored.ticker])
     return systems
 
 
@@ -207,7 +209,7 @@ def main(
     """
     console = open_console(stderr=json)
     aside(console, device_line())
-    # Dates and tickers of the user's own are not the run's splits.
+    # Scores of other dates, tickers or data are not recorded in the run.
     foreign = bool(data or tickers or split not in SPLITS)
     with lock_run(run, shared=True):
         scores = evaluate_run(
@@ -245,7 +247,7 @@ def main(
 
 
 def _what_is_scored(split: str, data: str, tickers: tuple[str, ...]) -> str:
-    """Returns the name of a folder that no other way of scoring the same run has."""
+    """Returns a folder name that tells apart all ways of scoring the same run."""
     parts = [split, *([data_label(data)] if data else [])]
     if len(tickers) > 3:
         parts.append(f"{len(tickers)}_tickers_{_digest(','.join(tickers))}")
@@ -259,9 +261,9 @@ def _digest(text: str) -> str:
 
 
 def _without_nan(value):
-    """Returns a record with None where a number is unknown, as JSON has no other word for it."""
+    """Returns a record with None for NaN, which JSON does not have."""
     if isinstance(value, dict):
-        return {name: _without_nan(found) for name, found in value.items()}
+        return {name: _without_nan(item) for name, item in value.items()}
     return None if isinstance(value, float) and np.isnan(value) else value
 
 

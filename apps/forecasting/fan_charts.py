@@ -86,8 +86,8 @@ def _legend_below(axes: Sequence[plt.Axes], columns: int) -> None:
     """One legend for all panels, where it hides nothing."""
     handles = {}
     for axis in axes:  # Some have no outcome.
-        found, labels = axis.get_legend_handles_labels()
-        handles |= dict(zip(labels, found, strict=True))
+        shapes, labels = axis.get_legend_handles_labels()
+        handles |= dict(zip(labels, shapes, strict=True))
     figure = axes[0].figure
     figure.legend(
         handles.values(),

@@ -19,7 +19,7 @@ def split_span(config: Config, split: str, last: np.datetime64) -> tuple[np.date
         last: Last date of the data.
 
     Raises:
-        UserError: If `split` is none of these.
+        UserError: If `split` is something else.
     """
     train_end = np.datetime64(config.train_end)
     validation_end = np.datetime64(config.validation_end)
@@ -47,18 +47,18 @@ def training_days(
     """Returns the tickers with days to train and to validate on, and these days.
 
     Raises:
-        UserError: If there is none.
+        UserError: If no ticker has such days.
     """
-    found = []
-    for one in features:
+    usable = []
+    for ticker in features:
         spans = [
-            one.origins(*split_span(config, split, one.dates[-1])[:2],
+            ticker.origins(*split_span(config, split, ticker.dates[-1])[:2],
                         horizon=config.horizon, lookback=config.lookback)
             for split in ("train", "validation")
         ]  # fmt: skip
         if len(spans[0]) and len(spans[1]):
-            found.append((one, *spans))
-    if not found:
+            usable.append((ticker, *spans))
+    if not usable:
         longest = max(features, key=lambda one: len(one.dates))
         needed = days_needed(config.lookback) + config.horizon
         raise UserError(
@@ -67,5 +67,5 @@ def training_days(
             f" {config.validation_end}, but {longest.ticker}, the longest, has"
             f" {len(longest.dates)} days, {longest.dates[0]} to {longest.dates[-1]}."
         )
-    chosen, train_spans, validation_spans = zip(*found, strict=True)
+    chosen, train_spans, validation_spans = zip(*usable, strict=True)
     return list(chosen), list(train_spans), list(validation_spans)
