@@ -9,6 +9,8 @@ from models.recurrent import CarriedStates, recurrent_layer
 # Factors of the plain estimate of the standard deviation that a distribution starts from.
 _STUDENT_SCALE, _STUDENT_DF, _LEAST_DF = 0.8, 4.6, 2.1
 _NARROWEST, _WIDEST = 0.5, 1.8
+# Gaussians of a mixture.
+_COMPONENTS = 3
 # How far a scale may move from its start: a factor of 20 either way.
 _MOST = 3.0
 _HALF_LOG_2_PI = 0.9189385332
@@ -24,12 +26,10 @@ def build_forecaster(
     mean: np.ndarray,
     variance: np.ndarray,
     distribution: str = "mixture",
-    components: int = 3,
     location: str = "premium",
     input_dropout: float = 0.0,
     dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
-    skip_connection: bool = True,
     stateful_rows: int = 0,
 ) -> keras.Model:
     """Builds a model that gives a distribution for each of the next days, at every step.
@@ -46,13 +46,11 @@ def build_forecaster(
         mean: `(features,)` of the training days; the model normalises by it.
         variance: `(features,)` likewise.
         distribution: `mixture` of Gaussians, `student_t` or `quantiles`.
-        components: Gaussians of a mixture, at least 2.
-        location: Where the middle lies: `zero`; `premium`, one learnt multiple of the scale for
-            each day ahead, the same on all days; `network`, as the recurrence says.
+        location: Where the middle lies: `premium`, one learned multiple of the scale for each day
+            ahead, the same on all days; `network`, computed from the states.
         input_dropout: Share of the features dropped, the same ones at all steps of a window.
         dropout: Share of the states dropped.
         recurrent_dropout: Share of the state dropped inside the recurrence.
-        skip_connection: Whether the output layer sees the features beside the states.
         stateful_rows: Rows of every batch of a model that keeps its states from batch to batch; 0
             begins each batch anew.
 
@@ -66,7 +64,7 @@ def build_forecaster(
     features = keras.Input((None, size), batch_size=stateful_rows or None, name="features")
     log_scale = keras.Input((None,), batch_size=stateful_rows or None, name="log_scale")
     normalised = layers.Normalization(mean=mean, variance=variance, name="normalised")(features)
-    # What is unknown counts as its mean; what is far out as six standard deviations.
+    # Unknown features are replaced by their mean; the others are cut at six deviations.
     normalised = ops.where(ops.isnan(features), 0.0, ops.clip(normalised, -6.0, 6.0))
     seen = layers.Dropout(input_dropout, noise_shape=(None, 1, size), name="input_dropout")(
         normalised
@@ -84,25 +82,23 @@ def build_forecaster(
         if stateful_rows:
             layer = CarriedStates(layer, stateful_rows, name=f"carried_{index}")
         states = layers.Dropout(dropout, name=f"dropout_{index}")(layer(states))
-    if skip_connection:
-        states = ops.concatenate([states, seen], axis=-1)
+    # The output layer sees the day's features too.
+    states = ops.concatenate([states, seen], axis=-1)
 
     # In per cent, `(batch, time, horizon, 1)`.
     growth = np.sqrt(np.arange(1, horizon + 1, dtype="float32"))
     spread = 100 * ops.exp(log_scale)[:, :, None, None] * growth[:, None]
-    raw = _raw_parameters(states, horizon, _count(distribution, components))
+    raw = _raw_parameters(states, horizon, _count(distribution))
     if location == "network":
         middle = _raw_parameters(states, horizon, 1, name="location")
-    elif location == "premium":
+    else:
         # A dense layer of a constant is a trainable number for each day ahead.
         one = ops.ones_like(log_scale)[:, :, None]
         middle = layers.Dense(horizon, use_bias=False, kernel_initializer="zeros", name="location")(
             one
         )[..., None]
-    else:
-        middle = ops.zeros_like(spread)
     if distribution == "mixture":
-        parameters = _mixture(raw, middle, spread, components)
+        parameters = _mixture(raw, middle, spread)
     elif distribution == "student_t":
         parameters = _student_t(raw, middle, spread)
     else:
@@ -111,11 +107,10 @@ def build_forecaster(
     return keras.Model(inputs, parameters, name="forecaster")
 
 
-def _count(distribution: str, components: int) -> int:
-    """How many numbers of the network shape a distribution."""
-    return {"mixture": 2 * components, "student_t": 2, "quantiles": len(quantile_levels())}[
-        distribution
-    ]
+def _count(distribution: str) -> int:
+    """The number of network outputs that shape a distribution."""
+    counts = {"mixture": 2 * _COMPONENTS, "student_t": 2, "quantiles": len(quantile_levels())}
+    return counts[distribution]
 
 
 def _raw_parameters(states, horizon: int, count: int, name: str = "parameters"):
@@ -126,11 +121,11 @@ def _raw_parameters(states, horizon: int, count: int, name: str = "parameters"):
     return layers.Reshape((-1, horizon, count), name=f"{name}_by_day")(dense(states))
 
 
-def _mixture(raw, middle, spread, components: int):
-    start = np.geomspace(_NARROWEST, _WIDEST, components, dtype="float32")
+def _mixture(raw, middle, spread):
+    start = np.geomspace(_NARROWEST, _WIDEST, _COMPONENTS, dtype="float32")
     # The wider, the rarer.
-    weights = ops.softmax(raw[..., :components] - np.log(start), axis=-1)
-    scales = spread * start * ops.exp(ops.clip(raw[..., components:], -_MOST, _MOST))
+    weights = ops.softmax(raw[..., :_COMPONENTS] - np.log(start), axis=-1)
+    scales = spread * start * ops.exp(ops.clip(raw[..., _COMPONENTS:], -_MOST, _MOST))
     mean_scale = ops.sum(weights * scales, axis=-1, keepdims=True)
     return ops.concatenate([weights, middle * mean_scale, scales], axis=-1)
 

@@ -12,7 +12,6 @@ including `fit_until`; later days only move its state. Each takes
 and returns distributions of the cumulative log return, `(origins, horizon)`.
 """
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,8 +26,8 @@ _FEWEST_FOR_GARCH = 250
 _SMALLEST_SCALE = 1e-8  # A price that never changed still needs a distribution.
 
 
-class FallbackWarning(UserWarning):
-    """A baseline could not be fitted, and another one forecasts in its place."""
+class NotFitted(Exception):
+    """A baseline could not be fitted; the message says why."""
 
 
 def _fit_student_t(values: np.ndarray) -> tuple[float, float]:
@@ -98,8 +97,10 @@ def garch_t(
 ) -> Distribution:
     """GARCH(1, 1) with a constant mean and Student-t errors (Bollerslev, 1987).
 
-    The first day is exact, later days are `paths` simulated draws. With fewer than 250 training
-    days, or where the optimiser fails, `ewma` forecasts and a `FallbackWarning` says so.
+    The first day is exact, later days are `paths` simulated draws.
+
+    Raises:
+        NotFitted: If there are fewer than 250 training days or the optimiser fails.
     """
     return _garch(returns, fit_until, origins, horizon, seed, paths, asymmetric=False)
 
@@ -129,18 +130,14 @@ def _garch(
 ) -> Distribution:
     # In per cent, for the optimiser's sake.
     percent = 100 * returns[1:]
-    failure = f"fewer than {_FEWEST_FOR_GARCH} training days"
-    if fit_until >= _FEWEST_FOR_GARCH:
-        from arch import arch_model  # Slow to import, and not needed where results are cached.
+    if fit_until < _FEWEST_FOR_GARCH:
+        raise NotFitted(f"fewer than {_FEWEST_FOR_GARCH} training days")
+    from arch import arch_model  # Slow to import, and not needed where results are cached.
 
-        model = arch_model(
-            percent[:fit_until], p=1, o=int(asymmetric), q=1, dist="t", rescale=False
-        )
-        fit = model.fit(disp="off", show_warning=False)
-        failure = f"the optimiser stopped with code {fit.convergence_flag}"
-    if fit_until < _FEWEST_FOR_GARCH or fit.convergence_flag:
-        warnings.warn(f"ewma in its place: {failure}", FallbackWarning, stacklevel=3)
-        return ewma(returns, fit_until=fit_until, origins=origins, horizon=horizon)
+    model = arch_model(percent[:fit_until], p=1, o=int(asymmetric), q=1, dist="t", rescale=False)
+    fit = model.fit(disp="off", show_warning=False)
+    if fit.convergence_flag:
+        raise NotFitted(f"the optimiser stopped with code {fit.convergence_flag}")
     mean, omega, alpha, *gamma, beta, df = fit.params
     dynamics = (mean, omega, alpha, gamma[0] if asymmetric else 0.0, beta, df)
     last_variance = fit.conditional_volatility[-1] ** 2

@@ -1,20 +1,18 @@
-"""What a user would try without a recurrent network, scored on the same origins."""
+"""Fits the baselines on each ticker and scores them on the same origins as the model."""
 
-import os
-import subprocess
-import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from apps.forecasting import baseline_models
 from apps.forecasting.distributions import Distribution
 from apps.forecasting.metrics import Scored, score
-from common.cache import cache_path, read_cached, write_cached
+from common.cache import cache_path, cached
 from common.errors import UserError
 
 BASELINES: dict[str, Callable[..., Distribution]] = {
@@ -34,19 +32,6 @@ _CODE = (
     "apps.forecasting.distributions",
     "apps.forecasting.metrics",
 )
-_ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
-# Importing the package `apps` starts Keras: seven seconds and 800 MB that a worker has no use for.
-# It is given the folder without that, and the jobs' files.
-_WORKER = """
-import os, sys, types
-root, *jobs = sys.argv[1:]
-sys.path.insert(0, root)
-sys.modules["apps"] = types.ModuleType("apps")
-sys.modules["apps"].__path__ = [root + "/apps"]
-from apps.forecasting.baselines import run_job
-for job in jobs:
-    os.write(1, run_job(job).encode() + b"\\n")  # At once: the workers share the pipe.
-"""
 
 
 class History(Protocol):
@@ -65,7 +50,7 @@ def score_baselines(
     horizon: int,
     cache_dir: Path | None,
     seed: int = 0,
-    processes: int = 2,
+    threads: int = 2,
     names: Sequence[str] = tuple(BASELINES),
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, list[Scored]]:
@@ -79,7 +64,7 @@ def score_baselines(
         horizon: Days to forecast.
         cache_dir: Root of derived files; what stands there is not computed again.
         seed: Of the simulations.
-        processes: Number of tickers at a time.
+        threads: Number of tickers at a time.
         names: Which baselines.
         progress: Called with the ticker after each one that had to be computed.
 
@@ -89,36 +74,40 @@ def score_baselines(
     Raises:
         UserError: If a ticker has too few days to be fitted on or a price that never moves, if an
             origin lies before `fit_until` or too near to the end, or if there is none.
-        subprocess.CalledProcessError: If a worker fails; its error is on standard error.
     """
     for history in histories:
         _check(history, fit_until, origins[history.ticker], horizon)
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) if cache_dir is None else cache_dir / "forecasting_baselines"
-        paths, results, jobs = {}, {}, {}
-        for history in histories:
-            job = {
-                "ticker": history.ticker,
-                "dates": np.asarray(history.dates, "datetime64[D]"),
-                "close": np.asarray(history.close, np.float64),
-                "fit_until": np.asarray(fit_until, "datetime64[D]"),
-                "origins": np.asarray(origins[history.ticker], np.int64),
-                "horizon": horizon,
-                "seed": seed,
-                "names": list(names),
-            }
-            path = cache_path(root, job, modules=_CODE, suffix=".npz")
-            results[history.ticker] = read_cached(path)
-            if results[history.ticker] is None:
-                jobs[history.ticker] = Path(folder, f"job-{len(jobs)}.npz")
-                np.savez(jobs[history.ticker], **job)
-                paths[history.ticker] = path
-        for ticker in _run(list(map(str, jobs.values())), min(processes, len(jobs))):
-            results[ticker] = read_cached(_result_of(jobs[ticker]))
-            write_cached(paths[ticker], results[ticker])
-            if progress:
-                progress(ticker)
-    tickers = [_scored(arrays, names) for arrays in results.values()]
+    jobs = [
+        {
+            "ticker": history.ticker,
+            "dates": np.asarray(history.dates, "datetime64[D]"),
+            "close": np.asarray(history.close, np.float64),
+            "fit_until": np.asarray(fit_until, "datetime64[D]"),
+            "origins": np.asarray(origins[history.ticker], np.int64),
+            "horizon": horizon,
+            "seed": seed,
+            "names": list(names),
+        }
+        for history in histories
+    ]
+
+    def compute(job: dict) -> dict[str, np.ndarray]:
+        arrays = _score_ticker(**job)
+        if progress:
+            progress(job["ticker"])
+        return arrays
+
+    def arrays_of(job: dict) -> dict[str, np.ndarray]:
+        if cache_dir is None:
+            return compute(job)
+        path = cache_path(cache_dir / "forecasting_baselines", job, modules=_CODE, suffix=".npz")
+        return cached(path, lambda: compute(job))
+
+    # Optimisers warn of much that does no harm. Filters are global, so they are set only here.
+    # With several threads in a product GARCH's parameters differ in their last digits.
+    with warnings.catch_warnings(), threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        warnings.simplefilter("ignore")
+        tickers = [_scored(arrays, names) for arrays in pool.map(arrays_of, jobs)]
     return {name: [ticker[name] for ticker in tickers] for name in names}
 
 
@@ -152,73 +141,48 @@ def _last_training_day(dates: np.ndarray, fit_until: np.datetime64) -> int:
     return int(np.searchsorted(dates, fit_until, side="right")) - 1
 
 
-def _result_of(job: Path) -> Path:
-    return job.with_name(f"result-{job.name}")
-
-
-def _run(jobs: list[str], processes: int) -> Iterator[str]:
-    """Runs the jobs side by side and yields each one's ticker when it is done."""
-    if processes <= 1:
-        yield from map(run_job, jobs)
-        return
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", _WORKER, str(root)]
-    environment = os.environ | _ONE_THREAD
-    read_end, write_end = os.pipe()
-    workers = [
-        subprocess.Popen([*command, *jobs[first::processes]], stdout=write_end, env=environment)
-        for first in range(processes)
-    ]
-    try:
-        os.close(write_end)
-        with open(read_end, encoding="utf-8") as lines:
-            for line in lines:
-                yield line.rstrip("\n")
-        for worker in workers:
-            if worker.wait():
-                raise subprocess.CalledProcessError(worker.returncode, command[:2])
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-
-
-def run_job(path: str) -> str:
-    """Computes a job of `score_baselines`, saves the result beside it and returns the ticker."""
-    with np.load(path, allow_pickle=False) as stored:
-        job = dict(stored)
-    ticker, horizon = str(job["ticker"]), int(job["horizon"])
-    close, origins = job["close"], job["origins"]
-    last = _last_training_day(job["dates"], job["fit_until"])
+def _score_ticker(
+    *,
+    ticker: str,
+    dates: np.ndarray,
+    close: np.ndarray,
+    fit_until: np.ndarray,
+    origins: np.ndarray,
+    horizon: int,
+    seed: int,
+    names: Sequence[str],
+) -> dict[str, np.ndarray]:
+    """Fits and scores the baselines on one ticker; returns what `_scored` reads."""
+    last = _last_training_day(dates, fit_until)
     log_price = np.log(close)
     ahead = origins[:, None] + np.arange(1, horizon + 1)
     known = {
         "ticker": ticker,
-        "dates": job["dates"][origins],
+        "dates": dates[origins],
         "close": close[origins],
         "outcome": log_price[ahead] - log_price[origins, None],
         "naive_error": np.abs(np.diff(close[: last + 1])).mean(),
     }
     arrays = dict(known)
-    for name in map(str, job["names"]):
-        with warnings.catch_warnings(record=True) as caught:
-            # Optimisers warn of much that does no harm.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("always", baseline_models.FallbackWarning)
-            distribution = BASELINES[name](
-                np.diff(log_price, prepend=log_price[0]),
-                fit_until=last,
-                origins=origins,
-                horizon=horizon,
-                # Tickers draw different errors, so that the means over them are steadier.
-                seed=[int(job["seed"]), *ticker.encode()],
-            )
-            scored = score(distribution, **known)
-        arrays[f"{name} note"] = "; ".join(str(warning.message) for warning in caught)
+    for name in names:
+        settings = {
+            "fit_until": last,
+            "origins": origins,
+            "horizon": horizon,
+            # Tickers draw different errors, so that the means over them are steadier.
+            "seed": [seed, *ticker.encode()],
+        }
+        returns, note = np.diff(log_price, prepend=log_price[0]), ""
+        try:
+            distribution = BASELINES[name](returns, **settings)
+        except baseline_models.NotFitted as error:
+            distribution = baseline_models.ewma(returns, **settings)
+            note = f"ewma in its place: {error}"
+        scored = score(distribution, **known)
+        arrays[f"{name} note"] = note
         for field in _ARRAYS:
             arrays[f"{name} {field}"] = getattr(scored, field).astype(np.float32)
-    np.savez(_result_of(Path(path)), **arrays)
-    return ticker
+    return {name: np.asarray(value) for name, value in arrays.items()}
 
 
 def _scored(arrays: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, Scored]:

@@ -20,7 +20,7 @@ from models.forecasting import LOSSES
 
 @dataclasses.dataclass(frozen=True)
 class Config(TrainingSettings):
-    """What to train, on what, and how."""
+    """Data, model and training."""
 
     data: str = "yahoo"
     """`yahoo` for the folder `prices` of the downloads, or your own folder of .csv files, or one
@@ -28,14 +28,10 @@ class Config(TrainingSettings):
     tickers: str = ""
     """Tickers, separated by commas; Yahoo's are downloaded if they have no file. Empty: all files
     of your own data; of yahoo the set large_us, 42 companies and the S&P 500 up to 2018."""
-    adjust: Literal["dividends", "splits"] = "dividends"
-    """Prices with dividends put back in (Adj Close), or adjusted for splits alone (Close)."""
     market: str = "^GSPC"
     """Ticker of the index whose days every ticker sees; none leaves it out."""
     features: str = ",".join(GROUPS)
     """What the model sees, groups separated by commas."""
-    max_gap_days: int = 10
-    """Longest step between two days of a file, in calendar days."""
     train_end: str = "2015-12-31"
     """Last day of the training split; statistics are of these days alone."""
     validation_end: str = "2016-12-31"
@@ -50,7 +46,7 @@ class Config(TrainingSettings):
     stride: int = 128
     """Days between the ends of two training windows of a ticker."""
     warmup_days: int = 20
-    """First days of a window, or of a whole history, that warm the state up and count no loss."""
+    """First days of a window, or of a whole history, that only warm up the state: no loss."""
     stateful: bool = False
     """Read each ticker's whole history in consecutive pieces of --lookback days and keep the state
     from piece to piece, instead of mixed windows (truncated backpropagation through time)."""
@@ -63,15 +59,10 @@ class Config(TrainingSettings):
     """Recurrent layers on top of each other."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Of simple_rnn: tanh, or ReLU that starts from the identity."""
-    skip_connection: bool = True
-    """Put the day's features beside the state under the output layer."""
     distribution: Literal["mixture", "student_t", "quantiles"] = "mixture"
-    """What a forecast is: a mixture of Gaussians, a Student-t, or quantiles."""
-    components: int = 3
-    """Gaussians of a mixture."""
-    location: Literal["zero", "premium", "network"] = "premium"
-    """Middle of a forecast: no change, one learnt multiple of the volatility, or as the recurrence
-    says."""
+    """What a forecast is: a mixture of three Gaussians, a Student-t, or quantiles."""
+    location: Literal["premium", "network"] = "premium"
+    """Middle of a forecast: one learned multiple of the volatility, or computed by the network."""
     loss: Literal["nll", "crps", "pinball"] = "nll"
     """Proper score to train on: nll (mixture, student_t), crps (mixture) or pinball (quantiles)."""
 
@@ -90,17 +81,13 @@ class Config(TrainingSettings):
     """Of weights, cuts, order and dropout."""
 
     def __post_init__(self):
-        """Checks what the types cannot say."""
+        """Checks the settings, alone and together."""
         super().__post_init__()
-        check_at_least(
-            1, self, "max_gap_days", "horizon", "stride", "units", "num_layers", "batch_size"
-        )
+        check_at_least(1, self, "horizon", "stride", "units", "num_layers", "batch_size")
         check_at_least(2, self, "lookback")
         check_shares(self, "input_dropout", "dropout", "recurrent_dropout")
         if self.output == "every" and not 0 <= self.warmup_days < self.lookback:
             raise UserError("--warmup-days must lie between 0 and --lookback - 1.")
-        if not 2 <= self.components <= 10:
-            raise UserError("--components must lie between 2 and 10.")
         check_cell(self)
         if (self.distribution, self.loss) not in LOSSES:
             fitting = " or ".join(loss for name, loss in LOSSES if name == self.distribution)
@@ -120,25 +107,23 @@ class Config(TrainingSettings):
             raise UserError("--train-end must lie before --validation-end.")
 
     def ignored(self) -> dict[str, str]:
-        """Returns the settings that nothing reads beside the others, each with the reason."""
+        """Returns the settings that the others leave without effect, each with the reason."""
         reasons = super().ignored()
         if self.stateful:
             reasons["stride"] = "--stateful reads whole histories, so it has no windows to cut"
             reasons["batch_size"] = "--stateful takes all tickers side by side"
         if self.output == "last":
             reasons["warmup_days"] = "--output last counts the last day of a window alone"
-        if self.distribution != "mixture":
-            reasons["components"] = f"--distribution {self.distribution} is no mixture"
         if "market" not in split_list(self.features):
             reasons["market"] = "--features leaves the group market out"
         return reasons
 
 
 def as_date(text: str, name: str) -> datetime.date:
-    """Returns the date of a flag.
+    """Returns the date of a flag, written as 2015-12-31.
 
     Raises:
-        UserError: If it is none.
+        UserError: If it is written otherwise.
     """
     try:
         date = datetime.date.fromisoformat(text)
@@ -146,5 +131,5 @@ def as_date(text: str, name: str) -> datetime.date:
         date = None
     # Other forms of ISO 8601, such as 20151231, would be read otherwise by NumPy.
     if date is None or date.isoformat() != text:
-        raise UserError(f"{flag(name)} {text} is no date: write it as 2015-12-31.")
+        raise UserError(f"{flag(name)} {text} is not a date: write it as 2015-12-31.")
     return date

@@ -1,8 +1,7 @@
 """Distributions of a real outcome, over any leading shape, that can be scored and asked.
 
 All have the same methods: `crps(outcome)` and `cdf(value)` take what broadcasts to the leading
-shape and return that shape, `quantile(levels)` adds an axis `levels` at the end, and
-`select(index)` keeps a part of the leading axes.
+shape and return that shape; `quantile(levels)` adds an axis `levels` at the end.
 """
 
 import dataclasses
@@ -19,12 +18,6 @@ def _set(distribution: object, **arrays: np.ndarray) -> None:
         object.__setattr__(distribution, name, array)
 
 
-def _leading(index: object) -> object:
-    """An index of the leading axes for an array that has one more axis behind them."""
-    ellipsis_inside = isinstance(index, tuple) and any(part is Ellipsis for part in index)
-    return (*index, slice(None)) if ellipsis_inside else index
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class StudentT:
     """Student-t distributions; with infinite degrees of freedom they are Gaussian.
@@ -33,9 +26,6 @@ class StudentT:
         location: `(...)`.
         scale: `(...)`, above 0; the standard deviation is `scale * sqrt(df / (df - 2))`.
         df: `(...)`, degrees of freedom, above 1; the three broadcast to one shape.
-
-    Raises:
-        ValueError: If a scale or a number of degrees of freedom is out of its range.
     """
 
     location: np.ndarray
@@ -43,12 +33,10 @@ class StudentT:
     df: np.ndarray
 
     def __post_init__(self) -> None:
-        """Broadcasts and checks the three."""
+        """Broadcasts the three."""
         location, scale, df = np.broadcast_arrays(
             *(np.asarray(values, np.float64) for values in (self.location, self.scale, self.df))
         )
-        if not ((scale > 0).all() and (df > 1).all()):
-            raise ValueError("a Student-t distribution needs scales above 0 and df above 1")
         _set(self, location=location, scale=scale, df=df)
 
     @property
@@ -80,10 +68,6 @@ class StudentT:
         unit = special.stdtrit(self.df[..., None], np.asarray(levels, np.float64))
         return self.location[..., None] + self.scale[..., None] * unit
 
-    def select(self, index: object) -> "StudentT":
-        """Returns the distributions at an index of the leading axes."""
-        return StudentT(self.location[index], self.scale[index], self.df[index])
-
 
 def _absolute_mean(location: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """The mean of the absolute value of a Gaussian."""
@@ -100,9 +84,6 @@ class GaussianMixture:
         weights: `(..., components)`, not negative; they are divided by their sum.
         location: `(..., components)`.
         scale: `(..., components)`, above 0; the three broadcast to one shape.
-
-    Raises:
-        ValueError: If a weight or a scale is out of its range.
     """
 
     weights: np.ndarray
@@ -110,13 +91,11 @@ class GaussianMixture:
     scale: np.ndarray
 
     def __post_init__(self) -> None:
-        """Broadcasts and checks the three."""
+        """Broadcasts the three."""
         weights, location, scale = np.broadcast_arrays(
             *(np.asarray(part, np.float64) for part in (self.weights, self.location, self.scale))
         )
         total = weights.sum(axis=-1, keepdims=True)
-        if not ((weights >= 0).all() and (total > 0).all() and (scale > 0).all()):
-            raise ValueError("a mixture needs weights of at least 0 and scales above 0")
         _set(self, weights=weights / total, location=location, scale=scale)
 
     @property
@@ -142,7 +121,8 @@ class GaussianMixture:
     def quantile(self, levels: np.ndarray) -> np.ndarray:
         """Returns `(..., levels)` by bisection; the levels lie between 0 and 1."""
         levels = np.asarray(levels, np.float64)
-        wide = self.select((..., None))  # (..., 1, components)
+        parts = (self.weights, self.location, self.scale)
+        wide = GaussianMixture(*(part[..., None, :] for part in parts))  # (..., 1, components)
         ends = wide.location + wide.scale * special.ndtri(levels)[:, None]
         # The quantile of a mixture lies between those of its components.
         low, high = ends.min(axis=-1), ends.max(axis=-1)
@@ -152,11 +132,6 @@ class GaussianMixture:
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return (low + high) / 2
 
-    def select(self, index: object) -> "GaussianMixture":
-        """Returns the distributions at an index of the leading axes."""
-        index = _leading(index)
-        return GaussianMixture(self.weights[index], self.location[index], self.scale[index])
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Samples:
@@ -164,19 +139,13 @@ class Samples:
 
     Attributes:
         values: `(..., paths)`, two or more; they are kept sorted, in the dtype they come in.
-
-    Raises:
-        ValueError: If there are fewer than two.
     """
 
     values: np.ndarray
 
     def __post_init__(self) -> None:
         """Sorts the draws."""
-        values = np.sort(self.values, axis=-1)
-        if values.shape[-1] < 2:
-            raise ValueError("a distribution of samples needs two or more of them")
-        _set(self, values=values)
+        _set(self, values=np.sort(self.values, axis=-1))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -208,10 +177,6 @@ class Samples:
         low, high = self.values[..., below], self.values[..., np.minimum(below + 1, last)]
         return low + (position - below) * (high - low).astype(np.float64)
 
-    def select(self, index: object) -> "Samples":
-        """Returns the distributions at an index of the leading axes."""
-        return Samples(self.values[_leading(index)])
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QuantileGrid:
@@ -223,21 +188,15 @@ class QuantileGrid:
     Attributes:
         levels: `(levels,)`, rising, between 0 and 1, two or more.
         values: `(..., levels)`; quantiles that cross are sorted (Chernozhukov et al., 2010).
-
-    Raises:
-        ValueError: If the levels do not rise between 0 and 1.
     """
 
     levels: np.ndarray
     values: np.ndarray
 
     def __post_init__(self) -> None:
-        """Checks the levels and sorts the values."""
-        levels = np.asarray(self.levels, np.float64)
-        rising = (np.diff(levels, prepend=0, append=1) > 0).all()
-        if len(levels) < 2 or not rising:
-            raise ValueError(f"levels rise between 0 and 1, and there are two or more: {levels}")
-        _set(self, levels=levels, values=np.sort(np.asarray(self.values, np.float64), axis=-1))
+        """Sorts the values."""
+        values = np.sort(np.asarray(self.values, np.float64), axis=-1)
+        _set(self, levels=np.asarray(self.levels, np.float64), values=values)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -274,10 +233,6 @@ class QuantileGrid:
         low, high = self.values[..., left], self.values[..., left + 1]
         return low + share * (high - low)
 
-    def select(self, index: object) -> "QuantileGrid":
-        """Returns the distributions at an index of the leading axes."""
-        return QuantileGrid(self.levels, self.values[_leading(index)])
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Joined:
@@ -311,10 +266,6 @@ class Joined:
     def quantile(self, levels: np.ndarray) -> np.ndarray:
         """Returns `(..., levels)`."""
         return np.concatenate([part.quantile(levels) for part in self.parts], axis=-2)
-
-    def select(self, index: object) -> "Joined":
-        """Returns the distributions at an index of the axes before the one that is joined."""
-        return Joined(tuple(part.select(index) for part in self.parts))
 
 
 Distribution = StudentT | GaussianMixture | Samples | QuantileGrid | Joined

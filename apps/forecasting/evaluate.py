@@ -4,7 +4,6 @@ python -m apps.forecasting.evaluate --run runs/forecasting/lstm-s1
 python -m apps.forecasting.evaluate --data my_prices --split 2019-01-01:2020-12-31
 """
 
-import dataclasses
 import functools
 import hashlib
 import json as json_format
@@ -20,7 +19,6 @@ from apps.forecasting.baselines import BASELINES, FEWEST_DAYS, score_baselines
 from apps.forecasting.inputs import Inputs, load_inputs
 from apps.forecasting.metrics import Scored, diebold_mariano, forecasting_metrics, score
 from apps.forecasting.predict import PRETRAINED, Predictor
-from apps.forecasting.refit import refitted
 from apps.forecasting.report import (
     MODEL,
     REFERENCE,
@@ -30,7 +28,7 @@ from apps.forecasting.report import (
     metrics_tables,
     verdicts,
 )
-from apps.forecasting.splits import SPLITS, blocks, split_span
+from apps.forecasting.splits import SPLITS, split_span
 from common.artifact import OUTPUTS, PLOTS, lock_run, write_text
 from common.config import run_command, split_list
 from common.console import aside, open_console, warn
@@ -51,7 +49,6 @@ def evaluate_run(
     data_dir: str,
     split: str,
     baselines: bool,
-    refit: int = 0,
     log: Callable[[str], None] | None = None,
 ) -> ForecastScores:
     """Scores the saved model of a run folder, from each day of a split on.
@@ -63,8 +60,6 @@ def evaluate_run(
         data_dir: As the flag.
         split: As in `split_span`.
         baselines: Whether to score all baselines, or the last value alone.
-        refit: Trading days after which model and baselines learn from the days that have passed; 0
-            never.
         log: What takes a line now and then.
 
     Raises:
@@ -80,24 +75,26 @@ def evaluate_run(
         log=log,
     )
     warnings = list(inputs.warnings)
-    last = max(one.dates[-1] for one in inputs.features)
+    last = max(history.dates[-1] for history in inputs.features)
     start, end, fit_until = split_span(config, split, last)
     if baselines and split == "train":
         warnings.append("the baselines are fitted on the training days, so they are not shown here")
         baselines = False
     origins = {
-        one.ticker: one.origins(start, end, horizon=config.horizon, lookback=config.lookback)
-        for one in inputs.features
+        history.ticker: history.origins(
+            start, end, horizon=config.horizon, lookback=config.lookback
+        )
+        for history in inputs.features
     }
-    for one in inputs.features:
-        if split != "train" and np.sum(one.dates <= fit_until) <= FEWEST_DAYS:
-            origins[one.ticker] = origins[one.ticker][:0]
+    for history in inputs.features:
+        if split != "train" and np.sum(history.dates <= fit_until) <= FEWEST_DAYS:
+            origins[history.ticker] = origins[history.ticker][:0]
     short = [ticker for ticker, days in origins.items() if not len(days)]
     if short:
         warnings.append(f"too short for {split}, left out: {', '.join(short)}")
     if start <= np.datetime64(config.train_end) and split not in SPLITS:
         warnings.append(
-            f"the model has learnt from the days up to {config.train_end}: no fair test"
+            f"the model was trained on the days up to {config.train_end}: the test is not fair"
         )
     if len(short) == len(origins):
         raise UserError(
@@ -106,21 +103,13 @@ def evaluate_run(
             f" (the prices end on {last})."
         )
     begin = time.perf_counter()
-    systems: dict[str, list[Scored]] = {}
-    for fitted_until, days in blocks(inputs.features, origins, fit_until, refit):
-        if refit:
-            predictor = refitted(predictor, inputs.features, until=fitted_until, log=log)
-        names = tuple(BASELINES) if baselines else (REFERENCE,)
-        found = _score_block(
-            predictor, inputs, days, None if split == "train" else fitted_until, names
-        )
-        for name, scored in found.items():
-            systems[name] = _joined(systems.get(name, []), scored)
+    names = tuple(BASELINES) if baselines else (REFERENCE,)
+    systems = _scored_systems(predictor, inputs, origins, fit_until, split == "train", names)
     notes: dict[tuple[str, str], list[str]] = {}
     for name, scored in systems.items():
-        for one in scored:
-            if one.note:
-                notes.setdefault((name, one.note), []).append(one.ticker)
+        for forecasts in scored:
+            if forecasts.note:
+                notes.setdefault((name, forecasts.note), []).append(forecasts.ticker)
     warnings += [f"{name} of {', '.join(of)}: {note}" for (name, note), of in notes.items()]
     horizons = [days for days in HORIZONS if days < config.horizon] + [config.horizon]
     reference = systems[REFERENCE]
@@ -144,77 +133,58 @@ def evaluate_run(
     )
 
 
-def _score_block(
+def _scored_systems(
     predictor: Predictor,
     inputs: Inputs,
     origins: dict[str, np.ndarray],
-    fit_until: np.datetime64 | None,
+    fit_until: np.datetime64,
+    in_training: bool,
     names: Sequence[str],
 ) -> dict[str, list[Scored]]:
-    """Scores the model and the baselines; without `fit_until` the first origin of each ends it."""
+    """Scores the model and the baselines, with the tickers in the same order.
+
+    Baselines are fitted up to `fit_until`, in the training split up to each ticker's first origin.
+    """
     horizon = predictor.config.horizon
     chosen = [
         (history, features, origins[history.ticker])
         for history, features in zip(inputs.histories, inputs.features, strict=True)
-        if history.ticker in origins
+        if len(origins[history.ticker])
     ]
-    ends = {history.ticker: fit_until or history.dates[days[0]] for history, _, days in chosen}
-    model = []
+    systems: dict[str, list[Scored]] = {MODEL: []} | {name: [] for name in names}
+    ends: dict[np.datetime64, list] = {}
     for history, features, days in chosen:
-        changes = np.abs(np.diff(history.close[history.dates <= ends[history.ticker]]))
-        model.append(
+        end = history.dates[days[0]] if in_training else fit_until
+        ends.setdefault(end, []).append(history)
+        systems[MODEL].append(
             score(
                 predictor.distribution(features, days),
                 ticker=history.ticker,
                 dates=history.dates[days],
                 close=history.close[days],
                 outcome=features.outcomes(horizon)[days],
-                naive_error=changes.mean(),
+                naive_error=np.abs(np.diff(history.close[history.dates <= end])).mean(),
             )
         )
     screen = Console(stderr=True)
-    systems: dict[str, list[Scored]] = {MODEL: model} | {name: [] for name in names}
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:
         bar = progress.add_task("baselines", total=len(chosen))
-        for end in sorted(set(ends.values())):
-            found = score_baselines(
-                [history for history, *_ in chosen if ends[history.ticker] == end],
+        for end, histories in ends.items():
+            scored = score_baselines(
+                histories,
                 fit_until=end,
                 origins=origins,
                 horizon=horizon,
                 cache_dir=cache_directory(),
                 names=names,
-                # One cheap baseline is done before a worker has started.
-                processes=2 if len(names) > 1 else 1,
                 progress=lambda ticker: progress.advance(bar),
             )
-            for name, scored in found.items():
-                systems[name] += scored
-    order = {one.ticker: place for place, one in enumerate(model)}
+            for name in names:
+                systems[name] += scored[name]
+    places = {history.ticker: place for place, (history, *_) in enumerate(chosen)}
     for name in names:
-        systems[name].sort(key=lambda one: order[one.ticker])
+        systems[name].sort(key=lambda scored: places[scored.ticker])
     return systems
-
-
-def _joined(before: list[Scored], after: list[Scored]) -> list[Scored]:
-    """Appends the forecasts of a later stretch, and new notes, to those of the earlier ones."""
-    parts = {one.ticker: one for one in before}
-    for one in after:
-        if one.ticker in parts:
-            old = parts[one.ticker]
-            arrays = ("dates", "close", "outcome", "crps", "pit", "probability_of_rise")
-            notes = [note for stretch in (old, one) for note in stretch.note.split("; ")]
-            parts[one.ticker] = dataclasses.replace(
-                old,
-                note="; ".join(dict.fromkeys(filter(None, notes))),
-                **{
-                    name: np.concatenate([getattr(old, name), getattr(one, name)])
-                    for name in (*arrays, "quantiles")
-                },
-            )
-        else:
-            parts[one.ticker] = one
-    return list(parts.values())
 
 
 def main(
@@ -224,7 +194,6 @@ def main(
     data_dir: str = "",
     split: str = "test",
     baselines: bool = True,
-    refit: int = 0,
     json: bool = False,
 ) -> None:
     """Scores a saved model beside the baselines, from each day of a split on.
@@ -236,18 +205,12 @@ def main(
         data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
         split: train, validation, test, or dates as 2019-01-01:2020-12-31.
         baselines: Score the baselines too: drift, EWMA, GARCH, GJR-GARCH, ARIMA and ETS.
-        refit: Trading days after which model and baselines learn from the days that have passed;
-            0 never.
         json: Print one line of JSON instead of a table.
     """
-    if refit < 0:
-        raise UserError("--refit cannot be negative; 0 never learns from the split.")
-    if refit and split == "train":
-        raise UserError("--refit is for days that the model has not learnt from: leave it out.")
     console = open_console(stderr=json)
     aside(console, device_line())
-    # Dates and tickers of the user's own are not the run's splits.
-    foreign = bool(refit or data or tickers or split not in SPLITS)
+    # Scores of other dates, tickers or data are not recorded in the run.
+    foreign = bool(data or tickers or split not in SPLITS)
     with lock_run(run, shared=True):
         scores = evaluate_run(
             run,
@@ -256,14 +219,13 @@ def main(
             data_dir=data_dir,
             split=split,
             baselines=baselines,
-            refit=refit,
             log=functools.partial(aside, console),
         )
         recorded = not foreign and record_scores(run, scores)
         name = split.replace(":", "_")
         folder = run
         if not recorded:
-            what = _what_is_scored(name, data, split_list(tickers), refit)
+            what = _what_is_scored(name, data, split_list(tickers))
             folder = evaluation_folder(run, task="forecasting", what=what)
         write_text(folder / OUTPUTS / f"{name}.csv", by_ticker(scores))
         if scores.baselines:
@@ -284,15 +246,13 @@ def main(
         aside(console, f"not recorded in the run: {reason}")
 
 
-def _what_is_scored(split: str, data: str, tickers: tuple[str, ...], refit: int) -> str:
-    """Returns the name of a folder that no other way of scoring the same run has."""
+def _what_is_scored(split: str, data: str, tickers: tuple[str, ...]) -> str:
+    """Returns a folder name that tells apart all ways of scoring the same run."""
     parts = [split, *([data_label(data)] if data else [])]
     if len(tickers) > 3:
         parts.append(f"{len(tickers)}_tickers_{_digest(','.join(tickers))}")
     elif tickers:
         parts.append("_".join(tickers))
-    if refit:
-        parts.append(f"refit_{refit}")
     return "-".join(parts)
 
 
@@ -301,9 +261,9 @@ def _digest(text: str) -> str:
 
 
 def _without_nan(value):
-    """Returns a record with None where a number is unknown, as JSON has no other word for it."""
+    """Returns a record with None for NaN, which JSON does not have."""
     if isinstance(value, dict):
-        return {name: _without_nan(found) for name, found in value.items()}
+        return {name: _without_nan(item) for name, item in value.items()}
     return None if isinstance(value, float) and np.isnan(value) else value
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from apps.forecasting.fan_charts import plot_fan
+from apps.forecasting.fan_charts import Fan, plot_fan
 from apps.forecasting.metrics import LEVELS
 from common.tables import new_table
 from data.prices.read import PriceHistory
@@ -38,7 +38,7 @@ class Forecast:
     """A share: 0.05 is 5 per cent."""
 
 
-def as_json(found: Forecast) -> str:
+def as_json(forecast: Forecast) -> str:
     """Returns a forecast as one line of JSON."""
     rows = [
         {
@@ -52,65 +52,65 @@ def as_json(found: Forecast) -> str:
             "probability_of_rise_beyond": round(float(up), 4),
         }
         for date, prices, rise, fall, up in zip(
-            found.dates,
-            found.prices,
-            found.rise,
-            found.fall_beyond,
-            found.rise_beyond,
+            forecast.dates,
+            forecast.prices,
+            forecast.rise,
+            forecast.fall_beyond,
+            forecast.rise_beyond,
             strict=True,
         )
     ]
     record = {
-        "ticker": found.ticker,
-        "origin": str(found.origin),
-        "close": float(f"{found.close:.8g}"),
-        "change": found.change,
+        "ticker": forecast.ticker,
+        "origin": str(forecast.origin),
+        "close": float(f"{forecast.close:.8g}"),
+        "change": forecast.change,
         "days": rows,
     }
     return json.dumps(record, ensure_ascii=False)
 
 
-def forecast_table(found: Forecast) -> Table:
+def forecast_table(forecast: Forecast) -> Table:
     """Returns a forecast as a table, one line a day."""
     # Four significant digits of the lowest price, at least the cents.
-    digits = max(2, 3 - math.floor(math.log10(found.prices.min())))
+    digits = max(2, 3 - math.floor(math.log10(forecast.prices.min())))
 
     def price(value: float) -> str:
         return f"{value:,.{digits}f}"
 
-    title = f"{found.ticker}: {price(found.close)} at the close of {found.origin}"
-    beyond = f"{found.change * 100:g}%"
+    title = f"{forecast.ticker}: {price(forecast.close)} at the close of {forecast.origin}"
+    beyond = f"{forecast.change * 100:g}%"
     names = ["median", "80 %", "95 %", "rise", f"fall>{beyond}", f"rise>{beyond}"]
     table = new_table(title, ["date"], names)
-    for row, date in enumerate(found.dates):
-        low95, low80, _, median, _, high80, high95 = found.prices[row]
+    for row, date in enumerate(forecast.dates):
+        low95, low80, _, median, _, high80, high95 = forecast.prices[row]
         table.add_row(
             str(date),
             price(median),
             f"{price(low80)}–{price(high80)}",
             f"{price(low95)}–{price(high95)}",
-            f"{found.rise[row]:.1%}",
-            f"{found.fall_beyond[row]:.1%}",
-            f"{found.rise_beyond[row]:.1%}",
+            f"{forecast.rise[row]:.1%}",
+            f"{forecast.fall_beyond[row]:.1%}",
+            f"{forecast.rise_beyond[row]:.1%}",
         )
     return table
 
 
-def draw(found: Forecast, history: PriceHistory, path: Path) -> None:
+def draw(forecast: Forecast, history: PriceHistory, path: Path) -> None:
     """Draws the fan chart of a forecast, with what happened where the history knows it."""
-    place = int(np.searchsorted(history.dates, found.origin))
+    place = int(np.searchsorted(history.dates, forecast.origin))
     # The whole history is adjusted to its last day, the forecast to its own.
-    close = history.close * (found.close / history.close[place])
-    after = close[place + 1 : place + 1 + len(found.dates)]
-    known = len(after) == len(found.dates)
+    close = history.close * (forecast.close / history.close[place])
+    after = close[place + 1 : place + 1 + len(forecast.dates)]
+    known = len(after) == len(forecast.dates)
     past = slice(max(place - _PAST, 0), place + 1)
-    plot_fan(
-        path,
-        title=f"{found.ticker}, seen from the close of {found.origin}",
+    days = history.dates[place + 1 : place + 1 + len(forecast.dates)] if known else forecast.dates
+    fan = Fan(
+        title=f"{forecast.ticker}, seen from the close of {forecast.origin}",
         past_dates=history.dates[past],
         past_close=close[past],
-        dates=history.dates[place + 1 : place + 1 + len(found.dates)] if known else found.dates,
-        quantiles=found.prices,
-        levels=LEVELS,
+        dates=days,
+        quantiles=forecast.prices,
         outcome=after if known else None,
     )
+    plot_fan(path, fan)

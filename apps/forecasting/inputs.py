@@ -27,11 +27,11 @@ class Inputs:
     histories: list[PriceHistory]
     features: list[Features]
     market: PriceHistory | None
-    """The index, if the model sees one and it could be had."""
+    """The index, if the model sees one and it could be read."""
     warnings: list[str]
     """One line each."""
     name: str
-    """What they are, for the record."""
+    """Of the data, for `metrics.json`."""
 
     def hashes(self) -> dict[str, str]:
         """Returns one hash of all files, under the name."""
@@ -60,18 +60,15 @@ def load_inputs(
         data: As the flag.
         tickers: Which ones, as in `load_prices`.
         data_dir: As the flag.
-        until: Later days are left out, as if they had not been yet.
+        until: Later days are left out, as if they had not happened yet.
         refresh: Download prices anew that are there already.
         log: What takes a line for each download.
 
     Raises:
-        UserError: If prices cannot be had or used.
-        UserError: If the index of a training cannot be found.
+        UserError: If prices cannot be read or downloaded.
     """
     options = {
-        "adjust": config.adjust,
         "until": until,
-        "max_gap_days": config.max_gap_days,
         "refresh": refresh,
         "download": functools.partial(download_prices, log=log),
     }

@@ -96,8 +96,8 @@ def forecasting_metrics(
     _check_same_origins(scored, reference)
     metrics = {}
     for horizon in horizons:
-        found = _metrics_at(scored, reference, horizon)
-        metrics |= {f"{name}_{horizon}": float(value) for name, value in found.items()}
+        values = _metrics_at(scored, reference, horizon)
+        metrics |= {f"{name}_{horizon}": float(value) for name, value in values.items()}
     return metrics
 
 

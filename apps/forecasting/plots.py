@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colors
 from matplotlib import pyplot as plt
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from scipy.optimize import isotonic_regression
 
 from common.plots import MARK, VALIDATION, new_axes, save_figure
 
@@ -24,7 +22,6 @@ _OTHERS = (
     ("#c46a4a", "--"),
     ("#2f8f9d", "-."),
 )
-_MARKERS = "os^Dv"
 SMALL = 8
 
 
@@ -43,7 +40,7 @@ def plot_calibration(
         pits: For each system and horizon the shares of a histogram of the probability integral
             transform, `(bins,)`. The first system is drawn as bars, the others as steps.
         coverage: For each system, horizon and nominal per cent the share of outcomes that truly
-            fell within. The first system is drawn larger.
+            fell within.
     """
     horizons = list(next(iter(pits.values())))
     with picture(path, title, count=len(horizons) + 1, width=4.3, height=3.7) as axes:
@@ -81,29 +78,17 @@ def _draw_coverage(
 ) -> None:
     """Actual minus nominal coverage: on a diagonal the systems would hide one another."""
     looks = _looks(coverage)
-    horizons = coverage[next(iter(looks))]
-    levels = list(next(iter(horizons.values())))
-    markers = dict(zip(horizons, itertools.cycle(_MARKERS), strict=False))
     axis.axhline(0, color=MARK, linewidth=1.2, linestyle="--")
-    slots = 0.76 * (np.arange(len(looks)) + 0.5) / len(looks) - 0.38
-    for (system, look), slot in zip(looks.items(), slots, strict=True):
-        points = [[coverage[system][days][level] for level in levels] for days in horizons]
-        excess = 100 * np.array(points, np.float64) - levels
-        places = np.arange(len(levels)) + slot
-        axis.vlines(places, excess.min(0), excess.max(0), color=look["color"], linewidth=0.8)
-        size = 7 if look["color"] == VALIDATION else 5
-        for row, marker in zip(excess, markers.values(), strict=True):
-            axis.plot(places, row, marker, color=look["color"], markersize=size, markeredgewidth=0)
-    handles = [
-        Line2D([], [], color=look["color"], label=name, linewidth=3) for name, look in looks.items()
-    ]
-    handles += [
-        Line2D([], [], color=INK, marker=marker, markersize=5, linestyle="", label=ahead(days))
-        for days, marker in markers.items()
-    ]
-    axis.legend(
-        handles=handles, frameon=False, fontsize=SMALL, loc="center left", bbox_to_anchor=(1, 0.5)
-    )
+    for place, (system, look) in enumerate(looks.items()):
+        slot = 0.76 * (place + 0.5) / len(looks) - 0.38
+        for (days, shares), marker in zip(coverage[system].items(), "os^Dv", strict=False):
+            levels = np.array(list(shares))
+            excess = 100 * np.array(list(shares.values())) - levels
+            label = f"{system}, {ahead(days)}"
+            axis.plot(
+                np.arange(len(levels)) + slot, excess, marker, color=look["color"], label=label
+            )
+    axis.legend(frameon=False, fontsize=SMALL, loc="center left", bbox_to_anchor=(1, 0.5))
     axis.set_xticks(np.arange(len(levels)), [f"{level}%" for level in levels])
     axis.yaxis.set_major_formatter(_signed)
     axis.set(xlabel="interval", ylabel="points (above 0: too wide)")
@@ -163,57 +148,16 @@ def plot_horizons(
     with picture(path, title, width=7.6, height=4.2, titled=False) as (axis,):
         few = len(horizons) <= 8
         axis.axhline(0, color=INK, linewidth=0.8)
-        looks = _looks(relative)
-        for system, look in reversed(looks.items()):
+        for system, look in reversed(_looks(relative).items()):
             dots = {"marker": "o" if few else "", "markersize": 4, "clip_on": False}
-            axis.plot(horizons, relative[system], **dots, **look)
+            axis.plot(horizons, relative[system], label=system, **dots, **look)
         axis.set(xlabel="days ahead", ylabel="difference in CRPS (lower is better)")
         axis.set_xlim(horizons[0] - 0.02 * horizons[-1], horizons[-1])
         axis.set_xticks([day for day in horizons if few or day == horizons[0] or day % 5 == 0])
         axis.yaxis.set_major_formatter(lambda value, _: f"{_signed(value)}%")
-        axis.set_ylim(axis.get_ylim())
-        _label_line_ends(axis, relative, looks)
-
-
-def _label_line_ends(
-    axis: plt.Axes, lines: Mapping[str, np.ndarray], looks: Mapping[str, dict]
-) -> None:
-    """Writes each line's name right of its end, and a thin lead to it: names must not overlap."""
-    box = axis.get_window_extent()
-    bottom, top = axis.get_ylim()
-    line_height = 1.3 * SMALL / 72 * axis.figure.dpi * (top - bottom) / box.height
-    ends = np.array([values[-1] for values in lines.values()], np.float64)
-    for system, end, place in zip(lines, ends, spread_apart(ends, line_height), strict=True):
-        color = looks[system]["color"]
-        axis.annotate(
-            system,
-            (1, end),
-            (1.04, place),
-            xycoords=axis.get_yaxis_transform(),
-            va="center",
-            fontsize=SMALL,
-            color=color,
-            fontweight="bold" if color == VALIDATION else "normal",
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.6},
-        )
-
-
-def spread_apart(places: np.ndarray, gap: float) -> np.ndarray:
-    """Moves numbers by as little as possible (in squares) until all are `gap` or more apart.
-
-    Args:
-        places: `(labels,)`, in any order.
-        gap: The least difference of neighbours.
-
-    Returns:
-        `(labels,)`, in the order of `places`.
-    """
-    order = np.argsort(places, kind="stable")
-    # Once the gaps are subtracted, "far enough apart" reads "not decreasing".
-    gaps = gap * np.arange(len(places))
-    moved = np.empty(len(places))
-    moved[order] = isotonic_regression(places[order] - gaps).x + gaps
-    return moved
+        # In the order in which the lines end, from top to bottom.
+        ends = sorted(axis.lines[1:], key=lambda line: line.get_ydata()[-1], reverse=True)
+        axis.legend(handles=ends, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 @contextlib.contextmanager

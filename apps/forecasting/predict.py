@@ -70,7 +70,7 @@ class Predictor:
             Distributions of the cumulative log returns, `(origins, horizon)`.
 
         Raises:
-            UserError: If the days before the first origin do not suffice.
+            UserError: If there are too few days before the first origin.
         """
         needed = days_needed(self.config.lookback)
         if origins.min() + 1 < needed:
@@ -88,7 +88,7 @@ class Predictor:
     def _whole_history(self, features: Features, origins: np.ndarray) -> np.ndarray:
         """Reads everything up to the last origin once; `(origins, horizon, parameters)`."""
         count = origins.max() + 1
-        # Unknown days behind the last one change nothing before them and keep the shapes few.
+        # Padding after the last day changes no forecast and keeps the number of shapes small.
         behind = -count % _PIECE
         inputs = {
             "features": np.pad(
@@ -100,15 +100,15 @@ class Predictor:
 
     def _windows(self, features: Features, origins: np.ndarray) -> np.ndarray:
         """Reads one window an origin; `(origins, horizon, parameters)`."""
-        found = []
+        outputs = []
         back = np.arange(1 - self.config.lookback, 1)
         for start in range(0, len(origins), _BATCH):
             days = origins[start : start + _BATCH, None] + back
-            # Always as many rows, so that only one shape is compiled.
+            # The same number of rows each time, so that only one shape is compiled.
             rows = np.resize(days, (_BATCH if len(origins) > _BATCH else len(days), len(back)))
             inputs = {"features": features.inputs[rows], "log_scale": features.log_scale[rows]}
-            found.append(np.asarray(self.model.predict_on_batch(inputs))[: len(days), -1])
-        return np.concatenate(found)
+            outputs.append(np.asarray(self.model.predict_on_batch(inputs))[: len(days), -1])
+        return np.concatenate(outputs)
 
 
 def as_distribution(parameters: np.ndarray, kind: str) -> Distribution:
@@ -149,7 +149,7 @@ def forecast(
         change: Share of the price, for the probabilities of larger moves.
     """
     last = len(features.dates) - 1
-    distribution = predictor.distribution(features, np.array([last])).select([0])
+    distribution = predictor.distribution(features, np.array([last]))
     horizon = predictor.config.horizon
 
     def below(share: float) -> np.ndarray:
@@ -171,7 +171,7 @@ def forecast(
 
 
 def _source(ticker: str, data: str) -> tuple[str, list[str]]:
-    """Returns `--data` and the tickers to load: of a file there is one."""
+    """Returns `--data` and the tickers to load; a file holds a single ticker."""
     if ticker.lower().endswith(".csv"):
         return ticker, []
     if not ticker and data.lower().endswith(".csv"):
@@ -227,36 +227,32 @@ def main(
     )
     for line in inputs.warnings:
         warn(console, line)
-    found = forecast(
+    prediction = forecast(
         predictor,
         inputs.features[0],
         days=days or predictor.config.horizon,
         change=change / 100,
     )
-    age = (datetime.date.today() - found.origin.astype(object)).days
+    age = (datetime.date.today() - prediction.origin.astype(object)).days
     if age > _STALE_DAYS and not as_of:
         warn(
             console,
-            f"the prices end on {found.origin}, {age} days ago: the forecast is of the days after"
-            " that; --refresh downloads newer prices",
+            f"the prices end on {prediction.origin}, {age} days ago: the forecast is of the days"
+            " after that; --refresh downloads newer prices",
         )
     if json:
-        print(as_json(found))
+        print(as_json(prediction))
     else:
-        console.print(forecast_table(found))
-    path = picture or PICTURES / f"{found.ticker}-{found.origin}.png"
+        console.print(forecast_table(prediction))
+    path = picture or PICTURES / f"{prediction.ticker}-{prediction.origin}.png"
     history = inputs.histories[0]
     if as_of:
-        # What happened is drawn where it can be read; the forecast does not need it.
+        # The outcome is drawn if it can be read; the forecast does not need it.
         with contextlib.suppress(UserError):
-            history = read_prices(
-                history.path,
-                adjust=predictor.config.adjust,
-                max_gap_days=predictor.config.max_gap_days,
-            )
-    draw(found, history, path)
+            history = read_prices(history.path)
+    draw(prediction, history, path)
     console.print(f"fan chart: {path}")
-    aside(console, "A model's probabilities, learnt from the past. No investment advice.")
+    aside(console, "A model's probabilities, learned from the past. No investment advice.")
 
 
 if __name__ == "__main__":

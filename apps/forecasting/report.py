@@ -1,4 +1,4 @@
-"""What an evaluation shows: the table, the verdict against GARCH, scores by ticker, pictures."""
+"""The report of an evaluation: tables, comparison with GARCH, scores by ticker, pictures."""
 
 import csv
 import dataclasses
@@ -28,7 +28,7 @@ _PANELS = 6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ForecastScores(Scores):
-    """What a saved model reached on one split, with every forecast behind it."""
+    """Scores of a saved model on one split, with all its forecasts."""
 
     systems: dict[str, list[Scored]]
     """The model's and the baselines' scored forecasts, one item a ticker."""
@@ -94,15 +94,15 @@ def by_ticker(scores: ForecastScores) -> str:
     writer = csv.writer(text, lineterminator="\n")
     header: list[str] = []
     for system, scored in scores.systems.items():
-        for one, reference in zip(scored, scores.systems[REFERENCE], strict=True):
-            found = forecasting_metrics([one], [reference], horizons)
-            names = [name.removesuffix("_1") for name in found if name.endswith("_1")]
+        for ticker_scores, reference in zip(scored, scores.systems[REFERENCE], strict=True):
+            metrics = forecasting_metrics([ticker_scores], [reference], horizons)
+            names = [name.removesuffix("_1") for name in metrics if name.endswith("_1")]
             if not header:
                 header = ["system", "ticker", "days_ahead", *names]
                 writer.writerow(header)
             for days in horizons:
-                values = [f"{found[f'{name}_{days}']:.6g}" for name in header[3:]]
-                writer.writerow([system, one.ticker, days, *values])
+                values = [f"{metrics[f'{name}_{days}']:.6g}" for name in header[3:]]
+                writer.writerow([system, ticker_scores.ticker, days, *values])
     return text.getvalue()
 
 
@@ -112,7 +112,7 @@ def draw(scores: ForecastScores, folder: Path) -> None:
     days = scores.horizons()
     ends = sorted({days[0], days[-1]})
     split = scores.split.replace(":", "_")
-    # A split no longer than the horizon has no day whose fan can be drawn with what came.
+    # In a split no longer than the horizon no fan has a whole outcome.
     if panels := _fans(model):
         plot_fans(
             folder / f"fans-{split}.png",
@@ -162,26 +162,26 @@ def draw(scores: ForecastScores, folder: Path) -> None:
 
 
 def _fans(scored: list[Scored]) -> list[Fan]:
-    """Chooses tickers and origins by a fixed rule, so that none is picked for its looks."""
+    """Chooses tickers and origins by a fixed rule, so that none is picked by its look."""
     tickers = np.unique(np.linspace(0, len(scored) - 1, _PANELS).round().astype(int))
     panels = []
     for place, ticker in enumerate(tickers):
-        one = scored[ticker]
-        horizon = one.outcome.shape[1]
-        first = min(60, len(one.dates) // 3)
-        last = max(len(one.dates) - 1 - horizon, first)
+        forecasts = scored[ticker]
+        horizon = forecasts.outcome.shape[1]
+        first = min(60, len(forecasts.dates) // 3)
+        last = max(len(forecasts.dates) - 1 - horizon, first)
         origin = int(np.linspace(first, last, len(tickers))[place])
-        after = one.dates[origin + 1 : origin + 1 + horizon]
+        after = forecasts.dates[origin + 1 : origin + 1 + horizon]
         if len(after) < horizon:
             continue
         panels.append(
             Fan(
-                title=f"{one.ticker}, {one.dates[origin]}",
-                past_dates=one.dates[: origin + 1][-60:],
-                past_close=one.close[: origin + 1][-60:],
+                title=f"{forecasts.ticker}, {forecasts.dates[origin]}",
+                past_dates=forecasts.dates[: origin + 1][-60:],
+                past_close=forecasts.close[: origin + 1][-60:],
                 dates=after,
-                quantiles=one.close[origin] * np.exp(one.quantiles[origin]),
-                outcome=one.close[origin] * np.exp(one.outcome[origin]),
+                quantiles=forecasts.close[origin] * np.exp(forecasts.quantiles[origin]),
+                outcome=forecasts.close[origin] * np.exp(forecasts.outcome[origin]),
             )
         )
     return panels

@@ -1,7 +1,5 @@
 """Which days belong to which split, and which of them are forecast from."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from apps.forecasting.config import Config, as_date
@@ -21,7 +19,7 @@ def split_span(config: Config, split: str, last: np.datetime64) -> tuple[np.date
         last: Last date of the data.
 
     Raises:
-        UserError: If `split` is none of these.
+        UserError: If `split` is something else.
     """
     train_end = np.datetime64(config.train_end)
     validation_end = np.datetime64(config.validation_end)
@@ -49,18 +47,18 @@ def training_days(
     """Returns the tickers with days to train and to validate on, and these days.
 
     Raises:
-        UserError: If there is none.
+        UserError: If no ticker has such days.
     """
-    found = []
-    for one in features:
+    usable = []
+    for ticker in features:
         spans = [
-            one.origins(*split_span(config, split, one.dates[-1])[:2],
+            ticker.origins(*split_span(config, split, ticker.dates[-1])[:2],
                         horizon=config.horizon, lookback=config.lookback)
             for split in ("train", "validation")
         ]  # fmt: skip
         if len(spans[0]) and len(spans[1]):
-            found.append((one, *spans))
-    if not found:
+            usable.append((ticker, *spans))
+    if not usable:
         longest = max(features, key=lambda one: len(one.dates))
         needed = days_needed(config.lookback) + config.horizon
         raise UserError(
@@ -69,26 +67,5 @@ def training_days(
             f" {config.validation_end}, but {longest.ticker}, the longest, has"
             f" {len(longest.dates)} days, {longest.dates[0]} to {longest.dates[-1]}."
         )
-    chosen, train_spans, validation_spans = zip(*found, strict=True)
+    chosen, train_spans, validation_spans = zip(*usable, strict=True)
     return list(chosen), list(train_spans), list(validation_spans)
-
-
-def blocks(
-    features: Sequence[Features],
-    origins: dict[str, np.ndarray],
-    fit_until: np.datetime64,
-    refit: int,
-) -> list[tuple[np.datetime64, dict[str, np.ndarray]]]:
-    """Returns the last day to learn from and the origins after it, for each stretch of a split."""
-    origins = {ticker: days for ticker, days in origins.items() if len(days)}
-    if not refit:
-        return [(fit_until, origins)]
-    dates = {one.ticker: one.dates for one in features}
-    all_dates = np.unique(np.concatenate([dates[t][days] for t, days in origins.items()]))
-    blocks = []
-    for place in range(0, len(all_dates), refit):
-        stretch = all_dates[place : place + refit]
-        known = fit_until if not place else all_dates[place - 1]
-        days = {t: found[np.isin(dates[t][found], stretch)] for t, found in origins.items()}
-        blocks.append((known, {t: found for t, found in days.items() if len(found)}))
-    return blocks

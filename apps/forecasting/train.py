@@ -43,12 +43,10 @@ def build(config: Config, *, mean: np.ndarray, variance: np.ndarray, rows: int =
         mean=mean,
         variance=variance,
         distribution=config.distribution,
-        components=config.components,
         location=config.location,
         input_dropout=config.input_dropout,
         dropout=config.dropout,
         recurrent_dropout=config.recurrent_dropout,
-        skip_connection=config.skip_connection,
         stateful_rows=rows,
     )
 

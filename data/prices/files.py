@@ -65,8 +65,8 @@ class PriceTable:
         """A column of positive numbers, `<float64>(time,)`."""
         if name not in self.cells:
             raise UserError(
-                f"{self.path} has no column {name}, which adjusting for dividends needs: add it, "
-                "or take the prices as they are with --adjust splits."
+                f"{self.path} has no column {name}, which adjusting for dividends needs: add it,"
+                " as a copy of Close if there are no dividends."
             )
         values = self._numbers(name, self.cells[name])
         self.reject(

@@ -127,28 +127,6 @@ def test_quantiles_are_scored_as_the_distribution_that_they_describe():
     assert errors[1] < 2e-3 * student.crps(0.9)
 
 
-@pytest.mark.parametrize("name", ["student", "mixture", "samples", "grid"])
-@pytest.mark.parametrize(
-    "index",
-    [
-        1,
-        np.s_[:, 2],
-        np.s_[..., 0],
-        np.array([2, 0]),
-        np.arange(12).reshape(3, 4) % 3 == 0,
-    ],
-    ids=str,
-)
-def test_a_selection_scores_as_within_the_whole(name, index):
-    distribution = families()[name]
-    outcome = np.random.default_rng(4).normal(size=(3, 4))
-    selected = distribution.select(index)
-    assert selected.shape == outcome[index].shape
-    np.testing.assert_allclose(selected.crps(outcome[index]), distribution.crps(outcome)[index])
-    quantiles = distribution.quantile([0.3])[..., 0]
-    np.testing.assert_allclose(selected.quantile([0.3])[..., 0], quantiles[index])
-
-
 def test_joined_distributions_answer_as_each_alone():
     first, rest = families((3, 1))["student"], families((3, 2))["samples"]
     joined = Joined((first, rest))
@@ -159,22 +137,3 @@ def test_joined_distributions_answer_as_each_alone():
     np.testing.assert_allclose(joined.cdf(0.0)[:, 1:], rest.cdf(0.0))
     np.testing.assert_allclose(joined.quantile([0.1, 0.9])[:, :1], first.quantile([0.1, 0.9]))
     np.testing.assert_allclose(joined.quantile([0.1, 0.9])[:, 1:], rest.quantile([0.1, 0.9]))
-    np.testing.assert_allclose(joined.select([2]).crps(outcome[[2]]), joined.crps(outcome)[[2]])
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: StudentT(0.0, 0.0, 5.0),
-        lambda: StudentT(0.0, 1.0, 1.0),
-        lambda: StudentT(0.0, np.nan, 5.0),
-        lambda: GaussianMixture([0.5, -0.5], [0.0, 0.0], [1.0, 1.0]),
-        lambda: GaussianMixture([0.5, 0.5], [0.0, 0.0], [1.0, 0.0]),
-        lambda: Samples([1.0]),
-        lambda: QuantileGrid([0.5, 0.4], [0.0, 0.0]),
-        lambda: QuantileGrid([0.0, 0.4], [0.0, 0.0]),
-    ],
-)
-def test_what_is_no_distribution_is_refused(make):
-    with pytest.raises(ValueError):
-        make()

@@ -224,7 +224,7 @@ def test_a_gap_as_long_as_allowed_is_read(write):
 
 def test_a_missing_adjusted_close_matters_only_where_dividends_do(write):
     path = write([",".join(row.split(",")[:5]) for row in ROWS], header="Date,Open,High,Low,Close")
-    assert "--adjust splits" in refused(read_prices, path)
+    assert "Adj Close" in refused(read_prices, path)
     assert read_prices(path, adjust="splits").close[-1] == 12.8
 
 

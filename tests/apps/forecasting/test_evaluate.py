@@ -1,0 +1,176 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from apps.forecasting import evaluate
+from apps.forecasting.baselines import BASELINES
+from apps.forecasting.report import draw
+from common.artifact import read_json
+from data.prices.sample import write_price_sample
+from tests.apps.forecasting.helpers import (
+    HORIZON,
+    VALIDATION_END,
+    evaluated,
+    prices_like,
+    table_of,
+    until,
+)
+from tests.helpers import call, files_of
+
+pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
+
+
+def since(day):
+    return lambda table: table[table.Date >= day]
+
+
+def test_evaluate_agrees_with_predict(either, forecast, prices_dir):
+    scores = evaluated(either, data_dir=prices_dir)
+    one = next(one for one in scores.systems["model"] if one.ticker == "SIMA")
+    for place in (0, 17, len(one.dates) - 1):
+        found, _ = forecast(
+            either, "SIMA", "--data-dir", prices_dir, "--as-of", one.dates[place], "--picture",
+            "fan.png",
+        )  # fmt: skip
+        prices = np.array([list(day["quantiles"].values()) for day in found["days"]])
+        np.testing.assert_allclose(np.log(prices / found["close"]), one.quantiles[place], atol=2e-5)
+        rise = [day["probability_of_rise"] for day in found["days"]]
+        np.testing.assert_allclose(rise, one.probability_of_rise[place], atol=2e-4)
+
+
+def test_all_systems_are_scored_on_the_same_days_and_outcomes(scored, prices_dir):
+    assert set(scored.systems) == {"model", *BASELINES}
+    for ticker in range(2):
+        one = scored.systems["model"][ticker]
+        table = table_of(prices_dir / "prices", one.ticker)
+        dates = table.Date.to_numpy().astype("datetime64[D]")
+        # Every day after the validation split that has enough days after it.
+        expected = np.flatnonzero(dates > np.datetime64(VALIDATION_END))[:-HORIZON]
+        np.testing.assert_array_equal(one.dates, dates[expected])
+        adjusted = np.log(table["Adj Close"].to_numpy())
+        came = adjusted[expected[:, None] + np.arange(1, HORIZON + 1)] - adjusted[expected, None]
+        np.testing.assert_allclose(one.outcome, came, atol=1e-12)
+        naive = np.abs(np.diff(table["Adj Close"][dates <= np.datetime64(VALIDATION_END)])).mean()
+        for system in scored.systems.values():
+            other = system[ticker]
+            assert other.ticker == one.ticker
+            np.testing.assert_array_equal(other.dates, one.dates)
+            np.testing.assert_allclose(other.outcome, one.outcome, atol=1e-12)
+            assert other.naive_error == pytest.approx(naive)
+
+
+def test_the_scores_are_the_means_over_all_forecasts(scored):
+    rows = {"model": scored.metrics, **scored.baselines}
+    for name, systems in scored.systems.items():
+        losses = np.concatenate([one.crps for one in systems]).astype(float)
+        for days in (1, HORIZON):
+            assert rows[name][f"crps_{days}"] == pytest.approx(100 * losses[:, days - 1].mean())
+            inside = [
+                (one.quantiles[:, days - 1, 1] <= one.outcome[:, days - 1])
+                & (one.outcome[:, days - 1] <= one.quantiles[:, days - 1, -2])
+                for one in systems
+            ]
+            share = np.concatenate(inside).mean()
+            assert rows[name][f"coverage_80_{days}"] == pytest.approx(share)
+    for name in BASELINES:
+        for days in (1, HORIZON):
+            assert 0 <= scored.metrics[f"dm_p_{name}_{days}"] <= 1
+
+
+def test_the_test_split_is_recorded_once_and_evaluating_again_changes_nothing(
+    copy, scored, prices_dir, capsys
+):
+    call(evaluate.main, "--run", copy, "--data-dir", prices_dir)
+    stored = read_json(copy / "metrics.json")
+    assert set(stored["metrics"]) == {"validation", "test"}
+    assert stored["metrics"]["test"] == pytest.approx(scored.metrics, rel=1e-5)
+    assert set(stored["baselines"]) == set(BASELINES)
+    assert stored["baselines"]["garch_t"]["test"] == pytest.approx(scored.baselines["garch_t"])
+    assert (copy / "plots" / "calibration-test.png").stat().st_size > 5000
+    before = {path: content for path, content in files_of(copy).items() if path.suffix != ".png"}
+    capsys.readouterr()
+    call(evaluate.main, "--run", copy, "--data-dir", prices_dir, "--json")
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["split"] == "test"
+    assert printed["metrics"] == pytest.approx(stored["metrics"]["test"], rel=1e-5)
+    assert set(printed["baselines"]) == set(BASELINES)
+    after = {path: content for path, content in files_of(copy).items() if path.suffix != ".png"}
+    assert after == before
+
+
+def test_dates_and_tickers_of_one_s_own_are_not_recorded(copy, prices_dir, here, capsys):
+    before = files_of(copy)
+    others = [here / "one" / "prices", here / "other" / "prices"]
+    for seed, other in enumerate(others):
+        write_price_sample(other.parent, tickers=1, days=620, seed=seed + 7)
+    arguments = ["--run", copy, "--data-dir", prices_dir, "--no-baselines", "--json"]
+    choices = [
+        ["--split", "2015-02-01:2015-06-30"],
+        ["--tickers", "SIMB"],
+        ["--tickers", "SIMA"],
+        *(["--data", other] for other in others),
+    ]
+    found = []
+    for choice in choices:
+        capsys.readouterr()
+        call(evaluate.main, *arguments, *choice)
+        found.append(json.loads(capsys.readouterr().out)["metrics"]["crps_1"])
+    assert len(set(found)) == 5
+    assert files_of(copy) == before
+    root = here / "runs" / "forecasting" / "evaluations"
+    folders = [str(path.parents[1].relative_to(root)) for path in sorted(root.rglob("*.csv"))]
+    assert folders[:3] == ["copy/2015-02-01_2015-06-30", "copy/test-SIMA", "copy/test-SIMB"]
+    # Two folders of one name are told apart.
+    assert len(set(folders)) == 5 and all("test-prices_" in name for name in folders[3:])
+    dates = evaluated(copy, data_dir=prices_dir, split="2015-02-01:2015-06-30").systems["model"][0]
+    assert str(dates.dates[0]) == "2015-02-02"
+    # Five weekdays before the last day of June.
+    assert str(dates.dates[-1]) == "2015-06-23"
+
+
+def test_scores_on_changed_downloads_leave_the_run_as_it_is(copy, prices_dir, here, capsys):
+    before = files_of(copy)
+    prices_like(prices_dir, here / "new" / "prices", SIMA=until("2015-08-31"))
+    call(evaluate.main, "--run", copy, "--data-dir", here / "new", "--no-baselines")
+    assert "not recorded" in capsys.readouterr().out
+    assert files_of(copy) == before
+
+
+def test_a_split_of_few_days_is_drawn_too(scored, here):
+    def first_days(one):
+        names = ("dates", "close", "outcome", "crps", "pit", "probability_of_rise", "quantiles")
+        return dataclasses.replace(one, **{name: getattr(one, name)[:3] for name in names})
+
+    few = {name: [first_days(one) for one in system] for name, system in scored.systems.items()}
+    draw(dataclasses.replace(scored, systems=few), here)
+    assert (here / "calibration-test.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("split", "listed"),
+    # Training ends with an evaluation of the validation split.
+    [("validation", "2015-01-05"), ("test", "2015-05-04"), ("train", "2013-10-07")],
+)
+def test_a_young_ticker_does_not_stop_the_evaluation_of_the_others(
+    split, listed, trained, prices_dir, here
+):
+    folder = prices_like(prices_dir, here / "prices", SIMB=since(listed))
+    scores = evaluated(trained, data=folder, split=split)
+    assert {"SIMA", "^SIM"} <= {one.ticker for one in scores.systems["model"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--split tomorrow", "--split tomorrow is unknown"),
+        ("--split 2015-06-30:2015-06-01", "ends before it begins"),
+        ("--split 2015-06-01:2015-06-05", "choose other dates with --split"),
+    ],
+)
+def test_a_mistake_in_evaluating_ends_in_one_line_and_leaves_nothing(
+    arguments, message, refused, trained, prices_dir
+):
+    flags = ["--run", str(trained), "--data-dir", str(prices_dir)]
+    refused(evaluate.main, [*flags, *arguments.split()], message)

@@ -1,0 +1,208 @@
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from apps.forecasting import inputs, predict, train
+from data.prices import yahoo
+from tests.apps.forecasting.helpers import (
+    HORIZON,
+    PRICES,
+    TINY,
+    check_forecast,
+    other_after,
+    prices_like,
+    table_of,
+    until,
+)
+from tests.helpers import call, files_of
+
+pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
+
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_quantiles_and_probabilities_tell_the_same(either, forecast, prices_dir):
+    for arguments in ([], ["--change", "0.7"], ["--change", "30"]):
+        found, _ = forecast(either, "SIMB", "--data-dir", prices_dir, *arguments)
+        check_forecast(found, days=HORIZON)
+        assert found["change"] == pytest.approx(float((arguments or ["", 5])[1]) / 100)
+
+
+def test_a_moved_run_folder_still_predicts(trained, copy, forecast, prices_dir):
+    there, here = (forecast(run, "SIMA", "--data-dir", prices_dir) for run in (trained, copy))
+    assert there == here
+
+
+def test_fewer_days_are_the_first_of_them_all(trained, forecast, prices_dir):
+    whole, _ = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    part, _ = forecast(trained, "SIMA", "--data-dir", prices_dir, "--days", "2")
+    assert part == {**whole, "days": whole["days"][:2]}
+
+
+def test_a_file_a_folder_and_the_downloads_give_the_same_forecast(trained, forecast, prices_dir):
+    folder = prices_dir / "prices"
+    from_downloads, _ = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    last = table_of(folder, "SIMA").iloc[-1]
+    assert (from_downloads["ticker"], from_downloads["origin"]) == ("SIMA", last.Date)
+    assert from_downloads["close"] == pytest.approx(last.Close, abs=1e-4)
+    assert forecast(trained, folder / "SIMA.csv")[0] == from_downloads
+    assert forecast(trained, "sima", "--data", folder)[0] == from_downloads
+
+
+def test_a_ticker_without_a_file_is_downloaded_first(trained, forecast, prices_dir, monkeypatch):
+    asked = []
+
+    def download(tickers, folder, *, refresh, log):
+        folder.mkdir(parents=True, exist_ok=True)
+        for ticker in tickers:
+            asked.append((ticker, refresh))
+            shutil.copy(prices_dir / "prices" / f"{ticker}.csv", folder)
+
+    monkeypatch.setattr(inputs, "download_prices", download)
+    known, _ = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    assert not asked
+    assert forecast(trained, "SIMA", "--data-dir", "new")[0] == known
+    assert asked == [("SIMA", False), ("^SIM", False)]
+    forecast(trained, "SIMA", "--data-dir", "new", "--refresh")
+    assert asked[2:] == [("SIMA", True), ("^SIM", True)]
+
+
+def test_as_of_a_day_is_as_if_no_later_price_were_known(either, forecast, prices_dir, here):
+    # A Sunday: the Friday before counts.
+    day, origin = "2015-06-14", "2015-06-12"
+    seen, _ = forecast(either, "SIMA", "--data-dir", prices_dir, "--as-of", day)
+    assert seen["origin"] == origin
+    quoted = table_of(prices_dir / "prices", "SIMA").set_index("Date").Close[origin]
+    assert seen["close"] == pytest.approx(quoted, abs=1e-4)
+    cut, other = until(day), other_after(day)
+    futures = {
+        "cut": {"SIMA": cut},
+        "index cut": {"SIM": cut},
+        "other": {"SIMA": other, "SIM": other},
+    }
+    for name, changes in futures.items():
+        folder = prices_like(prices_dir, here / name, **changes)
+        assert forecast(either, folder / "SIMA.csv", "--as-of", day)[0] == seen, name
+    # The past is seen, of the ticker and of the index.
+    earlier = other_after("2015-06-11")
+    for name, changes in {"own": {"SIMA": earlier}, "index": {"SIM": earlier}}.items():
+        folder = prices_like(prices_dir, here / name, **changes)
+        assert forecast(either, folder / "SIMA.csv", "--as-of", day)[0]["days"] != seen["days"]
+
+
+def test_a_later_gap_in_the_file_does_not_stop_a_forecast_as_of_a_day(
+    trained, forecast, prices_dir, here
+):
+    def gap(table):
+        return table[(table.Date < "2015-07-01") | (table.Date > "2015-08-10")]
+
+    folder = prices_like(prices_dir, here / "prices", SIMA=gap)
+    found, _ = forecast(trained, folder / "SIMA.csv", "--as-of", "2015-06-12")
+    assert found == forecast(trained, "SIMA", "--data-dir", prices_dir, "--as-of", "2015-06-12")[0]
+
+
+def test_without_the_index_a_warning_says_what_is_lost(trained, forecast, prices_dir, here):
+    known, silence = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    folder = prices_like(prices_dir, here / "prices", tickers=["SIMA"])
+    found, messages = forecast(trained, folder / "SIMA.csv")
+    check_forecast(found, days=HORIZON)
+    assert found["days"] != known["days"]
+    assert "warning: the index ^SIM cannot be had" in messages
+    assert "the index" not in silence
+
+
+def test_a_price_far_below_a_cent_has_quantiles_too(trained, forecast, prices_dir, here):
+    def cheap(table):
+        return table.assign(**{name: table[name] * 1e-4 for name in PRICES})
+
+    folder = prices_like(prices_dir, here / "prices", SIMA=cheap)
+    found, _ = forecast(trained, folder / "SIMA.csv")
+    for day in found["days"]:
+        assert (np.diff(list(day["quantiles"].values())) > 0).all()
+
+
+def test_the_fan_chart_is_drawn_where_it_is_wanted(trained, forecast, prices_dir, here):
+    forecast(trained, "SIMA", "--data-dir", prices_dir, "--as-of", "2015-06-12")
+    assert [path.relative_to(here) for path in files_of(here)] == [
+        Path("runs/forecasts/SIMA-2015-06-12.png")
+    ]
+    forecast(trained, "^SIM", "--data-dir", prices_dir, "--picture", here / "a" / "fan.png")
+    for path in files_of(here):
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert (here / "a" / "fan.png").is_file()
+
+
+def test_the_table_shows_the_numbers_of_the_json(trained, forecast, capsys, prices_dir):
+    found, _ = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    call(predict.main, "--run", trained, "--ticker", "SIMA", "--data-dir", prices_dir)
+    lines = capsys.readouterr().out.splitlines()
+    for day in found["days"]:
+        cells = next(line for line in lines if line.split()[:1] == [day["date"]]).split()
+        low, high = (day["quantiles"][level] for level in ("0.025", "0.975"))
+        assert cells[1] == f"{day['quantiles']['0.5']:.2f}"
+        assert f"{low:.2f}–{high:.2f}" in cells
+        rise = float(next(cell for cell in cells if cell.endswith("%")).rstrip("%"))
+        assert rise == pytest.approx(100 * day["probability_of_rise"], abs=0.06)
+
+
+@pytest.mark.slow
+def test_a_model_predicts_the_same_on_another_backend(trained, forecast, prices_dir, here):
+    other = "tensorflow" if keras.backend.backend() == "jax" else "jax"
+    arguments = ["--ticker", "SIMA", "--data-dir", prices_dir, "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "apps.forecasting.predict", "--run", trained, *arguments],
+        capture_output=True,
+        env=os.environ | {"KERAS_BACKEND": other, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    found, _ = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    for there, day in zip(json.loads(done.stdout)["days"], found["days"], strict=True):
+        assert there["date"] == day["date"]
+        assert there["quantiles"] == pytest.approx(day["quantiles"], rel=1e-5)
+
+
+def test_prices_that_end_long_ago_are_warned_of(trained, forecast, prices_dir):
+    found, beside = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    assert f"the prices end on {found['origin']}" in beside and "--refresh" in beside
+    _, beside = forecast(trained, "SIMA", "--data-dir", prices_dir, "--as-of", found["origin"])
+    assert "the prices end on" not in beside
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "--ticker"),
+        ("--ticker prices/YOUNG.csv", "needs 76 days"),
+        ("--ticker NOPE --data prices", "has no NOPE.csv"),
+        ("--ticker SIMA --data prices --days 6", "--days must lie between 1 and 5"),
+        ("--ticker SIMA --data prices --change 0", "--change"),
+        ("--ticker SIMA --data prices --picture x.jpg", "must end in .png"),
+        ("--ticker SIMA --data prices --as-of yesterday", "--as-of yesterday is not a date"),
+        ("--ticker SIMA --data prices --run nowhere", "no run folder nowhere"),
+    ],
+)
+def test_a_mistake_in_predicting_ends_in_one_line_and_leaves_nothing(
+    arguments, message, refused, trained
+):
+    refused(predict.main, ["--run", str(trained), *arguments.split()], message)
+
+
+def test_a_ticker_that_cannot_be_downloaded_is_explained_in_one_line(trained, refused, monkeypatch):
+    def no_network(*_):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(yahoo, "_fetch", no_network)
+    once = functools.partial(yahoo.download_prices, attempts=1)
+    monkeypatch.setattr(inputs, "download_prices", once)
+    message = "NOPE cannot be downloaded"
+    refused(predict.main, ["--run", str(trained), "--ticker", "NOPE"], message)
+    refused(train.main, [*TINY, "--run", "run", "--tickers", "NOPE"], message)
