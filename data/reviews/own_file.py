@@ -40,7 +40,7 @@ def read_own_file(
     if path.suffix.lower() not in (*_SEPARATORS, ".parquet"):
         raise UserError(f'--data {data} is neither "imdb" nor a .csv, .tsv or .parquet file.')
     if not path.is_file():
-        raise UserError(f"--data {path} is no file: check the path.")
+        raise UserError(f"--data {path} does not exist or is a folder: name a file.")
     labels, splits = [], []
 
     def texts() -> Iterator[str]:
