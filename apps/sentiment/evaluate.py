@@ -27,7 +27,7 @@ from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores, why_not_recorded
 from common.tables import new_table
 from data.download import cache_directory, data_directory
-from data.reviews.imdb import Reviews, SentimentData, load_labelled, load_reviews
+from data.reviews.read import Reviews, SentimentData, load_labelled, load_reviews
 from data.row_files import tokens_on_disk
 from data.text.batching import text_batches
 from data.text.tokenization import encoded

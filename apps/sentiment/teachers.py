@@ -18,7 +18,7 @@ from common.config import split_list
 from common.earlier_runs import check_same_cut
 from common.errors import UserError
 from data.download import cache_directory, sha256_of
-from data.reviews.imdb import Reviews
+from data.reviews.read import Reviews
 
 NB_SVM = "nb_svm"
 # What a teacher's verdicts come from: its files, and the code.

@@ -10,12 +10,10 @@ import numpy as np
 from common.errors import UserError
 from data.download import sha256_of
 from data.prices import large_us
-from data.prices.files import PriceTable, read_price_table
+from data.prices.files import dates_of, prices_of, read_price_table, reject, volume_of
 from data.prices.yahoo import download_prices
 
-ADJUSTMENTS = ("dividends", "splits")
-
-# Shares of the price. What exceeds the first is no rounding; the second is no noise of the source.
+# Shares of the price: up to the first a difference is rounding, above the second an error.
 _ROUNDING = 0.002
 _FAR_OUTSIDE = 0.05
 
@@ -68,21 +66,19 @@ def load_prices(
         source: `"yahoo"` for the folder `prices` of `data_dir`, else the path of a folder of
             `.csv` files or of one such file.
         data_dir: Folder of downloads.
-        tickers: The tickers to load; none means all files of your own, and with `"yahoo"` the set
-            `data.prices.large_us`, cut to its days. Of `"yahoo"`, those without a file are
-            downloaded first.
+        tickers: The tickers to load. None means all files of a path, and for `"yahoo"` the set
+            `data.prices.large_us`, cut to its days.
         adjust: As in `read_prices`.
         until: As in `read_prices`.
         max_gap_days: As in `read_prices`.
-        refresh: Whether to download the tickers anew that have a file already.
-        download: What fetches tickers into a folder, as `download_prices`.
+        refresh: Whether to download again the tickers that have a file already.
+        download: Downloads tickers into a folder, as `download_prices`.
 
     Returns:
         The histories, sorted by ticker.
 
     Raises:
-        UserError: If a file cannot be had, read or used, a ticker is unknown, or a file lacks days
-            of the set.
+        UserError: If a file cannot be found, downloaded or used, or lacks days of the set.
     """
     first_days = large_us.FIRST_DAYS if large_us.is_meant(source, tickers) else {}
     if first_days:
@@ -90,26 +86,22 @@ def load_prices(
     if source == "yahoo":
         files = _yahoo_files(data_dir / "prices", tickers or tuple(first_days), refresh, download)
     else:
-        files = _own_files(source, tickers)
-    options = {"adjust": adjust, "until": until, "max_gap_days": max_gap_days}
-    histories = [
-        read_prices(path, since=first_days.get(path.stem), **options)
-        for path in sorted(set(files), key=lambda path: path.stem)
-    ]
-    for history in histories if first_days else ():
-        _check_days(history, first_days[history.ticker], until)
-    return histories
-
-
-def _check_days(history: PriceHistory, first: np.datetime64, last: np.datetime64) -> None:
-    """A history of the set must begin and end on its days."""
-    held = (history.dates[0], history.dates[-1])
-    if held != (first, last):
-        raise UserError(
-            f"{history.path} gives the days {held[0]} to {held[1]}, but {large_us.NAME} needs"
-            f" {first} to {last}: remove the file, so that it is downloaded again, or name your own"
-            " --tickers."
+        files = _files_at(source, tickers)
+    histories = []
+    for path in sorted(set(files), key=lambda path: path.stem):
+        first = first_days.get(path.stem)
+        history = read_prices(
+            path, adjust=adjust, since=first, until=until, max_gap_days=max_gap_days
         )
+        days = (history.dates[0], history.dates[-1])
+        if first is not None and days != (first, until):
+            raise UserError(
+                f"{path} has the days {days[0]} to {days[1]}, but {large_us.NAME} needs {first} to"
+                f" {until}: remove the file, so that it is downloaded again, or name your own"
+                " --tickers."
+            )
+        histories.append(history)
+    return histories
 
 
 def _yahoo_files(
@@ -118,8 +110,8 @@ def _yahoo_files(
     for ticker in tickers:
         if not _TICKER.fullmatch(ticker):
             raise UserError(
-                f"{ticker!r} is no ticker of Yahoo: write letters, digits and the signs . ^ = - "
-                "alone, such as AAPL, BRK-B or ^GSPC."
+                f"{ticker!r} is no ticker of Yahoo: use letters, digits and . ^ = - only, as in "
+                "AAPL, BRK-B or ^GSPC."
             )
     files = [folder / f"{ticker.upper()}.csv" for ticker in tickers]
     missing = sorted({path.stem for path in files if refresh or not path.exists()})
@@ -128,37 +120,23 @@ def _yahoo_files(
     return files
 
 
-def _own_files(source: str, tickers: Sequence[str]) -> list[Path]:
+def _files_at(source: str, tickers: Sequence[str]) -> list[Path]:
+    """The visible `.csv` files of a folder, or one such file; only those of `tickers`, if any."""
     path = Path(source).expanduser()
-    if path.is_dir():
-        files = _csv_files(path)
-        if not files:
-            raise UserError(f"--data {source} holds no .csv file: put one for each ticker there.")
-    elif not path.exists():
-        raise UserError(f'--data {source} is neither "yahoo" nor a path that exists: check it.')
-    elif path.suffix.lower() != ".csv":
-        raise UserError(f"--data {source} is no .csv file: name one, or a folder of them.")
-    else:
-        files = [path]
+    files = sorted(path.glob("[!.]*")) if path.is_dir() else [path]
+    files = [file for file in files if file.suffix.lower() == ".csv" and file.exists()]
+    if not files:
+        raise UserError(
+            f'--data {source} must be "yahoo", a .csv file or a folder of .csv files: check it.'
+        )
     if not tickers:
         return files
     by_name = {file.stem.upper(): file for file in files} | {file.stem: file for file in files}
-    chosen = []
     for ticker in tickers:
-        found = by_name.get(ticker) or by_name.get(ticker.upper())
-        if found is None:
-            some = ", ".join(file.stem for file in files[:8]) + (" and more" if files[8:] else "")
-            raise UserError(f"--data {source} has no {ticker}.csv; there are {some}.")
-        chosen.append(found)
-    return chosen
-
-
-def _csv_files(folder: Path) -> list[Path]:
-    """The visible `.csv` files of a folder, sorted; none if there is no folder."""
-    files = folder.iterdir() if folder.is_dir() else ()
-    return sorted(
-        path for path in files if path.suffix.lower() == ".csv" and not path.name.startswith(".")
-    )
+        if ticker not in by_name and ticker.upper() not in by_name:
+            known = ", ".join(file.stem for file in files[:8]) + (" and more" if files[8:] else "")
+            raise UserError(f"--data {source} has no {ticker}.csv; there are {known}.")
+    return [by_name.get(ticker) or by_name[ticker.upper()] for ticker in tickers]
 
 
 def read_prices(
@@ -185,23 +163,41 @@ def read_prices(
 
     Raises:
         UserError: If the file cannot be used; the message names its line.
-        ValueError: If `adjust` is neither of the two.
     """
-    if adjust not in ADJUSTMENTS:
-        raise ValueError(f"adjust must be one of {', '.join(ADJUSTMENTS)}, not {adjust!r}.")
     table = read_price_table(path)
-    dates = table.dates()
+    dates = dates_of(path, table)
+    kept = np.ones(len(dates), dtype=bool)
     if since is not None:
-        table, dates = table.select(dates >= since), dates[dates >= since]
+        kept &= dates >= since
     if until is not None:
-        table, dates = table.select(dates <= until), dates[dates <= until]
+        kept &= dates <= until
+    table, dates = table[kept], dates[kept]
     if len(dates) < 2:
         limit = "" if until is None else f" up to {until}"
-        raise UserError(f"{path} holds fewer than two days of prices{limit}: give it more.")
-    _check_dates(table, dates, max_gap_days)
-    open_, high, low, close = (table.prices(name) for name in ("Open", "High", "Low", "Close"))
-    volume = table.volume()
-    table.reject(
+        raise UserError(f"{path} has fewer than two days of prices{limit}: add more.")
+    steps = np.concatenate([[1], np.diff(dates).astype(int)])
+    reject(
+        path,
+        table,
+        steps <= 0,
+        lambda row: f"{dates[row]} follows {dates[row - 1]}; sort the lines, each day once.",
+    )
+    reject(
+        path,
+        table,
+        steps > max_gap_days,
+        lambda row: (
+            f"no prices between {dates[row - 1]} and {dates[row]}; fill the gap, cut the file "
+            f"there, or allow it with --max-gap-days {steps[row]}."
+        ),
+    )
+    open_, high, low, close = (
+        prices_of(path, table, name) for name in ("Open", "High", "Low", "Close")
+    )
+    volume = volume_of(path, table)
+    reject(
+        path,
+        table,
         high < low * (1 - _ROUNDING),
         lambda row: f"High {high[row]:g} is below Low {low[row]:g}; mend or remove the line.",
     )
@@ -210,18 +206,18 @@ def read_prices(
     outside = np.maximum(top / np.maximum(high, low), np.minimum(high, low) / bottom) - 1
     for row in np.flatnonzero(outside > _FAR_OUTSIDE):
         warnings.append(
-            f"{path}, line {table.lines[row]} ({dates[row]}): Open or Close is {outside[row]:.0%} "
+            f"{path}, line {table.index[row]} ({dates[row]}): Open or Close is {outside[row]:.0%} "
             "outside Low to High, which is widened; check the line."
         )
     high, low = np.maximum.reduce([top, high, low]), np.minimum.reduce([bottom, high, low])
     if adjust == "dividends":
-        factor = table.prices("Adj Close") / close
+        factor = prices_of(path, table, "Adj Close") / close
         factor /= factor[-1]
         open_, high, low, close = (price * factor for price in (open_, high, low, close))
     ratio = close[1:] / close[:-1]
     for row in np.flatnonzero((ratio <= 0.5) | (ratio >= 2)) + 1:
         warnings.append(
-            f"{path}, line {table.lines[row]} ({dates[row]}): the close is {ratio[row - 1]:.2g} "
+            f"{path}, line {table.index[row]} ({dates[row]}): the close is {ratio[row - 1]:.2g} "
             "times that of the day before; if this is a split, adjust the prices before it."
         )
     return PriceHistory(
@@ -235,21 +231,4 @@ def read_prices(
         volume=volume,
         warnings=tuple(warnings),
         sha256=sha256_of(path),
-    )
-
-
-def _check_dates(table: PriceTable, dates: np.ndarray, max_gap_days: int) -> None:
-    """Dates must rise without a long gap."""
-    days = np.concatenate([[1], np.diff(dates).astype(int)])
-    table.reject(days == 0, lambda row: f"the date {dates[row]} occurs twice; remove one line.")
-    table.reject(
-        days < 0,
-        lambda row: f"{dates[row]} comes after {dates[row - 1]}; sort the lines, oldest first.",
-    )
-    table.reject(
-        days > max_gap_days,
-        lambda row: (
-            f"no prices between {dates[row - 1]} and {dates[row]}; fill the gap, cut the file "
-            f"there, or allow it with --max-gap-days {days[row]}."
-        ),
     )

@@ -1,4 +1,4 @@
-"""Writes simulated prices in Yahoo's format whose true distribution is known, to try all offline.
+"""Writes simulated prices in Yahoo's format whose true distribution is known, to try it offline.
 
 `python -m data.prices.sample --data-dir DIR` takes about a second. The variance of each day is
 known at the close of the day before:
@@ -44,24 +44,17 @@ class Simulation:
     Attributes:
         ticker: The name.
         dates: `<datetime64[D]>(time,)`, weekdays.
-        prices: The columns of Yahoo's export. The truth is about Adj Close, which dividends set
-            apart from Close.
+        prices: The columns of Yahoo's export; the truth is about Adj Close.
         sigma: `(time,)`, the standard deviation of the log return of the day after, given this
             day and that no jump strikes.
-        long_run_sigma: The square root of the variance that `sigma` squared returns to.
-        jump_probability: The probability of a jump on any day.
         jump_scale: The standard deviation of a jump, as a log return.
-        mean_return: The mean of every day's log return.
     """
 
     ticker: str
     dates: np.ndarray
     prices: pd.DataFrame
     sigma: np.ndarray
-    long_run_sigma: float
-    jump_probability: float
     jump_scale: float
-    mean_return: float
 
     def true_mixture(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The distribution of log(close[t+1] / close[t]) given all up to day t.
@@ -71,33 +64,16 @@ class Simulation:
             locations: `(time, 2)`, their means.
             scales: `(time, 2)`, their standard deviations.
         """
-        weights = np.tile([1 - self.jump_probability, self.jump_probability], (len(self.dates), 1))
-        locations = np.full_like(weights, self.mean_return)
+        weights = np.tile([1 - JUMP_PROBABILITY, JUMP_PROBABILITY], (len(self.dates), 1))
+        locations = np.full_like(weights, MEAN_RETURN)
         scales = np.stack([self.sigma, np.hypot(self.sigma, self.jump_scale)], axis=1)
         return weights, locations, scales
-
-
-def _gaussian_day(normals: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Splits days' variance, `(n,)`, into an overnight return, `(n,)`, and steps, `(STEPS, n)`."""
-    overnight = np.sqrt(OVERNIGHT_SHARE * variance) * normals[0]
-    return overnight, np.sqrt((1 - OVERNIGHT_SHARE) * variance / STEPS) * normals[1:]
-
-
-def _next_variance(
-    variance: np.ndarray, intraday: np.ndarray, long_run_variance: np.ndarray
-) -> np.ndarray:
-    """The variance of the day after one whose steps were `intraday`, `(STEPS, n)`."""
-    realised = (intraday**2).sum(axis=0) / (1 - OVERNIGHT_SHARE)
-    response = ALPHA + GAMMA * (intraday.sum(axis=0) < 0)
-    return (1 - PERSISTENCE) * long_run_variance + BETA * variance + response * realised
 
 
 def simulate_market(*, tickers: int = 8, days: int = 1_500, seed: int = 0) -> list[Simulation]:
     """Simulates tickers and an index whose shocks they share in part.
 
-    Each ticker has a variance of its own; given the past, the Gaussian parts of all returns of a
-    day are correlated through the index's. A ticker's prices do not depend on how many others
-    there are.
+    A ticker's prices do not depend on how many others there are.
 
     Args:
         tickers: How many to simulate beside the index, 26 at most.
@@ -107,8 +83,6 @@ def simulate_market(*, tickers: int = 8, days: int = 1_500, seed: int = 0) -> li
     Returns:
         The tickers SIMA, SIMB, ... and, last, the index ^SIM.
     """
-    if not 1 <= tickers <= 26:
-        raise ValueError(f"tickers must be 1 to 26, not {tickers}.")
     # Column 0 is the index.
     generators = [np.random.default_rng([seed, column]) for column in range(tickers + 1)]
     normals = np.stack([g.standard_normal((days, STEPS + 1)) for g in generators], axis=-1)
@@ -124,9 +98,15 @@ def simulate_market(*, tickers: int = 8, days: int = 1_500, seed: int = 0) -> li
     opening = np.empty((days, tickers + 1))
     steps = np.empty((days, STEPS, tickers + 1))
     for day in range(days):
-        overnight, steps[day] = _gaussian_day(normals[day], variance[day])
+        # A day's variance is split into a night and the steps of the day.
+        overnight = np.sqrt(OVERNIGHT_SHARE * variance[day]) * normals[day][0]
+        steps[day] = np.sqrt((1 - OVERNIGHT_SHARE) * variance[day] / STEPS) * normals[day][1:]
         opening[day] = MEAN_RETURN + overnight + jumps[day]
-        variance[day + 1] = _next_variance(variance[day], steps[day], long_run**2)
+        realised = (steps[day] ** 2).sum(axis=0) / (1 - OVERNIGHT_SHARE)
+        response = ALPHA + GAMMA * (steps[day].sum(axis=0) < 0)
+        variance[day + 1] = (
+            (1 - PERSISTENCE) * long_run**2 + BETA * variance[day] + response * realised
+        )
 
     names = [INDEX, *(f"SIM{chr(ord('A') + number)}" for number in range(tickers))]
     dates = pd.bdate_range(FIRST_DAY, periods=days).to_numpy().astype("datetime64[D]")
@@ -140,17 +120,9 @@ def simulate_market(*, tickers: int = 8, days: int = 1_500, seed: int = 0) -> li
             dividends=name != INDEX,
             generator=generators[column],
         )
+        sigma = np.sqrt(variance[1:, column])
         simulations.append(
-            Simulation(
-                ticker=name,
-                dates=dates,
-                prices=prices,
-                sigma=np.sqrt(variance[1:, column]),
-                long_run_sigma=float(long_run[column]),
-                jump_probability=JUMP_PROBABILITY,
-                jump_scale=float(JUMP_SIZE * long_run[column]),
-                mean_return=MEAN_RETURN,
-            )
+            Simulation(name, dates, prices, sigma, float(JUMP_SIZE * long_run[column]))
         )
     return simulations[1:] + simulations[:1]
 
@@ -164,16 +136,7 @@ def _prices(
     dividends: bool,
     generator: np.random.Generator,
 ) -> pd.DataFrame:
-    """Yahoo's columns from the log returns over each night and in each step of each day.
-
-    Args:
-        dates: `(time,)`.
-        opening: `(time,)`, log returns from a close to the next open.
-        steps: `(time, STEPS)`, log returns within the day.
-        first_price: The adjusted price before the first day.
-        dividends: Whether to pay `DIVIDEND_YIELD` of the price every `DIVIDEND_DAYS` days.
-        generator: Draws the noise of the volume.
-    """
+    """Yahoo's columns from log returns over nights, `(time,)`, and within days, `(time, STEPS)`."""
     days = len(dates)
     within = np.concatenate([np.zeros((days, 1)), steps.cumsum(axis=1)], axis=1)
     before = np.concatenate([[0], np.cumsum(opening + within[:, -1])[:-1]])
@@ -200,26 +163,17 @@ def _prices(
 def write_price_sample(
     data_dir: Path, *, tickers: int = 8, days: int = 1_500, seed: int = 0
 ) -> Path:
-    """Writes the files of a simulated market, which `load_prices` opens as a folder.
-
-    Args:
-        data_dir: Folder of downloads to write into.
-        tickers: As in `simulate_market`.
-        days: As in `simulate_market`.
-        seed: As in `simulate_market`.
-
-    Returns:
-        The folder of the files.
+    """Writes the files of `simulate_market` to the folder `prices` of `data_dir`; returns that.
 
     Raises:
-        UserError: If the folder holds other prices, which simulated ones must not mix with.
+        UserError: If the folder has other prices, which simulated ones must not mix with.
     """
     folder = data_dir / "prices"
     simulations = simulate_market(tickers=tickers, days=days, seed=seed)
     ours = {f"{simulation.ticker}.csv" for simulation in simulations}
     others = sorted({path.name for path in folder.glob("[!.]*.csv")} - ours)
     if others:
-        raise UserError(f"{folder} holds {others[0]} already: name another --data-dir.")
+        raise UserError(f"{folder} has {others[0]} already: name another --data-dir.")
     for simulation in simulations:
         with atomic_file(folder / f"{simulation.ticker}.csv") as draft:
             simulation.prices.to_csv(draft, float_format="%.6f", lineterminator="\n")

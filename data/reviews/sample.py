@@ -13,6 +13,7 @@ import random
 from pathlib import Path
 
 from data.download import atomic_file, data_directory, import_tfds, tfds_draft
+from data.reviews.imdb import FOLDER, NAME
 from data.sample_command import sample_command
 
 GOOD = (
@@ -130,8 +131,7 @@ def write_imdb_sample(
 ) -> Path:
     """Writes a prepared data set of TensorFlow Datasets that stands in for IMDB.
 
-    `load_reviews("imdb", data_dir=data_dir, ...)` opens it as it opens the original. If there is
-    one already, the original or a sample, it stays as it is.
+    An existing data set, the original or a sample, stays as it is.
 
     Args:
         data_dir: Folder of downloads to write into.
@@ -144,7 +144,7 @@ def write_imdb_sample(
         The folder of the data set.
     """
     root = data_dir / "tensorflow_datasets"
-    folder = root / "imdb_reviews" / "plain_text" / "1.0.0"
+    folder = root / FOLDER
     if folder.exists():
         return folder
     tfds, _ = import_tfds()
@@ -157,7 +157,7 @@ def write_imdb_sample(
     config = tfds.core.BuilderConfig(name="plain_text", version="1.0.0", description="Plain text")
     tfds.disable_progress_bar()
     with (
-        tfds_draft("imdb_reviews/plain_text:1.0.0", root) as draft,
+        tfds_draft(NAME, root) as draft,
         contextlib.redirect_stdout(io.StringIO()),
     ):
         tfds.dataset_builders.store_as_tfds_dataset(

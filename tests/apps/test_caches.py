@@ -25,7 +25,7 @@ from apps.translation import teacher
 from common import cache
 from data.pairs.splits import PairSplit
 from data.pictures.splits import CaptionSplit
-from data.reviews.imdb import Reviews
+from data.reviews.read import Reviews
 from data.text import word_vectors
 from models.sentiment import build_encoder
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from data.download import import_tfds, prepare_tfds
-from data.reviews.imdb import _IMDB
+from data.reviews.imdb import NAME
 from tests.helpers import refused
 
 pytestmark = pytest.mark.no_backend
@@ -90,5 +90,5 @@ def test_a_data_set_of_an_unknown_or_another_checksum_is_refused(prepare, tmp_pa
 
 def test_the_checksum_of_imdb_is_known():
     tfds, _ = import_tfds()
-    infos = tfds.builder_cls(_IMDB.partition("/")[0]).url_infos
+    infos = tfds.builder_cls(NAME.partition("/")[0]).url_infos
     assert [len(info.checksum) for info in infos.values()] == [64]

@@ -24,7 +24,7 @@ from common.errors import UserError
 from common.results import record_scores
 from common.training import TrainingSettings
 from data.download import sha256_of
-from data.reviews.imdb import Reviews, load_reviews
+from data.reviews.read import Reviews, load_reviews
 from tests.helpers import assert_same_training, call, files_of, photographed, published
 
 ROOT = Path(__file__).parents[3]
