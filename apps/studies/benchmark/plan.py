@@ -90,7 +90,7 @@ class Step:
         differing = [
             flag(name)
             for name, value in fields_as_flags(wanted).items()
-            if held.get(name, value) != value
+            if as_list(held.get(name, value)) != as_list(value)
         ]
         if differing and not getattr(wanted, "init_from", ""):
             raise UserError(
@@ -109,6 +109,11 @@ class Step:
                 f"{self.run} was made by code that no commit holds ({self._record()['commit']}), so"
                 " its figures cannot be published: move it away, and it is made again."
             )
+
+
+def as_list(value: Any) -> list[Any]:
+    """Returns a setting as a list: JSON has no tuples, and older runs hold a single name."""
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def published_row(row: Row) -> dict[str, Any] | None:
