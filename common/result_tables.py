@@ -1,7 +1,8 @@
 """Tables of published rows in Markdown files: filled by a command, never written by hand.
 
 `python -m common.result_tables FILE...` writes the tables of the files anew. A table stands between
-two comments, the first of which says what it holds (`rows` may be left out):
+two comments, and the first one says what it shows (`rows` is optional). Tables with a name instead,
+such as `<!-- table: cells -->`, are written by `python -m apps.studies.cells`:
 
     <!-- table: apps/sentiment/results split=test metrics=accuracy,f1 rows=lstm,gru -->
     <!-- /table -->
@@ -10,18 +11,14 @@ two comments, the first of which says what it holds (`rows` may be left out):
 import re
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from common.artifact import read_json, write_text
 from common.errors import UserError, in_one_line
 
-_TABLE = re.compile(
-    r"(<!-- table: (?P<folder>\S+) split=(?P<split>\w+) metrics=(?P<metrics>[\w,]+)"
-    r"(?: rows=(?P<rows>[\w,]+))? -->\n)"
-    r".*?(?P<end><!-- /table -->)",
-    re.DOTALL,
-)
+_BLOCK = re.compile(r"(<!-- table: ([^\n]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
 class _Look(NamedTuple):
@@ -144,18 +141,33 @@ def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | No
 
 
 def write_tables(text: str, root: Path) -> str:
-    """Returns a Markdown text with each of its tables made anew from the rows below `root`."""
+    """Returns a Markdown text whose tables of rows are written again from the rows below `root`."""
+
+    def rows_table(words: str) -> str | None:
+        folder, *options = words.split()
+        if not options:
+            return None
+        values = dict(option.split("=") for option in options)
+        names = values["rows"].split(",") if "rows" in values else None
+        metrics = values["metrics"].split(",")
+        return table(root / folder, split=values["split"], metrics=metrics, names=names)
+
+    return fill_blocks(text, rows_table)
+
+
+def fill_blocks(text: str, content: Callable[[str], str | None]) -> str:
+    """Replaces what stands between `<!-- table: WORDS -->` and `<!-- /table -->`.
+
+    Args:
+        text: A Markdown text.
+        content: Returns the table for WORDS, or None to leave the block as it is.
+    """
 
     def fill(match: re.Match) -> str:
-        found = table(
-            root / match["folder"],
-            split=match["split"],
-            metrics=match["metrics"].split(","),
-            names=match["rows"].split(",") if match["rows"] else None,
-        )
-        return f"{match[1]}{found}{match['end']}"
+        new = content(match[2])
+        return match[0] if new is None else f"{match[1]}{new}{match[3]}"
 
-    return _TABLE.sub(fill, text)
+    return _BLOCK.sub(fill, text)
 
 
 def show_metric(values: list[float] | None, metric: str) -> str:

@@ -8,19 +8,17 @@ cells take turns: `make study-cell-speed`.
 """
 
 import dataclasses
-import re
 import statistics
 from pathlib import Path
 from typing import Any
 
-from apps.studies.front import front_table
 from apps.studies.gradients.plots import clipping_table
 from apps.studies.speed import speed_table
 from common.artifact import read_json, write_text
 from common.config import run_command
 from common.errors import UserError
 from common.plots import new_axes, save_figure
-from common.result_tables import count_label, table_line
+from common.result_tables import count_label, fill_blocks, show_metric, table_line
 
 CELLS = ("feedforward", "simple_rnn", "gru", "lstm")
 _LABELS = {
@@ -141,6 +139,88 @@ def _epoch_label(timed: dict[str, Any] | None) -> str:
     return f"{timed['seconds_an_epoch']:.0f} s ({timed['ratio']:.2f})" if timed else ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One task in the table of the front page."""
+
+    task: str
+    measure: str
+    row: str
+    metric: str
+    baseline: str
+    published: str
+    """Figure of a recurrent network on the same split and scale, with its source."""
+
+
+LINES = (
+    Line(
+        "translation",
+        "BLEU, tokenised lower case, Multi30k `test_2016_flickr`",
+        "gru_self_trained",
+        "bleu_tok_lc",
+        "word_by_word",
+        "59.02 (LIUM-CVC, WMT17, text only)",
+    ),
+    Line(
+        "sentiment",
+        "accuracy %, IMDB",
+        "pretrained_self_trained",
+        "accuracy",
+        "nb_svm",
+        "92.61 (Miyato et al., 2017, LM-pretrained LSTM)",
+    ),
+    Line(
+        "captioning",
+        "BLEU-4, Flickr8k",
+        "lstm",
+        "bleu_4",
+        "consensus_nearest",
+        "21.3 (Xu et al., 2015, hard attention)",
+    ),
+    Line(
+        "forecasting",
+        "CRPS % of the next day, lower is better, 2017 and 2018",
+        "lstm",
+        "crps_1",
+        "gjr_garch_t",
+        "none on these data",
+    ),
+)
+
+
+def front_table(root: Path) -> str:
+    """Returns the Markdown table of `LINES`, from the published rows below `root`."""
+    titles = [
+        "task",
+        "measure, test split",
+        "recurrent network",
+        "baseline",
+        "published, recurrent",
+    ]
+    lines = [table_line(titles), table_line(["---"] * len(titles))]
+    caveats = {}
+    for line in LINES:
+        row = read_json(root / "apps" / line.task / "results" / f"{line.row}.json")
+        mark = " †" if "caveat" in row else ""
+        if mark:
+            caveats[line.task] = row["caveat"]
+        ours = show_metric(row["metrics"]["test"][line.metric], line.metric)
+        theirs = show_metric([row["baselines"][line.baseline]["test"][line.metric]], line.metric)
+        lines.append(
+            table_line(
+                [
+                    f"[{line.task}](apps/{line.task}/README.md)",
+                    line.measure,
+                    f"**{ours}**{mark} `{line.row}`",
+                    f"{theirs} {line.baseline}",
+                    line.published,
+                ]
+            )
+        )
+    notes = [f"\n† {caveat}" for caveat in dict.fromkeys(caveats.values())]
+    return "\n".join([*lines, *notes]) + "\n"
+
+
 def fill_cells(text: str, root: Path) -> str:
     """Returns a Markdown text with the tables of cells, speed and clipping written again."""
     tables = {
@@ -149,10 +229,7 @@ def fill_cells(text: str, root: Path) -> str:
         "front": lambda: front_table(root),
         "speed": lambda: speed_table(sorted((root / _RESULTS).glob("speed*.json"))),
     }
-    for name, table in tables.items():
-        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text = place.sub(lambda match, table=table: f"{match[1]}{table()}{match[2]}", text)
-    return text
+    return fill_blocks(text, lambda name: tables[name]() if name in tables else None)
 
 
 def plot_cells(root: Path, path: Path) -> None:

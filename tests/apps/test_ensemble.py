@@ -13,7 +13,7 @@ from apps import ensemble
 from apps.captioning.config import Config as CaptioningConfig
 from apps.sentiment import predict as sentiment_predict
 from apps.sentiment import train as sentiment_train
-from apps.translation import evaluate, predict, train
+from apps.translation import evaluate, train
 from apps.translation.config import Config
 from apps.translation.predict import Predictor
 from common.artifact import (
@@ -33,7 +33,7 @@ from common.errors import UserError
 from data.text.subwords import train_subword_tokenizer
 from models.encoder_decoder import build_encoder_decoder
 from models.translation import model_name
-from tests.helpers import call, files_of, printed, weights_of
+from tests.helpers import call, files_of, weights_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,12 +107,6 @@ def test_a_fresh_process_joins_them_alike(joined, members, tmp_path):
     weights = [weights_of(run) for run in (joined, tmp_path / "again")]
     for ours, theirs in zip(*weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-
-
-def test_predict_translates_with_it(joined):
-    said = printed(predict.main, "--run", joined, "--text", "A dog.", "--json")
-    (candidate,) = json.loads(said)["translations"]
-    assert len(candidate["attention"]) == len(candidate["words"])
 
 
 def test_it_replaces_a_run_only_if_told_to(joined, members, tmp_path):
@@ -232,9 +226,7 @@ def test_a_training_that_was_stopped_is_joined_only_once_it_has_ended(members, t
 @pytest.mark.parametrize(
     ("first", "second", "agree"),
     [
-        ({"views": 2}, {"views": 4}, True),
         ({"views": 2}, {"views": 1}, False),
-        ({"views": 2}, {"mirror": False}, False),
         # Neither has seen a mirror image.
         ({"views": 1}, {"views": 1, "mirror": False}, True),
     ],

@@ -177,30 +177,6 @@ def test_a_table_of_translations_has_titles_that_tell_search_and_length(tmp_path
     assert lines[2].startswith(f"| `gru` |{' 12.25 |' * len(titles)}")
 
 
-def test_a_table_of_beams_leaves_out_the_baselines_that_have_none(tmp_path):
-    metrics = {"bleu_tok_lc": 50.0, "bleu_tok_lc_beam_1": 48.0, "bleu_tok_lc_beam_5": 50.0}
-    run = write_run(tmp_path / "run", seed=1, metrics=metrics)
-    row = gather_row([run], "gru") | {"baselines": {"copy": {"test": {"bleu_tok_lc": 2.0}}}}
-    write_json(tmp_path / "results" / "gru.json", row)
-
-    def names(*metrics):
-        lines = table(tmp_path / "results", split="test", metrics=list(metrics)).splitlines()
-        return [line.split("|")[1].strip() for line in lines[2:]]
-
-    assert names("bleu_tok_lc_beam_1", "bleu_tok_lc_beam_5") == ["`gru`"]
-    assert names("bleu_tok_lc", "bleu_tok_lc_beam_1") == ["`gru`", "copy (baseline)"]
-
-
-@pytest.mark.parametrize("richer", [0, 1])
-def test_runs_that_were_scored_with_other_beams_are_no_row(tmp_path, richer):
-    few = {"bleu": 50.0, "bleu_tok_lc_beam_5": 50.0}
-    found = [few, few]
-    found[richer] = {**few, "bleu_tok_lc_beam_10": 51.0}
-    runs = [write_run(tmp_path / str(s), seed=s, metrics=found[s]) for s in (0, 1)]
-    with pytest.raises(UserError, match="bleu_tok_lc_beam_10"):
-        gather_row(runs, "gru")
-
-
 def scores(metrics, *, split="test", baselines=None, data="a"):
     return Scores(
         split=split,
@@ -289,12 +265,6 @@ def test_a_row_with_a_caveat_says_so_below_its_table(tmp_path):
     assert "| `marked` † |" in text
     assert "| `plain` |" in text
     assert text.endswith("\n\n† It saw too much.\n")
-
-
-def test_baselines_of_a_split_are_added_to_scores_that_stand_already(tmp_path):
-    recorded(tmp_path, {"bleu": 50.0})
-    found = recorded(tmp_path, {"bleu": 50.0}, baselines={"copy": {"bleu": 1.0}})
-    assert found["baselines"] == {"copy": {"test": {"bleu": 1.0}}}
 
 
 def test_baselines_that_score_otherwise_now_are_written_over_those_that_stand(tmp_path):

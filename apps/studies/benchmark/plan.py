@@ -1,9 +1,8 @@
-"""The steps to the published rows: a command each, whether it is done, and what it will take."""
+"""The steps to the published rows: a command each, and whether it is done."""
 
 import dataclasses
 import importlib
 import shlex
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,6 @@ from common.config import fields_as_flags, parse_call
 from common.errors import UserError
 from common.provenance import is_committed
 from common.training import flag
-
-# What scoring takes beside training, about; and what a moment is, in seconds.
-_SCORING_SHARE, _MOMENT = 0.05, 8.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +25,6 @@ class Step:
     """`train`, `evaluate` or `join`."""
     arguments: tuple[str, ...]
     """Of `python -m`."""
-    expected: float
-    """Seconds that it takes, by what is published."""
     split: str = ""
     """What `evaluate` scores."""
     afresh: bool = False
@@ -96,7 +90,7 @@ class Step:
         differing = [
             flag(name)
             for name, value in fields_as_flags(wanted).items()
-            if held.get(name, value) != value
+            if as_list(held.get(name, value)) != as_list(value)
         ]
         if differing and not getattr(wanted, "init_from", ""):
             raise UserError(
@@ -115,6 +109,11 @@ class Step:
                 f"{self.run} was made by code that no commit holds ({self._record()['commit']}), so"
                 " its figures cannot be published: move it away, and it is made again."
             )
+
+
+def as_list(value: Any) -> list[Any]:
+    """Returns a setting as a list: JSON has no tuples, and older runs hold a single name."""
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def published_row(row: Row) -> dict[str, Any] | None:
@@ -197,16 +196,15 @@ def ask_for_scores(steps: list[Step]) -> None:
 def _making(row: Row, seed: int, runs: Path, *, quick: bool, afresh: bool) -> Step:
     """Returns the step that trains a run, or joins its members."""
     run = runs / row.task / f"{row.name}-s{seed}"
-    expected = _MOMENT if quick else _expected_seconds(row, seed)
     if row.members:
         members = [str(runs / row.task / member) for member in row.members]
         arguments = ("apps.ensemble", "--members", *members, "--run", str(run))
-        return Step(row, run, "join", arguments, expected=_MOMENT, afresh=afresh)
+        return Step(row, run, "join", arguments, afresh=afresh)
     flags = row.train_flags(str(runs))
     if quick:
         flags = shortened(row.task, "train", flags, runs)
     arguments = (f"apps.{row.task}.train", *flags, "--seed", str(seed), "--run", str(run))
-    return Step(row, run, "train", arguments, expected, afresh=afresh)
+    return Step(row, run, "train", arguments, afresh=afresh)
 
 
 def _scoring(row: Row, name: str, split: str, runs: Path, *, quick: bool, afresh: bool) -> Step:
@@ -217,18 +215,4 @@ def _scoring(row: Row, name: str, split: str, runs: Path, *, quick: bool, afresh
     if quick:
         flags = shortened(row.task, "evaluate", flags, runs)
     arguments = (f"apps.{row.task}.evaluate", "--run", str(run), "--split", split, *flags)
-    expected = _MOMENT if quick else _SCORING_SHARE * _expected_seconds(row, row.seeds[0])
-    return Step(row, run, "evaluate", arguments, expected, split=split, afresh=afresh)
-
-
-def _expected_seconds(row: Row, seed: int) -> float:
-    """Returns what a training took when it was published, or one like it."""
-    published = published_row(row)
-    if published and seed in published["seeds"] and "seconds" in published:
-        return published["seconds"][published["seeds"].index(seed)]
-    others = [
-        statistics.mean(other["seconds"])
-        for other in published_rows(row.task)
-        if "seconds" in other
-    ]
-    return statistics.mean(others) if others else 600.0
+    return Step(row, run, "evaluate", arguments, split=split, afresh=afresh)

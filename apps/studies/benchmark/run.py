@@ -87,28 +87,16 @@ def run_steps(
         The steps that failed; those behind them are tried all the same.
     """
     failed: list[Step] = []
-    expected = spent = 0.0
     begin = time.monotonic()
     for number, step in enumerate(steps, start=1):
         if step.done():
             continue
-        left = sum(later.expected for later in steps[number - 1 :] if not later.done())
-        # As fast or slow as this machine has been so far.
-        pace = spent / expected if expected else 1.0
         what = " ".join(filter(None, (step.row.task, step.run.name, step.verb, step.split)))
-        console.rule(
-            f"{number} of {len(steps)} · {what} · {duration(pace * step.expected)},"
-            f" {duration(pace * left)} left for all",
-            align="left",
-        )
-        start = time.monotonic()
+        console.rule(f"{number} of {len(steps)} · {what}", align="left")
         command = step.command()
         aside(console, f"python -m {shlex.join(command)}")
         if execute(command):
             failed.append(step)
-            continue
-        spent += time.monotonic() - start
-        expected += step.expected
     done = len(steps) - len(failed)
     console.rule(
         f"{done} of {len(steps)} steps done, {duration(time.monotonic() - begin)} now", align="left"

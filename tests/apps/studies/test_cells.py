@@ -9,14 +9,15 @@ from apps.forecasting.config import Config as ForecastingConfig
 from apps.sentiment.config import Config as SentimentConfig
 from apps.studies import cells
 from apps.studies.cells import (
+    LINES,
     STUDIED,
     cells_table,
     epochs_to,
     fill_cells,
+    front_table,
     plot_cells,
     read_cells,
 )
-from apps.studies.front import LINES, front_table
 from apps.translation.config import Config as TranslationConfig
 from common.artifact import read_json, write_json
 from common.errors import UserError
@@ -70,8 +71,8 @@ def test_a_cell_is_timed_by_the_best_that_the_simple_one_reaches(tmp_path):
     row = "`gru` | 91.00 ± 1.41 | 1,234,567 | 10 s (0.85) | 1.4 GB | 1.5"
     line = f"| sentiment, accuracy % | {row} |"
     assert line in table.splitlines()
-    text = "before\n<!-- cells -->\nold\n<!-- /cells -->\nafter"
-    assert fill_cells(text, tmp_path) == f"before\n<!-- cells -->\n{table}<!-- /cells -->\nafter"
+    start, end = "before\n<!-- table: cells -->\n", "<!-- /table -->\nafter"
+    assert fill_cells(f"{start}old\n{end}", tmp_path) == f"{start}{table}{end}"
 
 
 def test_the_picture_of_cells_holds_a_point_a_seed(tmp_path, monkeypatch):

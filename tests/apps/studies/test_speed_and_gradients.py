@@ -81,22 +81,6 @@ def test_every_kept_measurement_names_its_command_commit_and_versions(path):
         assert {"python", "keras"} <= set(part["versions"])
 
 
-@pytest.mark.no_backend
-@pytest.mark.parametrize("study", [speed, gradients])
-def test_a_part_that_the_study_lacks_is_refused(study):
-    with pytest.raises(UserError, match="--parts brakes"):
-        study.main(parts="brakes")
-
-
-@pytest.mark.no_backend
-@pytest.mark.parametrize("number", [0, -1])
-@pytest.mark.parametrize("flag", ["steps", "rounds"])
-@pytest.mark.parametrize("study", [cell_speed, speed])
-def test_a_study_of_nothing_is_refused_before_anything_is_loaded(study, flag, number):
-    with pytest.raises(UserError, match=f"--{flag}\\b.* at least 1"):
-        study.main(**{flag: number})
-
-
 # ---- Gradients -------------------------------------------------------------------------------
 
 
