@@ -32,7 +32,7 @@ def train_adder(
         model: From `build_adder`.
         optimizer: As the flag of every app.
         learning_rate: The same from first to last.
-        clipping: As the flag of every app.
+        clipping: As the flag of every app; adaptive takes the 10th percentile.
         clip_threshold: As the flag of every app.
         steps: Updates.
         length: Steps of a sequence.
@@ -51,7 +51,7 @@ def train_adder(
         epochs=steps // RECORDED,
         verbose=0,
         callbacks=[
-            GradientClipping(clipping, threshold=clip_threshold),
+            GradientClipping(clipping, threshold=clip_threshold, percentile=10.0),
             keras.callbacks.TerminateOnNaN(),
         ],
     ).history

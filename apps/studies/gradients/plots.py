@@ -19,7 +19,6 @@ _CLIPPINGS = {
     "global_norm": "global norm {:g}",
     "norm": "norm {:g} of each variable",
     "value": "value {:g}",
-    # Only in results that were published before this mode was removed.
     "adaptive": "adaptive, 10th percentile",
 }
 

@@ -29,7 +29,7 @@ from common.errors import UserError
 
 # Steps of a sequence and learning rate that nothing but clipping survives.
 EXPLODING = 40, 0.03
-# Ways of clipping with their thresholds; `none` does not read its own.
+# Ways of clipping with their thresholds; `none` and `adaptive` do not read theirs.
 CLIPPINGS = (
     ("none", 1.0),
     ("global_norm", 1.0),
@@ -37,6 +37,7 @@ CLIPPINGS = (
     ("norm", 0.1),
     ("value", 0.1),
     ("value", 0.01),
+    ("adaptive", 1.0),
 )
 CLIPPING_SEEDS = (1, 2, 3)
 RATES = {
