@@ -174,7 +174,8 @@ class Predictor:
         Two cuts of the same words into subwords are one translation if they are to be `distinct`.
         """
         if not found:
-            copied = " ".join(source.split())
+            # Invisible characters are blank.
+            copied = " ".join(source.split()) if self._length(source) else ""
             return Translation(source, [Candidate(copied, 0.0, [], [], None)], parts=0)
         candidates = []
         for rank in range(min(map(len, found))):

@@ -421,7 +421,7 @@ def test_every_text_has_its_translation_in_its_place(predictor):
     for text, translation in zip(texts, found, strict=True):
         assert bool(translation.text) == bool(text.strip())
         assert "\n" not in translation.text
-        assert (translation.parts == 0) == (not text.strip())
+        assert (translation.parts == 0) == (not any(map(str.isalpha, text)))
     assert found[0].text == found[-1].text
     assert found[6].parts > 10
 
