@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import threading
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ import numpy as np
 
 from common.artifact import atomic_path, write_json
 
+# Python 3.11 fails now and then where two threads parse code at once.
+_PARSING = threading.Lock()
 _ROOT = Path(__file__).parents[1]
 _FOLLOWED = ("data.", "models.")
 
@@ -52,7 +55,9 @@ def cache_path(
         modules: Names of the modules that compute.
         suffix: `.json`, `.npz`, or nothing for a folder.
     """
-    digest = hashlib.sha256(_code(tuple(modules)))
+    with _PARSING:
+        code = _code(tuple(modules))
+    digest = hashlib.sha256(code)
     _feed(digest, content)
     return folder / f"{digest.hexdigest()[:16]}{suffix}"
 
