@@ -188,7 +188,8 @@ test: $(VENV)/.developer  ## run the tests on the TensorFlow and JAX backends
 	KERAS_BACKEND=tensorflow $(PY) -m pytest -m "not slow" -n 2 --dist loadfile --durations=15
 	JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 KERAS_BACKEND=jax \
 	  $(PY) -m pytest -m "not slow and not no_backend" -n 2 --dist loadfile --durations=15 \
-	  tests/models tests/common tests/apps/forecasting/test_train.py tests/apps/forecasting/test_predict.py
+	  tests/models tests/common \
+	  tests/apps/forecasting/test_train.py tests/apps/forecasting/test_predict.py tests/apps/forecasting/test_evaluate.py
 
 test-slow: $(VENV)/.developer  ## run the tests that `make test` leaves out: the long ones, and all apps on JAX
 	KERAS_BACKEND=tensorflow $(PY) -m pytest -m slow -n 2 --dist loadfile --durations=15

@@ -60,13 +60,14 @@ def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") ->
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise FileNotFoundError(f"{weights} does not exist: check the path of the weights.")
     with _OneLine(name, weights):
-        unchecked = weights == "imagenet" and name == "mobilenet_v2"
+        # Keras checks no hash of MobileNetV2's, so that they are loaded and compared here.
+        by_keras = weights == "imagenet" and name != "mobilenet_v2"
         cnn = network(
             include_top=False,
-            weights="imagenet" if weights == "imagenet" and not unchecked else None,
+            weights="imagenet" if by_keras else None,
             input_shape=(size, size, 3),
         )
-        if unchecked:
+        if weights == "imagenet" and not by_keras:
             cnn.set_weights(_checked_mobilenet().get_weights())
         elif weights not in (None, "imagenet"):
             cnn.load_weights(weights)

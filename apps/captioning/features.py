@@ -82,8 +82,8 @@ def load_backbone(config: Config, weights: str = "") -> keras.Model:
         raise UserError(f"{str(error).rstrip('.')} with --backbone-weights.") from error
     except ValueError as error:
         raise UserError(f"{error} Look at --backbone-weights and --picture-size.") from error
+    round_kernels(backbone)
     if not takes_pixels(config):
-        round_kernels(backbone)
         backbone.compile(optimizer=None, jit_compile=xla_beside_products("auto"))
     return backbone
 

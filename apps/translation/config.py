@@ -41,7 +41,7 @@ class Config(TrainingSettings):
     """One or several sets: `multi30k`, `tatoeba`, your own .tsv file whose first line names its
     columns (en, fr and perhaps split), or a folder of parallel files <split>.<language>."""
     repeats: tuple[int, ...] = ()
-    """How many times an epoch holds each set of --data; once each by default."""
+    """How many times an epoch holds each of several sets of --data; once each by default."""
     typed_copies: float = 0.0
     """Share of the training pairs that are added again with a source as people type it: without
     capitals, without a final mark, or without both."""
@@ -156,6 +156,8 @@ class Config(TrainingSettings):
             "scheduled_sampling",
         )
         check_seeds(self, "split_seed")
+        if self.repeats and (len(self.data) < 2 or len(self.repeats) != len(self.data)):
+            raise UserError("--repeats needs a number for each of the several sets of --data.")
         if min(self.repeats, default=1) < 1:
             raise UserError("--repeats must be 1 or more for each set.")
         check_at_least(0, self, "length_penalty", "no_repeat_ngram")

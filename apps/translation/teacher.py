@@ -21,12 +21,10 @@ from common.errors import UserError
 from data.download import cache_directory, data_directory, sha256_of
 from data.pairs.sources import Pairs
 from data.pairs.splits import PairSplit
-from data.pairs.untranslated import load_untranslated
+from data.pairs.untranslated import load_untranslated, usable
 
 # Sentences between two steps of the progress bar.
 _PIECE = 1000
-# Fewest and most words of a translation, as shares of its source's: outside, it has run away.
-_LENGTHS = 0.5, 2.0
 # The modules that a translation depends on, besides the run and those of data and models.
 _CODE = "apps.translation.predict", "apps.translation.decoding", "common.search"
 
@@ -115,11 +113,7 @@ def taught_pairs(
     model = [(run / name).read_bytes() for name in (CONFIG, TOKENIZER, MODEL)]
     place = cache_path(cache_directory() / "taught", [model, sentences], modules=_CODE)
     found = cached(place, translate)
-    kept = [
-        (source, text)
-        for source, text in zip(sentences, found["texts"], strict=True)
-        if _LENGTHS[0] <= len(text.split()) / len(source.split()) <= _LENGTHS[1]
-    ]
+    kept = usable(sentences, found["texts"])
     if not kept:
         raise UserError(
             f"--teacher {config.teacher} gave no usable translation of --untranslated"
@@ -136,13 +130,4 @@ def taught_pairs(
             "pairs": hashlib.sha256("\n".join(map("\t".join, kept)).encode()).hexdigest(),
             "count": len(kept),
         },
-    )
-
-
-def with_taught(train: PairSplit, taught: PairSplit) -> PairSplit:
-    """Returns both, the right translations first."""
-    return PairSplit(
-        train.source + taught.source,
-        train.target + taught.target,
-        train.references + taught.references,
     )

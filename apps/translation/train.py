@@ -16,7 +16,7 @@ from apps.translation.config import CUT, SHAPE, Config
 from apps.translation.decoding import SequenceTranslator, ValidationBleu
 from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
 from apps.translation.predict import Predictor
-from apps.translation.teacher import load_teacher, taught_pairs, with_taught
+from apps.translation.teacher import load_teacher, taught_pairs
 from common.artifact import CONFIG, STATE, TOKENIZER, read_config
 from common.config import config_from_flags, run_command, split_list
 from common.console import aside, open_console, warn
@@ -30,7 +30,7 @@ from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
 from data.download import data_directory
 from data.pairs.batches import pair_batches
-from data.pairs.mixture import with_typed_copies
+from data.pairs.mixture import joined, with_typed_copies
 from data.pairs.sources import Pairs
 from data.pairs.splits import PairSplit
 from data.pairs.untranslated import load_untranslated, nearly_among
@@ -227,7 +227,7 @@ def prepare(
                 f"{run} was begun with other sentences or another teacher: restore them, or"
                 " train anew with --overwrite."
             )
-        train_split = with_taught(train_split, taught.pairs)
+        train_split = joined(train_split, taught.pairs)
     keras.utils.set_random_seed(config.seed)
 
     if resume:

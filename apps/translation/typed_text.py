@@ -4,9 +4,9 @@ import re
 
 # Typographic quotation marks and apostrophes, which training data hardly have.
 _PLAIN_MARKS = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'})
-# A sentence ends at its mark if a new one begins behind it, but not after "Mr." or an initial.
-_NEXT_SENTENCE = re.compile(
-    r"""(?<=[.!?\u2026])(?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St)\.)(?<!\bMrs\.)\s+(?=["'(]?[A-Z0-9])"""
+# The space after a mark that ends a sentence, and what follows; "Mr." and initials end none.
+_END = re.compile(
+    r"(?<=[.!?\u2026])(?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St)\.)(?<!\bMrs\.)\s+(?=\W{0,2}(\w))"
 )
 _LONGEST_PHRASE = 8
 
@@ -22,8 +22,12 @@ def normalized(text: str) -> str:
 
 
 def sentences_of(text: str) -> list[str]:
-    """Cuts a text into its sentences; what does not begin with a capital or a digit is none."""
-    return [sentence for sentence in _NEXT_SENTENCE.split(text.strip()) if sentence]
+    """Cuts a text into its sentences; none begins with a small letter, but for the first."""
+    ends = [match.span() for match in _END.finditer(text) if not match[1].islower()]
+    starts = [0, *(after for _, after in ends)]
+    stops = [*(before for before, _ in ends), len(text)]
+    sentences = [text[start:stop].strip() for start, stop in zip(starts, stops, strict=True)]
+    return [sentence for sentence in sentences if sentence]
 
 
 def without_loops(text: str) -> str:

@@ -36,30 +36,33 @@ def load_sets(
 
     Args:
         names: Each as `load_pairs` takes it.
-        repeats: How many times an epoch holds each set's training pairs; once if empty.
+        repeats: How many times an epoch holds the training pairs of each of several sets; once
+            each if empty.
         training: Whether the pairs are for training; otherwise a further file of training pairs
             may be missing, as it is where a model came without its data.
         log: Takes a line for each download and for the pairs that are left out.
         **options: For `load_pairs`.
 
     Raises:
-        UserError: If a set cannot be loaded, stands in the list twice, or lacks its repeats.
+        UserError: If a set cannot be loaded, or two have one name.
     """
-    if len(set(names)) < len(names):
-        raise UserError("--data names a set twice: name it once, and set --repeats.")
-    if repeats and len(repeats) != len(names):
-        raise UserError(f"--repeats needs a number for each of the {len(names)} sets of --data.")
+    labels = [name if name in NAMED_SETS else Path(name).stem for name in names]
+    if len(set(labels)) < len(labels):
+        raise UserError("--data names two sets alike: name each once, or rename a file.")
     if len(names) == 1:
         return load_pairs(names[0], log=log, **options)
     if not training:
-        there = [n for n in names if n == names[0] or n in NAMED_SETS or Path(n).exists()]
+        there = [
+            name
+            for position, name in enumerate(names)
+            if position == 0 or name in NAMED_SETS or Path(name).exists()
+        ]
         if len(there) < len(names):
             return load_sets(there, training=False, log=log, **options)
     sets = [
         load_pairs(name, log=log, cut=position == 0 or name in NAMED_SETS, **options)
         for position, name in enumerate(names)
     ]
-    labels = [name if name in NAMED_SETS else Path(name).stem for name in names]
     splits, hashes, validation = {}, {}, []
     for label, pairs in zip(labels, sets, strict=True):
         first = not splits

@@ -1,5 +1,11 @@
-"""Sentences without a translation, for a model that learns from its teacher's: files, Flickr8k."""
+"""Sentences without a translation, for a model that learns from its teacher's: files, Flickr8k.
 
+python -m data.pairs.untranslated > captions.txt       # English captions that no split holds out
+python -m data.pairs.untranslated --pair captions.txt captions.fr > captions.tsv
+"""
+
+import argparse
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -7,13 +13,17 @@ import numpy as np
 from rapidfuzz import fuzz, process
 from sacremoses import MosesDetokenizer
 
-from common.errors import UserError
+from common.errors import UserError, in_one_line
+from data.download import data_directory
 from data.pairs.files import clean, read_lines
+from data.pairs.sources import NAMED_SETS, load_pairs
 from data.pairs.splits import folded
 from data.pictures.flickr8k import fetch_captions, token_captions
 
 # In percent, how alike two sentences are that count as one: with another spelling, a word mended.
 _ALIKE = 90
+# Fewest and most words of a translation, as shares of its source's: outside, it has run away.
+_LENGTHS = 0.5, 2.0
 # Pairs of sentences that are compared at once, a byte each.
 _COMPARED = 20_000_000
 
@@ -123,3 +133,58 @@ def _written(plain: MosesDetokenizer, caption: str) -> str:
         return ""
     text = text[0].upper() + text[1:]
     return text if text[-1] in ".!?" else f"{text}."
+
+
+def usable(sources: Iterable[str], texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Returns the pairs whose translation is not far shorter or longer than its source."""
+    return [
+        (source, text)
+        for source, text in zip(sources, texts, strict=True)
+        if source.split() and _LENGTHS[0] <= len(text.split()) / len(source.split()) <= _LENGTHS[1]
+    ]
+
+
+def main() -> None:
+    """Prints captions to translate, or a table of captions and their translations."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data.pairs.untranslated",
+        description="Prints Flickr8k's English captions, without those that Multi30k or Tatoeba"
+        " hold out and those that Multi30k trains on.",
+    )
+    parser.add_argument("--data-dir", default="", help="folder of downloads")
+    parser.add_argument(
+        "--pair",
+        nargs=2,
+        type=Path,
+        metavar=("ENGLISH", "FRENCH"),
+        help="print a .tsv of two files instead, whose lines correspond",
+    )
+    flags = parser.parse_args()
+    if flags.pair:
+        english, french = map(read_lines, flags.pair)
+        if len(english) != len(french):
+            raise UserError(f"{flags.pair[0]} and {flags.pair[1]} must have as many lines.")
+        print("en\tfr", *map("\t".join, usable(english, french)), sep="\n")
+        return
+    place = data_directory(flags.data_dir)
+    multi30k, tatoeba = (load_pairs(name, data_dir=place) for name in NAMED_SETS)
+    held_out = [
+        source
+        for pairs in (multi30k, tatoeba)
+        for name, split in pairs.splits.items()
+        if name != "train"
+        for source in split.source
+    ]
+    sentences, _ = load_untranslated(
+        "flickr8k",
+        data_dir=place,
+        held_out=held_out,
+        known=multi30k.splits["train"].source,
+        log=lambda line: print(line, file=sys.stderr),
+    )
+    print(*sentences, sep="\n")
+
+
+if __name__ == "__main__":
+    with in_one_line():
+        main()

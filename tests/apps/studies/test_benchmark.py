@@ -521,3 +521,46 @@ def test_a_quick_benchmark_makes_a_row_of_each_task(tasks, tmp_path, monkeypatch
     assert found["metrics"] == {"validation": recorded["metrics"]["validation"]}
     assert found["baselines"] == recorded["baselines"]
     assert not (tmp_path / "apps").exists()
+
+
+def test_a_sample_that_was_stopped_half_way_is_written_anew(tmp_path, monkeypatch):
+    def stopped(folder):
+        write_text(folder / "half.csv", "")
+        raise KeyboardInterrupt
+
+    place = tmp_path / "data" / "sentiment"
+    monkeypatch.setitem(quick._SAMPLES, "sentiment", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        quick.samples(["sentiment"], tmp_path)
+    assert not list(place.parent.iterdir())
+    monkeypatch.setitem(
+        quick._SAMPLES, "sentiment", lambda folder: write_text(folder / "whole.csv", "")
+    )
+    for _ in range(2):
+        quick.samples(["sentiment"], tmp_path)
+        assert [path.name for path in place.iterdir()] == ["whole.csv"]
+        # One that is there stays.
+        monkeypatch.setitem(quick._SAMPLES, "sentiment", stopped)
+
+
+def test_other_code_is_checked_in_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = set()
+    for content in ("a = 1", "a = 2"):
+        write_text(tmp_path / "models" / "a.py", content)
+        found |= {benchmark.code_version(), benchmark.code_version()}
+    assert len(found) == 2
+
+
+def test_after_a_failure_the_rest_is_made(tmp_path):
+    steps = plan_steps(pick_rows("sentiment lstm"), tmp_path)
+    failed = run_steps(steps, QUIET, execute=Machine(fails=["lstm-s2"]))
+    assert {step.run.name for step in failed} == {"lstm-s2"}
+    assert all(step.done() for step in steps if step.run.name != "lstm-s2")
+
+
+def test_gpus_and_rows_after_other_runs_need_not_repeat():
+    row = published("lstm", [0.900], **MACHINE)
+    assert not why_it_may_differ(row, row)
+    for more in ({"device": "1 x GPU"}, {"members": ["a"]}, {"teacher": {}}, {"init_from": {}}):
+        assert why_it_may_differ({**row, **more}, {**row, **more})

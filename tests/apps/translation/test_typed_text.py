@@ -17,6 +17,11 @@ def test_a_text_is_cut_where_a_sentence_ends_and_another_begins():
     assert sentences_of("Mr. Smith met J. Doe at 9.30 p.m. on Monday.") == [
         "Mr. Smith met J. Doe at 9.30 p.m. on Monday."
     ]
+    assert sentences_of("Fini. Écoute ! « Oui. »") == ["Fini.", "Écoute !", "« Oui. »"]
+    assert sentences_of("\u0645\u0631\u062d\u0628\u0627. \u0634\u0643\u0631\u0627.") == [
+        "\u0645\u0631\u062d\u0628\u0627.",
+        "\u0634\u0643\u0631\u0627.",
+    ]
     assert sentences_of("so... what now") == ["so... what now"]
 
 

@@ -95,10 +95,7 @@ def test_a_source_of_marks_alone_stays():
     assert with_typed_copies(PairSplit(["?"], ["?"], [["?"]]), 1.0, seed=1).source == ["?", "?"]
 
 
-@pytest.mark.parametrize(
-    ("names", "repeats", "flag"),
-    [(("a.tsv", "a.tsv"), (), "--data"), (("a.tsv", "b.tsv"), (1,), "--repeats")],
-)
-def test_a_list_that_says_too_much_or_too_little_is_refused(names, repeats, flag, tmp_path):
-    with pytest.raises(UserError, match=flag):
-        load(*names, tmp_path=tmp_path, repeats=repeats)
+def test_two_sets_of_one_name_are_refused(first, tmp_path):
+    for other in (first, str(tmp_path / "folder" / "first.tsv")):
+        with pytest.raises(UserError, match="--data"):
+            load(first, other, tmp_path=tmp_path)
