@@ -19,22 +19,15 @@ from common.artifact import (
     MODEL,
     STATE,
     TOKENIZER,
-    atomic_path,
-    end_replacement,
     load_model,
-    lock_run,
-    open_run,
-    read_config,
-    read_json,
-    replace_run,
     save_model,
-    write_json,
-    write_text,
 )
 from common.config import run_command
 from common.console import open_console
 from common.errors import UserError
+from common.files import atomic_path, read_json, write_json, write_text
 from common.provenance import provenance
+from common.run_folder import end_replacement, lock_run, open_run, read_config, replace_run
 from common.training_state import is_finished, saved_epoch
 from models import captioning, translation  # noqa: F401 - a reload needs what they register
 from models.ensemble import build_ensemble

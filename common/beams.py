@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.artifact import OUTPUTS, write_text
+from common.artifact import OUTPUTS
+from common.files import write_text
 from common.results import Scores
 from common.search import Search
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from common.artifact import atomic_path, write_json
+from common.files import atomic_path, write_json
 
 # Python 3.11 fails now and then where two threads parse code at once.
 _PARSING = threading.Lock()

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import keras
 
-from common.artifact import write_text
 from common.errors import UserError
+from common.files import write_text
 
 
 class Patience:

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.artifact import METRICS, read_json, same_files
+from common.artifact import METRICS, same_files
 from common.errors import UserError
-from common.training import flag
+from common.files import read_json
+from common.settings import flag
 
 
 def run_folder(run: str, default: str, earlier: Mapping[str, Iterable[str]]) -> Path:

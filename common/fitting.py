@@ -10,32 +10,17 @@ from typing import Any, Literal
 import keras
 from rich.console import Console
 
-from common.artifact import (
-    CONFIG,
-    HISTORY,
-    METRICS,
-    MODEL,
-    PLOTS,
-    STATE,
-    TOKENIZER,
-    read_json,
-    replace_run,
-    save_model,
-    write_json,
-    write_text,
-)
+from common.artifact import CONFIG, HISTORY, METRICS, MODEL, PLOTS, STATE, TOKENIZER, save_model
 from common.callbacks import read_history
 from common.config import fields_as_flags
 from common.console import aside
 from common.device import fused_kernel_line
+from common.files import read_json, write_json, write_text
 from common.plots import plot_learning_curves, plot_optimisation
 from common.results import Scores, record_scores
-from common.training import (
-    TrainFlags,
-    TrainingSettings,
-    last_facts,
-    training_callbacks,
-)
+from common.run_folder import replace_run
+from common.settings import TrainingSettings
+from common.training import TrainFlags, last_facts, training_callbacks
 from common.training_state import is_finished
 
 

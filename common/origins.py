@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.artifact import METRICS, MODEL, read_json
+from common.artifact import METRICS, MODEL
 from common.errors import UserError
-from common.training import flag
+from common.files import read_json
+from common.settings import flag
 
 
 def origin_of(run: str, settings: Any, cut: Iterable[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from common.artifact import atomic_path
+from common.files import atomic_path
 
 # No screen is needed, and none is opened.
 matplotlib.use("Agg")

@@ -14,18 +14,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from common.artifact import (
-    BACKBONE,
-    CONFIG,
-    HISTORY,
-    METRICS,
-    MODEL,
-    TOKENIZER,
-    atomic_path,
-    read_json,
-    write_json,
-)
+from common.artifact import BACKBONE, CONFIG, HISTORY, METRICS, MODEL, TOKENIZER
 from common.errors import UserError, in_one_line
+from common.files import atomic_path, read_json, write_json
 from common.provenance import commit, is_committed, require_clean
 from common.results import commits_of
 

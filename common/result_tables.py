@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from common.artifact import read_json, write_text
 from common.errors import UserError, in_one_line
+from common.files import read_json, write_text
 
 _BLOCK = re.compile(r"(<!-- table: ([^\n]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 

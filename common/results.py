@@ -14,18 +14,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from common.artifact import (
-    CONFIG,
-    HISTORY,
-    METRICS,
-    lock_run,
-    lock_scores,
-    read_json,
-    same_files,
-    write_json,
-)
+from common.artifact import CONFIG, HISTORY, METRICS, same_files
 from common.errors import UserError, in_one_line
+from common.files import read_json, write_json
 from common.provenance import commit, is_committed
+from common.run_folder import lock_run, lock_scores
 
 _OF_THE_FIRST_SEED = ("task", "command", "parameters", "backend", "device", "versions", "data")
 # What a run that did not begin from nothing says of where it began.

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from common.config import split_list
 from common.errors import UserError
-from common.training import check_at_least, check_seeds, flag
+from common.settings import check_at_least, check_seeds, flag
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,16 +10,7 @@ import keras
 import tyro
 from rich.console import Console
 
-from common.artifact import (
-    CONFIG,
-    HISTORY,
-    STATE,
-    TENSORBOARD,
-    check_same_training,
-    lock_run,
-    open_run,
-    read_config,
-)
+from common.artifact import CONFIG, HISTORY, STATE, TENSORBOARD, check_same_training
 from common.callbacks import BestEpoch, History, StopOnNaN, tensorboard_callback
 from common.clipping import GradientClipping
 from common.config import command_of, config_from_flags, resumed_config
@@ -28,77 +18,9 @@ from common.device import peak_memory_mb
 from common.errors import UserError
 from common.learning_rate import LearningRateControl
 from common.provenance import provenance
+from common.run_folder import lock_run, open_run, read_config
+from common.settings import TrainingSettings, flag
 from common.training_state import TrainingState
-
-OptimizerName = Literal["rmsprop", "adam", "adamw", "sgd"]
-Cell = Literal["simple_rnn", "lstm", "gru", "feedforward"]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingSettings:
-    """How to train, whatever the task; a task's `Config` adds the rest and may set other defaults.
-
-    Raises:
-        UserError: If a setting is out of range.
-    """
-
-    optimizer: OptimizerName = "adam"
-    """Kind of update."""
-    learning_rate: float = 2e-3
-    """Peak rate."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay."""
-    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
-    """How the rate moves after the warm-up."""
-    warmup_steps: int = 200
-    """Steps until the rate has risen to its peak, at most a tenth of all."""
-    plateau_patience: int = 1
-    """Epochs without a better validation score until the plateau schedule halves the rate."""
-    clipping: Literal["none", "norm", "global_norm", "value", "adaptive"] = "global_norm"
-    """What is cut when gradients grow: nothing, each by its norm, all by theirs, each entry, or all
-    by a running percentile of their norm."""
-    clip_threshold: float = 1.0
-    """Greatest norm or value that stays uncut."""
-    clip_percentile: float = 50.0
-    """Percentile of the recent gradient norms, for adaptive clipping."""
-    epochs: int = 10
-    """Passes over the training data."""
-    patience: int = 0
-    """Epochs without a better validation score before stopping; 0 never stops early."""
-    jit_compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the step with XLA. auto: always on JAX, and elsewhere where it is thought to pay."""
-    seed: int = 1
-    """Of weights, order and dropout."""
-
-    def __post_init__(self):
-        """Checks what the types cannot say."""
-        check_at_least(1, self, "epochs")
-        check_at_least(0, self, "warmup_steps", "patience")
-        check_at_least(1, self, "plateau_patience")
-        for name in ("learning_rate", "clip_threshold"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UserError(f"{flag(name)} must be a number greater than 0.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise UserError("--weight-decay must be 0 or a number greater than 0.")
-        if not 0 <= self.clip_percentile <= 100:
-            raise UserError("--clip-percentile must lie between 0 and 100.")
-        check_seeds(self, "seed")
-
-    def ignored(self) -> dict[str, str]:
-        """Returns the settings that the chosen mode does not read, each with the reason."""
-        reasons = {}
-        if self.schedule != "plateau":
-            reasons["plateau_patience"] = "it is for --schedule plateau"
-        if self.clipping != "adaptive":
-            reasons["clip_percentile"] = "it is for --clipping adaptive"
-        if self.clipping in ("none", "adaptive"):
-            reasons["clip_threshold"] = f"--clipping {self.clipping} has no threshold"
-        cell = getattr(self, "cell", "simple_rnn")
-        if cell != "simple_rnn":
-            reasons["activation"] = f"--cell {cell} has its own"
-        if cell == "feedforward":
-            reasons["recurrent_dropout"] = "--cell feedforward has no recurrence"
-        return reasons
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,40 +39,6 @@ class TrainFlags:
     """Write event files for TensorBoard."""
     given: tyro.conf.Suppress[frozenset[str]] = frozenset()
     """Names of the flags that were typed; `parse_call` fills it in."""
-
-
-def flag(name: str) -> str:
-    """Returns a setting's name as it is typed."""
-    return f"--{name.replace('_', '-')}"
-
-
-def check_at_least(least: int, config: Any, *names: str) -> None:
-    """Raises a `UserError` that names the flag if one of the settings is less than `least`."""
-    for name in names:
-        if not getattr(config, name) >= least:
-            raise UserError(f"{flag(name)} must be at least {least}.")
-
-
-def check_shares(config: Any, *names: str) -> None:
-    """Raises a `UserError` that names the flag if one of the settings is not in [0, 1)."""
-    for name in names:
-        if not 0 <= getattr(config, name) < 1:
-            raise UserError(f"{flag(name)} is a share: give a number from 0 up to, not with, 1.")
-
-
-def check_cell(config: Any) -> None:
-    """Raises a `UserError` if a setting asks for what the cell does not have."""
-    if config.activation != "tanh" and config.cell != "simple_rnn":
-        raise UserError(f"--activation {config.activation} is for --cell simple_rnn alone.")
-    if config.recurrent_dropout and config.cell == "feedforward":
-        raise UserError("--recurrent-dropout is for a recurrence, and --cell feedforward has none.")
-
-
-def check_seeds(config: Any, *names: str) -> None:
-    """Raises a `UserError` that names the flag if one of the settings is no seed."""
-    for name in names:
-        if not 0 <= getattr(config, name) < 2**32:
-            raise UserError(f"{flag(name)} must lie between 0 and {2**32 - 1}.")
 
 
 @contextlib.contextmanager

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from common.artifact import atomic_path
 from common.device import random_states, set_random_states
 from common.errors import UserError
+from common.files import atomic_path
 from common.optimizer_hook import base_optimizer
 
 

@@ -5,13 +5,11 @@ import hashlib
 import http.client
 import logging
 import os
-import shutil
 import sys
 import tempfile
 import textwrap
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -67,39 +65,6 @@ def unknown_files(sha256s: dict[Path, str], known: dict[str, tuple[str, ...]]) -
         and f"sha256:{sha256}" not in known[path.name]
         and checksum_of(path, "md5") not in known[path.name]
     )
-
-
-@contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Lends a path to write to; the file takes its place at `path` only if all went well."""
-    draft = _draft(path)
-    try:
-        yield draft
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Lends a folder to fill; it takes its place at `path` only if all went well.
-
-    If another process has put a folder there meanwhile, that one stays.
-    """
-    draft = _draft(path)
-    try:
-        draft.mkdir()
-        yield draft
-        if not path.exists():
-            os.rename(draft, path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _draft(path: Path) -> Path:
-    """A new name beside `path`: a rename is atomic only within one file system."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
 
 
 def import_tfds() -> tuple[ModuleType, ModuleType]:

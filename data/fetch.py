@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from common.errors import UserError
-from data.download import atomic_file, checksum_of
+from common.files import atomic_path
+from data.download import checksum_of
 
 # Some hosts turn away whoever names itself Python-urllib.
 _USER_AGENT = "Mozilla/5.0 (compatible; recurrent-apps)"
@@ -46,7 +47,8 @@ def fetch(
         `path`.
 
     Raises:
-        UserError: If the file cannot be had, has another checksum, or cannot be written.
+        UserError: If the file cannot be had or has another checksum.
+        OSError: If it cannot be written.
     """
     for attempt in range(1, attempts + 1):
         try:
@@ -59,11 +61,6 @@ def fetch(
             if log:
                 log(f"{url} cannot be read ({error}); next attempt in {wait:g} s")
             sleep(wait)
-        except OSError as error:
-            raise UserError(
-                f"Cannot write {path} ({error.strerror or error}): make room there, or point "
-                "DATA_DIR / --data-dir to another folder."
-            ) from error
     return path
 
 
@@ -86,7 +83,7 @@ def _write(chunks: Iterator[bytes], path: Path, url: str, checksum: str | None) 
     """Writes the body, unless it has another checksum than the expected one."""
     # The first chunk comes before the draft, so that a dead host leaves no new folder behind.
     chunk = next(chunks, b"")
-    with atomic_file(path) as draft:
+    with atomic_path(path) as draft:
         with draft.open("wb") as file:
             while chunk:
                 file.write(chunk)

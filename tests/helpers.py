@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from scipy import special
 
-from common.artifact import load_model, read_json, write_json
-from common.config import parse_call
+from common.artifact import load_model
+from common.config import parse_call, run_command
 from common.errors import UserError
+from common.files import read_json, write_json
 from common.publish import publish_run
 from data.pairs.sample import pairs
 
@@ -144,3 +145,33 @@ def linear_data(batch: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """Inputs `(batch, 3)` and targets `(batch, 1)` that the linear model can learn."""
     inputs = np.random.default_rng(0).normal(size=(batch, 3)).astype("float32")
     return inputs, inputs.sum(axis=1, keepdims=True) + 1
+
+
+def check_refused(main, arguments, message, *, folder: Path, capsys) -> None:
+    """Runs a command that must end in one line and status 2, with nothing written to a folder."""
+    before = files_of(folder)
+    with pytest.raises(SystemExit) as stop:
+        run_command(main, prog="command", description="", arguments=arguments)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert files_of(folder) == before
+
+
+@contextlib.contextmanager
+def stopped_in_the_second_epoch() -> Iterator[None]:
+    """Lets a training be interrupted once, when its second epoch ends."""
+    from common.callbacks import History
+
+    original, calls = History.on_epoch_end, []
+
+    def stop(self, epoch, logs=None):
+        if epoch == 1 and not calls:
+            calls.append(epoch)
+            raise KeyboardInterrupt
+        original(self, epoch, logs)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(History, "on_epoch_end", stop)
+        yield

@@ -19,7 +19,7 @@ ALLOWED = {
     "apps": {"apps", "models", "data", "common"},
 }
 # What data may take of common, none of which starts a backend.
-SHARED_WITH_DATA = {"common.cache", "common.errors"}
+SHARED_WITH_DATA = {"common.cache", "common.errors", "common.files"}
 MAY_JOIN_TASKS = {"studies"}
 
 

@@ -16,7 +16,6 @@ from apps.captioning.baselines import score_baselines
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
 from apps.captioning.predict import PRETRAINED, Predictor
-from common.artifact import lock_run
 from common.beams import DecodedScores, decode_with_beams, table_rows, write_hypotheses
 from common.cache import cache_path, cached
 from common.config import run_command
@@ -30,6 +29,7 @@ from common.results import (
     record_scores,
     why_not_recorded,
 )
+from common.run_folder import lock_run
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory

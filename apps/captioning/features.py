@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from apps.captioning.config import SMALL_CNN, Config
-from common.artifact import BACKBONE, atomic_path
+from common.artifact import BACKBONE
 from common.cache import cache_path
 from common.device import xla_beside_products
 from common.errors import UserError
+from common.files import atomic_path
 from data.download import cache_directory
 from data.pictures.features import FeatureStore, StoredFeatures
 from data.pictures.read import read_picture

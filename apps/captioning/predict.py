@@ -20,10 +20,11 @@ from apps.captioning.attention_maps import plot_attention
 from apps.captioning.config import Config
 from apps.captioning.decoding import PictureDescriber
 from apps.captioning.features import PictureInputs, load_run_backbone, takes_pixels
-from common.artifact import CONFIG, MODEL, TOKENIZER, load_model, read_config
+from common.artifact import CONFIG, MODEL, TOKENIZER, load_model
 from common.config import check_png, config_from_flags, run_command
 from common.console import aside, open_console
 from common.errors import UserError
+from common.run_folder import read_config
 from common.search import Search
 from data.pictures.read import is_picture_name
 from data.pictures.views import picture_views

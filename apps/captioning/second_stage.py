@@ -9,11 +9,12 @@ from rich.console import Console
 from apps.captioning.config import CUT, Config
 from apps.captioning.evaluate import load_split_captions
 from apps.captioning.predict import Predictor
-from common.artifact import CONFIG, read_config
+from common.artifact import CONFIG
 from common.config import config_from_flags
 from common.console import aside, warn
 from common.errors import UserError
 from common.origins import check_cut_of_origin, origin_of
+from common.run_folder import read_config
 from data.pictures.splits import Captions
 from models.ensemble import is_ensemble
 

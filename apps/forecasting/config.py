@@ -6,14 +6,7 @@ from typing import Literal
 
 from common.config import split_list
 from common.errors import UserError
-from common.training import (
-    Cell,
-    TrainingSettings,
-    check_at_least,
-    check_cell,
-    check_shares,
-    flag,
-)
+from common.settings import Cell, TrainingSettings, check_at_least, check_cell, check_shares, flag
 from data.prices.features import GROUPS
 from models.forecasting import LOSSES
 

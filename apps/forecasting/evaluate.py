@@ -29,12 +29,14 @@ from apps.forecasting.report import (
     verdicts,
 )
 from apps.forecasting.splits import SPLITS, split_span
-from common.artifact import OUTPUTS, PLOTS, lock_run, write_text
+from common.artifact import OUTPUTS, PLOTS
 from common.config import run_command, split_list
 from common.console import aside, open_console, warn
 from common.device import device_line
 from common.errors import UserError
+from common.files import write_text
 from common.results import data_label, evaluation_folder, record_scores, why_not_recorded
+from common.run_folder import lock_run
 from data.download import cache_directory
 
 # Days ahead that are scored, besides the last.

@@ -21,11 +21,12 @@ from apps.forecasting.distributions import (
 from apps.forecasting.forecasts import Forecast, as_json, draw, forecast_table
 from apps.forecasting.inputs import load_inputs
 from apps.forecasting.metrics import LEVELS
-from common.artifact import CONFIG, load_model, read_config
+from common.artifact import CONFIG, load_model
 from common.config import check_png, config_from_flags, run_command
 from common.console import aside, open_console, warn
 from common.device import XLA
 from common.errors import UserError
+from common.run_folder import read_config
 from data.prices.features import Features, days_needed, next_trading_days
 from data.prices.read import read_prices
 from models.forecasting import quantile_levels

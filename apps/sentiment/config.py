@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from common.errors import UserError
-from common.training import (
+from common.settings import (
     Cell,
     OptimizerName,
     TrainingSettings,

@@ -17,7 +17,6 @@ from apps.sentiment.baselines import score_baselines
 from apps.sentiment.config import Config
 from apps.sentiment.metrics import classification_metrics
 from apps.sentiment.predict import PRETRAINED, Predictor
-from common.artifact import lock_run
 from common.cache import cache_path, cached
 from common.config import run_command
 from common.console import aside, open_console
@@ -25,6 +24,7 @@ from common.device import XLA, device_line
 from common.earlier_runs import recorded_data
 from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores, why_not_recorded
+from common.run_folder import lock_run
 from common.tables import new_table
 from data.download import cache_directory, data_directory
 from data.reviews.read import Reviews, SentimentData, load_labelled, load_reviews

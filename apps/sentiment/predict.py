@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.text import Text
 
 from apps.sentiment.config import Config
-from common.artifact import CONFIG, TOKENIZER, load_model, read_config, read_labels
+from common.artifact import CONFIG, TOKENIZER, load_model
 from common.config import check_png, config_from_flags, run_command
 from common.console import aside, open_console, typed_lines
 from common.errors import UserError
 from common.plots import plot_words, word_colour
+from common.run_folder import read_config, read_labels
 from data.text.batching import pad_tokens
 from data.text.tokenization import encode, kept_positions, load_tokenizer
 from models.sentiment import build_explainer, token_contributions

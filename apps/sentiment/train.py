@@ -18,7 +18,7 @@ from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_ta
 from apps.sentiment.predict import feature_counts
 from apps.sentiment.pretraining import pretrain
 from apps.sentiment.teachers import targets_of, teacher_facts, teacher_folders
-from common.artifact import STATE, TOKENIZER, read_labels
+from common.artifact import STATE, TOKENIZER
 from common.config import run_command, split_list
 from common.console import aside, open_console
 from common.device import XLA, device_line
@@ -26,6 +26,7 @@ from common.earlier_runs import check_same_data, resumed_facts, run_folder
 from common.errors import UserError
 from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
+from common.run_folder import read_labels
 from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
 from data.download import cache_directory

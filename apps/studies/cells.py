@@ -14,9 +14,9 @@ from typing import Any
 
 from apps.studies.gradients.plots import clipping_table
 from apps.studies.speed import speed_table
-from common.artifact import read_json, write_text
 from common.config import run_command
 from common.errors import UserError
+from common.files import read_json, write_text
 from common.plots import new_axes, save_figure
 from common.result_tables import count_label, fill_blocks, show_metric, table_line
 

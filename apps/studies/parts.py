@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.artifact import read_json, write_json
 from common.config import split_list
 from common.errors import UserError
+from common.files import read_json, write_json
 from common.provenance import provenance, require_clean
 
 RESULTS = Path("apps/studies/results")

@@ -21,10 +21,10 @@ from typing import Any
 
 from apps.studies.parts import check_output, chosen_parts, write_part
 from apps.studies.speed_worker import BATCH, FEATURES, LENGTH, UNITS
-from common.artifact import read_json
 from common.config import run_command
 from common.device import device_line, device_name, fused_kernel_line
 from common.errors import UserError
+from common.files import read_json
 from common.result_tables import table_line
 
 PARTS = ("steps", "start")

@@ -13,8 +13,8 @@ from rich.table import Table
 from apps.translation.baselines import score_baselines
 from apps.translation.config import Config
 from apps.translation.metrics import length_metrics, signatures, translation_metrics
-from apps.translation.predict import PRETRAINED, Predictor
-from common.artifact import OUTPUTS, lock_run, write_json
+from apps.translation.predictor import PRETRAINED, Predictor
+from common.artifact import OUTPUTS
 from common.beams import (
     DecodedScores,
     decode_with_beams,
@@ -25,6 +25,7 @@ from common.cache import cache_path, cached
 from common.config import run_command
 from common.console import aside, open_console
 from common.device import device_line
+from common.files import write_json
 from common.results import (
     check_baselines,
     data_label,
@@ -32,6 +33,7 @@ from common.results import (
     record_scores,
     why_not_recorded,
 )
+from common.run_folder import lock_run
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory

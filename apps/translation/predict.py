@@ -3,199 +3,22 @@
 python -m apps.translation.predict --text "A dog runs across the grass."
 """
 
-import dataclasses
 import json as json_format
 import sys
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from rich.text import Text
 
-from apps.translation.alignment import merge_words, plot_alignment
-from apps.translation.config import Config
-from apps.translation.decoding import SequenceTranslator
-from apps.translation.typed_text import normalized, sentences_of, without_loops
-from common.artifact import CONFIG, MODEL, TOKENIZER, load_model, read_config
-from common.config import check_png, config_from_flags, run_command
+from apps.translation.alignment import plot_alignment
+from apps.translation.predictor import PRETRAINED, Predictor, Translation
+from common.config import check_png, run_command
 from common.console import open_console, typed_lines
 from common.errors import UserError
 from common.search import Search
-from data.text.subwords import decode_texts, encode_texts, load_subword_tokenizer
-from models.translation import model_name
-
-PRETRAINED = Path(__file__).parent / "pretrained"
 
 # Lines that are translated before the first of them are printed: enough to sort them by length.
 _PIECE = 1000
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """One translation of a text."""
-
-    text: str
-    score: float
-    """Log-probability over a power of the length; the mean over the parts of a long text."""
-    source_words: list[str]
-    words: list[str]
-    attention: np.ndarray | None
-    """`(words, source_words)`: what each word looked at; of the first part of a long text."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Translation:
-    """A text and its translations, the best first; a text without letters has itself."""
-
-    source: str
-    candidates: list[Candidate]
-    parts: int
-    """In how many parts it was translated."""
-
-    @property
-    def text(self) -> str:
-        """The best translation."""
-        return self.candidates[0].text
-
-
-class Predictor:
-    """A trained translation model with its subwords, from a run folder alone."""
-
-    def __init__(self, model, tokenizer, config: Config):
-        """Takes the parts; use `Predictor.load`."""
-        self.model, self.tokenizer, self.config = model, tokenizer, config
-        self.translate_ids = SequenceTranslator(
-            model.get_layer("encoder"), model.get_layer("decoder"), max_length=config.max_length
-        )
-
-    @classmethod
-    def load(cls, run: str | Path) -> "Predictor":
-        """Loads a run folder.
-
-        Raises:
-            UserError: If the folder is missing, incomplete, of another task, or says that it
-                translates in another direction than its model was trained in.
-            UserError: If its tokenizer cannot be read.
-        """
-        run = Path(run)
-        config = config_from_flags(Config, read_config(run, "translation"), run / CONFIG)
-        tokenizer = load_subword_tokenizer(run / TOKENIZER)
-        model = load_model(run)
-        languages = (config.source_language, config.target_language)
-        if model.name != model_name(*languages):
-            raise UserError(
-                f"{run / CONFIG} says that the model translates {' to '.join(languages)}, but"
-                f" {run / MODEL} is named {model.name}: restore the file, or train again."
-            )
-        predicted = model.get_layer("decoder").output["logits"].shape[-1]
-        if predicted != tokenizer.get_vocab_size():
-            raise UserError(
-                f"{run / TOKENIZER} has {tokenizer.get_vocab_size()} subwords and {run / MODEL}"
-                f" {predicted}: they belong to different runs; restore them."
-            )
-        return cls(model, tokenizer, config)
-
-    def predict(
-        self, texts: list[str], search: Search | None = None, *, attention: bool = False
-    ) -> list[Translation]:
-        """Translates texts, in their order.
-
-        Args:
-            texts: Any number of texts of any length, translated sentence by sentence. One without
-                letters is copied.
-            search: How to look; the run's own way if None.
-            attention: Whether candidates come with what each word looked at.
-
-        Raises:
-            UserError: If a text holds what UTF-8 cannot.
-        """
-        search = search or Search.of(self.config)
-        distinct = search.method == "beam"
-        parts = [part for number, text in enumerate(texts) for part in self._parts(number, text)]
-        pieces = encode_texts(
-            self.tokenizer, [piece for _, piece in parts], max_length=self.config.max_length
-        )
-        found = self.translate_ids(pieces, search, attention=attention)
-        owned: dict[int, list[int]] = {}
-        for index, (number, _) in enumerate(parts):
-            owned.setdefault(number, []).append(index)
-        return [
-            self._joined(
-                text,
-                [pieces[index] for index in owned.get(number, [])],
-                [found[index] for index in owned.get(number, [])],
-                distinct,
-            )
-            for number, text in enumerate(texts)
-        ]
-
-    def _parts(self, number: int, text: str) -> list[tuple[int, str]]:
-        """Cuts a text into sentences, and one that is too long between words."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise UserError(
-                f"Text {number + 1} is not UTF-8: convert it, e.g. with iconv."
-            ) from None
-        # Numbers, marks and blank texts are the same in every language.
-        if not any(character.isalpha() for character in text):
-            return []
-        most = self.config.max_length
-        parts = []
-        for sentence in sentences_of(normalized(text)):
-            if self._length(sentence) <= most:
-                parts.append((number, sentence))
-                continue
-            words, room = [], most
-            pieces = [piece for word in sentence.split() for piece in self._halved(word)]
-            for word in pieces:
-                length = self._length(word)
-                if length > room and words:
-                    parts.append((number, " ".join(words)))
-                    words, room = [], most
-                words.append(word)
-                room -= length
-            parts.append((number, " ".join(words)))
-        return parts
-
-    def _halved(self, word: str) -> list[str]:
-        """Halves a word, and its halves, until each is short enough."""
-        if len(word) < 2 or self._length(word) <= self.config.max_length:
-            return [word]
-        middle = len(word) // 2
-        return [*self._halved(word[:middle]), *self._halved(word[middle:])]
-
-    def _length(self, text: str) -> int:
-        return len(self.tokenizer.encode(text).ids)
-
-    def _joined(self, source: str, pieces: list, found: list, distinct: bool) -> Translation:
-        """Puts the translations of a text's parts together, rank by rank.
-
-        Two cuts of the same words into subwords are one translation if they are to be `distinct`.
-        """
-        if not found:
-            # Invisible characters are blank.
-            copied = " ".join(source.split()) if self._length(source) else ""
-            return Translation(source, [Candidate(copied, 0.0, [], [], None)], parts=0)
-        candidates = []
-        for rank in range(min(map(len, found))):
-            hypotheses = [part[rank] for part in found]
-            texts = decode_texts(self.tokenizer, [one.tokens for one in hypotheses])
-            # The model may write any byte, a line feed too.
-            text = without_loops(" ".join(texts))
-            if distinct and text in {candidate.text for candidate in candidates}:
-                continue
-            source_words, words, attention = merge_words(self.tokenizer, pieces[0], hypotheses[0])
-            candidates.append(
-                Candidate(
-                    text=text,
-                    score=float(np.mean([one.score for one in hypotheses])),
-                    source_words=source_words,
-                    words=words,
-                    attention=attention,
-                )
-            )
-        return Translation(source, candidates, parts=len(found))
 
 
 def as_json(translation: Translation) -> str:

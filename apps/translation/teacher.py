@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from apps.translation.config import CUT, Config
-from apps.translation.predict import Predictor
+from apps.translation.predictor import Predictor
 from common.artifact import CONFIG, MODEL, TOKENIZER
 from common.cache import cache_path, cached
 from common.earlier_runs import check_same_cut, check_same_data

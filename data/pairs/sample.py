@@ -12,7 +12,8 @@ import random
 from pathlib import Path
 
 from common.errors import UserError
-from data.download import atomic_file, data_directory
+from common.files import atomic_path
+from data.download import data_directory
 from data.pairs.files import GENERATED_NOTE
 from data.pairs.grammar import random_pair
 from data.sample_command import sample_command
@@ -55,13 +56,13 @@ def write_translation_sample(
         raise UserError(f"{folder} holds other data already: name another --data-dir.")
     sizes = {"train": train, "val": validation, "test_2016_flickr": test, "test_2017_flickr": test}
     rows = pairs(sum(sizes.values()), seed=seed)
-    with atomic_file(folder / GENERATED_NOTE) as draft:
+    with atomic_path(folder / GENERATED_NOTE) as draft:
         draft.write_text(_NOTE_TEXT, encoding="utf-8")
     for split, size in sizes.items():
         part, rows = rows[:size], rows[size:]
         for language, sentences in zip(("en", "fr"), zip(*part, strict=True), strict=True):
             text = "".join(f"{sentence}\n" for sentence in sentences)
-            with atomic_file(folder / f"{split}.{language}.gz") as draft:
+            with atomic_path(folder / f"{split}.{language}.gz") as draft:
                 # No time in the header: the same seed shall write the same bytes.
                 draft.write_bytes(gzip.compress(text.encode(), mtime=0))
     return folder

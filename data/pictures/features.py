@@ -8,7 +8,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from common.errors import UserError
-from data.download import atomic_folder
+from common.files import atomic_folder
 
 _FEATURES, _DONE = "features.npy", "done.bin"
 _LARGEST = float(np.finfo(np.float16).max)

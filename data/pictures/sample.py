@@ -11,7 +11,8 @@ import zipfile
 from pathlib import Path
 
 from common.errors import UserError
-from data.download import atomic_file, data_directory
+from common.files import atomic_path
+from data.download import data_directory
 from data.pairs.files import GENERATED_NOTE
 from data.pictures.flickr8k import (
     PICTURES_FOLDER,
@@ -71,10 +72,10 @@ def write_captions_folder(folder: Path, *, pictures: int = 60, seed: int = 0) ->
     """Writes generated pictures as a folder of one's own, with a `captions.csv`."""
     rows = scenes(pictures, seed=seed)
     for name, _, picture, _ in rows:
-        with atomic_file(folder / name) as draft:
+        with atomic_path(folder / name) as draft:
             draft.write_bytes(picture)
     with (
-        atomic_file(folder / CAPTIONS_FILE) as draft,
+        atomic_path(folder / CAPTIONS_FILE) as draft,
         draft.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file)
@@ -88,7 +89,7 @@ def _joined(lines: list[str]) -> str:
 
 
 def _write_zip(path: Path, members: dict[str, bytes]) -> None:
-    with atomic_file(path) as draft, zipfile.ZipFile(draft, "w") as archive:
+    with atomic_path(path) as draft, zipfile.ZipFile(draft, "w") as archive:
         for name, content in members.items():
             # A time of its own would make the same seed write other bytes.
             archive.writestr(zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), content)

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UserError
-from data.download import atomic_file, data_directory
+from common.files import atomic_path
+from data.download import data_directory
 from data.sample_command import sample_command
 
 INDEX = "^SIM"
@@ -175,7 +176,7 @@ def write_price_sample(
     if others:
         raise UserError(f"{folder} has {others[0]} already: name another --data-dir.")
     for simulation in simulations:
-        with atomic_file(folder / f"{simulation.ticker}.csv") as draft:
+        with atomic_path(folder / f"{simulation.ticker}.csv") as draft:
             simulation.prices.to_csv(draft, float_format="%.6f", lineterminator="\n")
     return folder
 

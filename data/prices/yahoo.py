@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.errors import UserError
-from data.download import atomic_file
+from common.files import atomic_path
 
 COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
 
@@ -52,7 +52,7 @@ def download_prices(
             table = _download(path.stem, attempts, log)
             if table.empty:
                 raise _unknown(path.stem)
-            with atomic_file(path) as draft:
+            with atomic_path(path) as draft:
                 table.to_csv(draft, date_format="%Y-%m-%d")
     return paths
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UserError
-from data.download import atomic_folder, import_tfds, prepare_tfds, sha256_of
+from common.files import atomic_folder
+from data.download import import_tfds, prepare_tfds, sha256_of
 from data.row_files import RowFile, texts_on_disk
 
 NAME = "imdb_reviews/plain_text:1.0.0"

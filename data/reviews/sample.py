@@ -12,7 +12,8 @@ import io
 import random
 from pathlib import Path
 
-from data.download import atomic_file, data_directory, import_tfds, tfds_draft
+from common.files import atomic_path
+from data.download import data_directory, import_tfds, tfds_draft
 from data.reviews.imdb import FOLDER, NAME
 from data.sample_command import sample_command
 
@@ -184,7 +185,7 @@ def write_imdb_sample(
 
 def write_reviews_csv(path: Path, *, rows: int = 400, seed: int = 0) -> Path:
     """Writes generated reviews as a file of one's own, with the columns `text` and `label`."""
-    with atomic_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("text", "label"))
         for text, label in reviews(rows, random.Random(seed)):

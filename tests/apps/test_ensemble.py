@@ -15,21 +15,11 @@ from apps.sentiment import predict as sentiment_predict
 from apps.sentiment import train as sentiment_train
 from apps.translation import evaluate, train
 from apps.translation.config import Config
-from apps.translation.predict import Predictor
-from common.artifact import (
-    CONFIG,
-    HISTORY,
-    METRICS,
-    MODEL,
-    STATE,
-    TOKENIZER,
-    read_json,
-    save_model,
-    write_json,
-    write_text,
-)
+from apps.translation.predictor import Predictor
+from common.artifact import CONFIG, HISTORY, METRICS, MODEL, STATE, TOKENIZER, save_model
 from common.config import fields_as_flags
 from common.errors import UserError
+from common.files import read_json, write_json, write_text
 from data.text.subwords import train_subword_tokenizer
 from models.encoder_decoder import build_encoder_decoder
 from models.translation import model_name

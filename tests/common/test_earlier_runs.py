@@ -2,7 +2,6 @@ import dataclasses
 
 import pytest
 
-from common.artifact import write_json
 from common.earlier_runs import (
     check_same_cut,
     recorded_data,
@@ -11,6 +10,7 @@ from common.earlier_runs import (
     with_shape_of,
 )
 from common.errors import UserError
+from common.files import write_json
 
 pytestmark = pytest.mark.no_backend
 

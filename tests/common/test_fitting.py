@@ -5,10 +5,11 @@ import keras
 import pytest
 from rich.console import Console
 
-from common.artifact import read_json, write_json
 from common.config import fields_as_flags
+from common.files import read_json, write_json
 from common.fitting import Prepared, fit_prepared
-from common.training import TrainFlags, TrainingSettings, open_training
+from common.settings import TrainingSettings
+from common.training import TrainFlags, open_training
 from common.training_state import saved_epoch
 from tests.helpers import linear_data, linear_model
 

@@ -2,8 +2,8 @@ import types
 
 import pytest
 
-from common.artifact import write_json
 from common.errors import UserError
+from common.files import write_json
 from common.origins import check_cut_of_origin, origin_of
 
 pytestmark = pytest.mark.no_backend

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from common import publish
-from common.artifact import read_json, write_json
 from common.errors import UserError
+from common.files import read_json, write_json
 from common.publish import publish_run
 from common.results import Scores, record_scores
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from common import results
-from common.artifact import read_json, write_json
 from common.errors import UserError
+from common.files import read_json, write_json
 from common.result_tables import table, write_tables
 from common.results import (
     Scores,

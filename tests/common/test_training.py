@@ -6,17 +6,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from common.artifact import read_labels, write_json
 from common.callbacks import read_history
 from common.config import fields_as_flags, parse_call, run_command
 from common.errors import UserError
-from common.training import (
-    TrainFlags,
-    TrainingSettings,
-    last_facts,
-    open_training,
-    training_callbacks,
-)
+from common.files import write_json
+from common.run_folder import read_labels
+from common.settings import TrainingSettings
+from common.training import TrainFlags, last_facts, open_training, training_callbacks
 
 STEPS = 4
 

@@ -8,11 +8,13 @@ from typing import Any
 
 from apps.studies.benchmark.quick import shortened
 from apps.studies.benchmark.rows import ROWS, Row
-from common.artifact import CONFIG, METRICS, MODEL, lock_run, read_json, write_json
+from common.artifact import CONFIG, METRICS, MODEL
 from common.config import fields_as_flags, parse_call
 from common.errors import UserError
+from common.files import read_json, write_json
 from common.provenance import is_committed
-from common.training import flag
+from common.run_folder import lock_run
+from common.settings import flag
 
 
 @dataclasses.dataclass(frozen=True)

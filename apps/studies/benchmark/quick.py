@@ -6,8 +6,8 @@ from pathlib import Path
 
 from common.config import parse_call
 from common.errors import UserError
-from common.training import flag
-from data.download import atomic_folder
+from common.files import atomic_folder
+from common.settings import flag
 from data.pairs.sample import write_translation_sample
 from data.pictures.sample import write_captioning_sample
 from data.prices.sample import write_price_sample

@@ -37,9 +37,9 @@ from apps.studies.benchmark.plan import (
 )
 from apps.studies.benchmark.quick import run_here, samples
 from apps.studies.benchmark.rows import ROWS, Row
-from common.artifact import write_json
 from common.console import aside, open_console
 from common.errors import UserError
+from common.files import write_json
 from common.provenance import require_clean
 from common.results import gather_row, publish_row
 

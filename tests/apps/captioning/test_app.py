@@ -17,12 +17,12 @@ from apps.captioning import evaluate, features, predict, train
 from apps.captioning.attention_maps import tinted
 from apps.captioning.config import Config
 from apps.captioning.predict import Predictor, find_pictures
-from common.artifact import read_json
 from common.callbacks import read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
+from common.files import read_json
 from common.search import Search
-from common.training import TrainingSettings
+from common.settings import TrainingSettings
 from data.pictures.captions import load_captions
 from models.backbones import round_kernels
 from tests.helpers import assert_same_training, call, files_of, photographed, printed

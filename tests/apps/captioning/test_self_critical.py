@@ -20,11 +20,11 @@ from apps.captioning.self_critical import (
     fit_self_critical,
     sequence_loss,
 )
-from common.artifact import read_json, write_json
 from common.callbacks import History, read_history
 from common.clipping import GradientClipping
 from common.config import parse_call
 from common.errors import UserError
+from common.files import read_json, write_json
 from data.pictures.captions import load_captions
 from data.text.subwords import END_ID, START_ID, train_subword_tokenizer
 from models.attention_decoder import build_attention_decoder

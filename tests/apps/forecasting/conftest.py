@@ -7,9 +7,8 @@ import pytest
 
 from apps.forecasting import predict
 from apps.forecasting.predict import Predictor
-from common.config import run_command
 from tests.apps.forecasting.helpers import evaluated, prices_like, run_train, table_of
-from tests.helpers import call, files_of
+from tests.helpers import call, check_refused
 
 
 @pytest.fixture(scope="session")
@@ -76,14 +75,4 @@ def refused(capsys, here, prices_dir):
     (here / "caption").mkdir()
     (here / "caption" / "config.json").write_text('{"task": "captioning"}')
 
-    def refused(main, arguments, message):
-        before = files_of(here)
-        with pytest.raises(SystemExit) as stop:
-            run_command(main, prog="command", description="", arguments=arguments)
-        lines = capsys.readouterr().err.strip().splitlines()
-        assert stop.value.code == 2
-        assert len(lines) == 1 and lines[0].startswith("error: ")
-        assert message in lines[0]
-        assert files_of(here) == before
-
-    return refused
+    return functools.partial(check_refused, folder=here, capsys=capsys)

@@ -8,7 +8,7 @@ import pandas as pd
 from apps.forecasting import evaluate, train
 from apps.forecasting.metrics import LEVELS
 from common.config import parse_call
-from common.training import flag
+from common.settings import flag
 from tests.helpers import call
 
 PRICES = ["Open", "High", "Low", "Close", "Adj Close"]

@@ -7,7 +7,7 @@ import pytest
 from apps.forecasting import evaluate
 from apps.forecasting.baselines import BASELINES
 from apps.forecasting.report import draw
-from common.artifact import read_json
+from common.files import read_json
 from data.prices.sample import write_price_sample
 from tests.apps.forecasting.helpers import (
     HORIZON,

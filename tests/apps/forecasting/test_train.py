@@ -6,8 +6,8 @@ import pytest
 from apps.forecasting import inputs, train
 from apps.forecasting.config import Config
 from apps.forecasting.predict import Predictor
-from common.artifact import read_json
-from common.callbacks import History, read_history
+from common.callbacks import read_history
+from common.files import read_json
 from data.prices import large_us
 from tests.apps.forecasting.helpers import (
     HORIZON,
@@ -20,7 +20,7 @@ from tests.apps.forecasting.helpers import (
     run_train,
     table_of,
 )
-from tests.helpers import assert_same_training
+from tests.helpers import assert_same_training, stopped_in_the_second_epoch
 
 pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
 
@@ -79,20 +79,11 @@ def test_prices_after_the_validation_split_change_nothing_that_is_learnt(
     assert before["data"] != after["data"]
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_weights(either, flags, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(either, flags, tmp_path):
     arguments = [*flags, "--run", tmp_path / "stopped"]
     if either.name == "stateful":
         arguments.append("--stateful")
-    original, calls = History.on_epoch_end, []
-
-    def stop_in_the_second_epoch(self, epoch, logs=None):
-        if epoch == 1 and not calls:
-            calls.append(epoch)
-            raise KeyboardInterrupt
-        original(self, epoch, logs)
-
-    monkeypatch.setattr(History, "on_epoch_end", stop_in_the_second_epoch)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_in_the_second_epoch():
         run_train(*arguments)
     assert len(read_history(tmp_path / "stopped" / "history.csv")["loss"]) == 1
     run_train(*arguments, "--resume")

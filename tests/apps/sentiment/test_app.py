@@ -17,15 +17,22 @@ from apps.sentiment import evaluate, predict, teachers, train
 from apps.sentiment.config import Config
 from apps.sentiment.predict import Predictor
 from apps.sentiment.teachers import load_teacher, nb_svm_verdicts, targets_of
-from common.artifact import read_json, write_json
-from common.callbacks import History, read_history
+from common.callbacks import read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
+from common.files import read_json, write_json
 from common.results import record_scores
-from common.training import TrainingSettings
+from common.settings import TrainingSettings
 from data.download import sha256_of
 from data.reviews.read import Reviews, load_reviews
-from tests.helpers import assert_same_training, call, files_of, photographed, published
+from tests.helpers import (
+    assert_same_training,
+    call,
+    files_of,
+    photographed,
+    published,
+    stopped_in_the_second_epoch,
+)
 
 ROOT = Path(__file__).parents[3]
 TINY = (
@@ -141,19 +148,10 @@ def test_overwrite_refuses_a_folder_that_training_did_not_write(tmp_path, review
 
 
 @pytest.mark.no_backend
-def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, reviews_csv, monkeypatch):
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, reviews_csv):
     arguments = ["--data", reviews_csv, "--epochs", "3", "--clipping", "adaptive"]
     run_train(*arguments, "--run", tmp_path / "whole")
-    original, calls = History.on_epoch_end, []
-
-    def stop_in_the_second_epoch(self, epoch, logs=None):
-        if epoch == 1 and not calls:
-            calls.append(epoch)
-            raise KeyboardInterrupt
-        original(self, epoch, logs)
-
-    monkeypatch.setattr(History, "on_epoch_end", stop_in_the_second_epoch)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_in_the_second_epoch():
         run_train(*arguments, "--run", tmp_path / "stopped")
     assert len(read_history(tmp_path / "stopped" / "history.csv")["loss"]) == 1
     run_train(*arguments, "--run", tmp_path / "stopped", "--resume")

@@ -28,11 +28,12 @@ from apps.studies.benchmark.run import (
     published_row,
     run_steps,
 )
-from common.artifact import CONFIG, HISTORY, METRICS, MODEL, read_json, write_json, write_text
+from common.artifact import CONFIG, HISTORY, METRICS, MODEL
 from common.config import fields_as_flags, parse_call
 from common.errors import UserError
+from common.files import read_json, write_json, write_text
 from common.provenance import is_committed, require_clean
-from common.training import flag
+from common.settings import flag
 
 pytestmark = pytest.mark.no_backend
 

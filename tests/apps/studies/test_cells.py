@@ -19,8 +19,8 @@ from apps.studies.cells import (
     read_cells,
 )
 from apps.translation.config import Config as TranslationConfig
-from common.artifact import read_json, write_json
 from common.errors import UserError
+from common.files import read_json, write_json
 
 pytestmark = pytest.mark.no_backend
 

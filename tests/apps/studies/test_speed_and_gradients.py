@@ -11,8 +11,8 @@ from apps.studies import cell_speed, parts, speed, speed_worker
 from apps.studies.gradients import plots as gradient_plots
 from apps.studies.gradients import study as gradients
 from apps.studies.gradients.adding import RECORDED
-from common.artifact import read_json, write_json
 from common.errors import UserError
+from common.files import read_json, write_json
 
 RESULTS = Path("apps/studies/results")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from apps.translation.alignment import merge_words, plot_alignment
-from apps.translation.predict import Candidate
+from apps.translation.predictor import Candidate
 from data.text.subwords import encode_texts, train_subword_tokenizer
 from models.decode.writer import Hypothesis
 

@@ -16,14 +16,14 @@ from rich.console import Console
 from apps import ensemble
 from apps.translation import evaluate, predict, train
 from apps.translation.config import Config
-from apps.translation.predict import Candidate, Predictor, Translation
+from apps.translation.predictor import Candidate, Predictor, Translation
 from apps.translation.teacher import taught_pairs
-from common.artifact import read_json, write_json
 from common.callbacks import read_history
-from common.config import parse_call, run_command
+from common.config import parse_call
 from common.errors import UserError
+from common.files import read_json, write_json
 from common.search import Search
-from common.training import TrainingSettings
+from common.settings import TrainingSettings
 from data.download import sha256_of
 from data.pairs.sources import load_pairs
 from data.text.subwords import encode_texts
@@ -32,6 +32,7 @@ from models.encoder_decoder import OwnWords
 from tests.helpers import (
     assert_same_training,
     call,
+    check_refused,
     files_of,
     photographed,
     printed,
@@ -884,17 +885,7 @@ def refused(capsys, here, pairs_tsv):
     write_lines(here / "empty" / "train.fr", *french[:7], "", *french[8:])
     write_lines(here / "caption" / "config.json", '{"task": "captioning"}')
 
-    def refused(main, arguments, message):
-        before = files_of(here)
-        with pytest.raises(SystemExit) as stop:
-            run_command(main, prog="command", description="", arguments=arguments)
-        lines = capsys.readouterr().err.strip().splitlines()
-        assert stop.value.code == 2
-        assert len(lines) == 1 and lines[0].startswith("error: ")
-        assert message in lines[0]
-        assert files_of(here) == before
-
-    return refused
+    return functools.partial(check_refused, folder=here, capsys=capsys)
 
 
 @pytest.mark.no_backend

@@ -4,18 +4,10 @@ import os
 
 import pytest
 
-from common.artifact import (
-    atomic_path,
-    lock_run,
-    lock_scores,
-    open_run,
-    read_config,
-    read_json,
-    replace_run,
-    same_files,
-    write_json,
-)
+from common.artifact import same_files
 from common.errors import UserError
+from common.files import atomic_path, read_json, write_json
+from common.run_folder import lock_run, lock_scores, open_run, read_config, replace_run
 
 
 def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
@@ -136,8 +128,8 @@ def test_whoever_reads_a_run_finds_a_whole_one_after_its_replacement_was_killed(
         if trained:
             write_new(run)
         # Nothing that stands in a `finally` is done.
-        patch.setattr("common.artifact.end_replacement", lambda run: None)
-        patch.setattr("common.artifact.remove_leftovers", lambda run: None)
+        patch.setattr("common.run_folder.end_replacement", lambda run: None)
+        patch.setattr("common.run_folder.remove_leftovers", lambda run: None)
         raise Killed
     units, model = (2, "new") if trained else (1, "old")
     assert read_config(run, "sentiment") == {"units": units}
