@@ -26,7 +26,12 @@ from data.pairs.untranslated import load_untranslated, usable
 # Sentences between two steps of the progress bar.
 _PIECE = 1000
 # The modules that a translation depends on, besides the run and those of data and models.
-_CODE = "apps.translation.predict", "apps.translation.decoding", "common.search"
+_CODE = (
+    "apps.translation.predictor",
+    "apps.translation.typed_text",
+    "apps.translation.decoding",
+    "common.search",
+)
 
 
 @dataclasses.dataclass(frozen=True)
