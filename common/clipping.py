@@ -20,17 +20,13 @@ class GradientClipping(keras.callbacks.Callback):
     - `"norm"`: shortens the gradient of each variable by its own norm.
     - `"global_norm"`: shortens all gradients by their common norm (Pascanu et al., 2013).
     - `"value"`: cuts each element to `[-threshold, threshold]`.
-    - `"adaptive"`: as `"global_norm"`, but the threshold is a percentile of the last global norms,
-      the present one included (Seetharaman et al., 2020); `threshold` is not used. The very first
-      step is its own percentile and goes through whole.
 
     At the end of an epoch `logs` gains, so put this before callbacks that read them:
 
     - `gradient_norm`, `gradient_norm_max`: mean and largest global norm, before clipping.
     - `clipped_share`: the share of steps in which anything was cut.
-    - `clip_threshold`: (adaptive) the threshold of the last step.
 
-    A step whose gradient is not finite counts in none of these and never enters the percentile.
+    A step whose gradient is not finite counts in none of these.
     Its update is not hidden: NaN reaches the weights, and `StopOnNaN` reports it. An epoch without
     any finite gradient records NaN.
 
@@ -39,8 +35,6 @@ class GradientClipping(keras.callbacks.Callback):
     Args:
         mode: See above.
         threshold: The largest norm, or in `"value"` the largest absolute value.
-        percentile: (adaptive) between 0 and 100; lower cuts more.
-        window: (adaptive) the number of steps that the percentile is taken over.
 
     Raises:
         UserError: If an argument is out of range; when training begins, if the optimizer itself
@@ -49,27 +43,17 @@ class GradientClipping(keras.callbacks.Callback):
 
     def __init__(
         self,
-        mode: Literal["none", "norm", "global_norm", "value", "adaptive"] = "global_norm",
+        mode: Literal["none", "norm", "global_norm", "value"] = "global_norm",
         threshold: float = 1.0,
-        percentile: float = 50.0,
-        window: int = 1000,
     ):
         """See the class."""
         super().__init__()
-        if mode not in ("none", "norm", "global_norm", "value", "adaptive"):
-            raise UserError(
-                f"Clipping {mode!r} is unknown: use none, norm, global_norm, value or adaptive."
-            )
+        if mode not in ("none", "norm", "global_norm", "value"):
+            raise UserError(f"Clipping {mode!r} is unknown: use none, norm, global_norm or value.")
         if not 0 < threshold < math.inf:
-            raise UserError(f"A clipping threshold of {threshold} is no limit: use one above 0.")
-        if not 0 <= percentile <= 100:
-            raise UserError(f"A clipping percentile of {percentile} does not lie in 0 to 100.")
-        if window < 1:
-            raise UserError(f"A clipping window of {window} steps holds nothing: use 1 or more.")
+            raise UserError(f"The clipping threshold {threshold} must be greater than 0.")
         self.mode = mode
         self.threshold = threshold
-        self.percentile = percentile
-        self.window = window
         self._optimizer = None
 
     def install(self, model: keras.Model) -> None:
@@ -92,15 +76,8 @@ class GradientClipping(keras.callbacks.Callback):
                     " leave it out."
                 )
         add_hook(model, "gradient clipping", self._clip)
-        # Steps, clipped steps, mean norm, largest norm, last threshold.
-        self._record = optimizer.add_variable((5,), "zeros", "float32", name="gradient_record")
-        if self.mode == "adaptive":
-            # Slots that are still empty hold infinity, so that they sort behind all norms.
-            infinity = keras.initializers.Constant(math.inf)
-            self._norms = optimizer.add_variable(
-                (self.window,), infinity, "float32", name="gradient_norms"
-            )
-            self._slot = optimizer.add_variable((), "zeros", "float32", name="gradient_slot")
+        # Steps, clipped steps, mean norm, largest norm.
+        self._record = optimizer.add_variable((4,), "zeros", "float32", name="gradient_record")
         self._optimizer = optimizer
 
     def on_train_begin(self, logs=None):
@@ -109,17 +86,15 @@ class GradientClipping(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts a new record."""
-        self._record.assign(np.zeros(5, "float32"))
+        self._record.assign(np.zeros(4, "float32"))
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the record into `logs`."""
-        steps, clipped, mean, largest, threshold = ops.convert_to_numpy(self._record).tolist()
+        steps, clipped, mean, largest = ops.convert_to_numpy(self._record).tolist()
         seen = steps > 0
         logs["gradient_norm"] = mean if seen else math.nan
         logs["gradient_norm_max"] = largest if seen else math.nan
         logs["clipped_share"] = clipped / steps if seen else math.nan
-        if self.mode == "adaptive":
-            logs["clip_threshold"] = threshold if seen else math.nan
 
     def _clip(self, gradients: list) -> list:
         """Runs inside the compiled step: records the gradients and returns them clipped."""
@@ -131,7 +106,7 @@ class GradientClipping(keras.callbacks.Callback):
         present = [gradient for gradient in dense if gradient is not None]
         largest, relative_norm = _norm(present)
         norm = largest * relative_norm
-        threshold = self._percentile_with(norm) if self.mode == "adaptive" else self.threshold
+        threshold = self.threshold
 
         if self.mode == "none":
             clipped, cut = gradients, False
@@ -154,35 +129,17 @@ class GradientClipping(keras.callbacks.Callback):
             ]
 
         record = ops.convert_to_tensor(self._record)
-        steps, cuts, mean, highest, _ = ops.unstack(record, 5)
+        steps, cuts, mean, highest = ops.unstack(record, 4)
         updated = ops.stack(
             [
                 steps + 1.0,
                 cuts + ops.cast(cut, "float32"),
                 mean + (norm - mean) / (steps + 1.0),
                 ops.maximum(highest, norm),
-                ops.cast(threshold, "float32"),
             ]
         )
         self._record.assign(ops.where(ops.isfinite(norm), updated, record))
         return clipped
-
-    def _percentile_with(self, norm):
-        """Takes a norm into the window, unless it is not finite; returns the percentile."""
-        norms, slot = ops.convert_to_tensor(self._norms), ops.convert_to_tensor(self._slot)
-        here = ops.equal(ops.arange(self.window, dtype="float32"), slot)
-        finite = ops.isfinite(norm)
-        norms = ops.where(ops.logical_and(here, finite), norm, norms)
-        self._norms.assign(norms)
-        self._slot.assign(ops.where(finite, ops.mod(slot + 1.0, float(self.window)), slot))
-
-        last = ops.maximum(ops.sum(ops.cast(ops.isfinite(norms), "float32")) - 1.0, 0.0)
-        position = last * self.percentile / 100.0
-        below = ops.floor(position)
-        ordered = ops.sort(norms)
-        low = ops.take(ordered, ops.cast(below, "int32"))
-        high = ops.take(ordered, ops.cast(ops.minimum(below + 1.0, last), "int32"))
-        return low + (high - low) * (position - below)
 
 
 def _norm(gradients: list) -> tuple:

@@ -7,6 +7,9 @@ from rich.text import Text
 
 from common.errors import UserError
 
+# Of `model.fit`: a progress bar in a terminal, else a line an epoch.
+VERBOSITY = 1 if sys.stdout.isatty() else 2
+
 
 def open_console(*, stderr: bool = False) -> Console:
     """Returns a console that leaves long lines, numbers and square brackets as they are.

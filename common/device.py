@@ -154,12 +154,11 @@ def device_line() -> str:
     )
 
 
-def fused_kernel_line(cell: str, recurrent_dropout: float) -> str:
+def fused_kernel_line(cell: str) -> str:
     """Returns, on a GPU, whether the settings allow its fused kernels, and else what would.
 
     Args:
         cell: As the flag of every app.
-        recurrent_dropout: As the flag of every app.
 
     Returns:
         A line, or nothing where there is no GPU or no recurrence.
@@ -173,8 +172,6 @@ def fused_kernel_line(cell: str, recurrent_dropout: float) -> str:
         reason = "simple_rnn has none: take --cell lstm or gru"
     elif cell == "gru" and backend == "jax":
         reason = "JAX has none for gru: take --cell lstm, or KERAS_BACKEND=tensorflow"
-    elif recurrent_dropout:
-        reason = "they know no --recurrent-dropout: set it to 0"
     else:
         return f"fused GPU kernels (cuDNN): allowed by these settings for {cell}"
     return f"fused GPU kernels (cuDNN): not used, since {reason}"

@@ -106,9 +106,3 @@ def recorded_data(run: Path | str) -> dict[str, str]:
     """Returns the hashes of the data that a run was trained on; empty if it does not tell."""
     path = Path(run) / METRICS
     return read_json(path).get("data", {}) if path.is_file() else {}
-
-
-def resumed_facts(run: Path) -> dict[str, Any]:
-    """Returns what a run that goes on tells of the runs that it began with or learned from."""
-    record = read_json(run / METRICS)
-    return {key: record[key] for key in ("init_from", "teacher") if key in record}

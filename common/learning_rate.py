@@ -1,4 +1,4 @@
-"""The one owner of the learning rate: warm-up, constant, cosine, one-cycle and plateau."""
+"""The one owner of the learning rate: warm-up, then constant, cosine or plateau."""
 
 import math
 from typing import Any, Literal
@@ -11,14 +11,12 @@ from common.callbacks import Patience
 from common.errors import UserError
 from common.optimizer_hook import add_hook, base_optimizer
 
-ONE_CYCLE_RISE = 0.3
-
 
 def rate_at(
     step: Any,
     *,
     peak: float,
-    schedule: Literal["constant", "cosine", "one_cycle", "plateau"],
+    schedule: Literal["constant", "cosine", "plateau"],
     total_steps: int,
     warmup_steps: int = 0,
     final_share: float = 0.01,
@@ -26,11 +24,9 @@ def rate_at(
 ) -> Any:
     """Returns the rate of a step, as the schedule plans it.
 
-    Every schedule starts with a linear rise that reaches `peak` in the last warm-up step. Then
-    `"constant"` and `"plateau"` stay there (a plateau's reductions depend on the training and are
-    not planned); `"cosine"` falls along half a cosine to `final_share * peak` in the last step
-    (Loshchilov and Hutter, 2017); so does `"one_cycle"`, which rises for at least the first 30 %
-    of all steps (Smith, 2018).
+    The rate rises linearly to `peak` in the last warm-up step. `"constant"` and `"plateau"` stay
+    there (a plateau's reductions depend on the training); `"cosine"` falls along half a cosine to
+    `final_share * peak` in the last step (Loshchilov and Hutter, 2017).
 
     Args:
         step: Step or steps, counted from 0.
@@ -44,14 +40,11 @@ def rate_at(
     Returns:
         The rate or rates, in the shape of `step`.
     """
-    rise = warmup_steps
-    if schedule == "one_cycle":
-        rise = max(rise, round(ONE_CYCLE_RISE * total_steps))
     share = 1.0
-    if schedule in ("cosine", "one_cycle"):
-        done = xp.clip((step + 1 - rise) / max(total_steps - rise, 1), 0.0, 1.0)
+    if schedule == "cosine":
+        done = xp.clip((step + 1 - warmup_steps) / max(total_steps - warmup_steps, 1), 0.0, 1.0)
         share = final_share + (1.0 - final_share) * 0.5 * (1.0 + xp.cos(math.pi * done))
-    return peak * xp.where(step < rise, (step + 1) / max(rise, 1), share)
+    return peak * xp.where(step < warmup_steps, (step + 1) / max(warmup_steps, 1), share)
 
 
 class LearningRateControl(keras.callbacks.Callback):
@@ -67,7 +60,7 @@ class LearningRateControl(keras.callbacks.Callback):
             not improved for `patience` epochs.
         total_steps: Steps of the whole training, over all epochs.
         warmup_steps: Steps of the linear rise to `peak`.
-        final_share: (cosine, one_cycle) what is left of `peak` in the last step.
+        final_share: (cosine) what is left of `peak` in the last step.
         monitor: (plateau) the logged metric to watch.
         mode: (plateau) whether a lower (`"min"`) or a higher (`"max"`) metric is better.
         patience: (plateau) epochs without improvement before a reduction.
@@ -81,22 +74,20 @@ class LearningRateControl(keras.callbacks.Callback):
     def __init__(
         self,
         peak: float,
-        schedule: Literal["constant", "cosine", "one_cycle", "plateau"],
+        schedule: Literal["constant", "cosine", "plateau"],
         *,
         total_steps: int,
         warmup_steps: int = 0,
         final_share: float = 0.01,
         monitor: str = "val_loss",
         mode: Literal["min", "max"] = "min",
-        patience: int = 3,
+        patience: int = 1,
         factor: float = 0.5,
     ):
         """See the class."""
         super().__init__()
-        if schedule not in ("constant", "cosine", "one_cycle", "plateau"):
-            raise UserError(
-                f"Schedule {schedule!r} is unknown: use constant, cosine, one_cycle or plateau."
-            )
+        if schedule not in ("constant", "cosine", "plateau"):
+            raise UserError(f"Schedule {schedule!r} is unknown: use constant, cosine or plateau.")
         if not 0 < peak < math.inf:
             raise UserError(f"A learning rate of {peak} does not train: use one above 0.")
         if total_steps < 1 or not 0 <= warmup_steps < max(total_steps, 1):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from common.errors import UserError
 
-OptimizerName = Literal["rmsprop", "adam", "adamw", "sgd"]
+OptimizerName = Literal["rmsprop", "adam", "sgd"]
 
 
 Cell = Literal["simple_rnn", "lstm", "gru", "feedforward"]
@@ -24,21 +24,15 @@ class TrainingSettings:
     """Kind of update."""
     learning_rate: float = 2e-3
     """Peak rate."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay."""
-    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
     """How the rate moves after the warm-up."""
     warmup_steps: int = 200
     """Steps until the rate has risen to its peak, at most a tenth of all."""
-    plateau_patience: int = 1
-    """Epochs without a better validation score until the plateau schedule halves the rate."""
-    clipping: Literal["none", "norm", "global_norm", "value", "adaptive"] = "global_norm"
-    """What is cut when gradients grow: nothing, each by its norm, all by theirs, each entry, or all
-    by a running percentile of their norm."""
+    clipping: Literal["none", "norm", "global_norm", "value"] = "global_norm"
+    """How gradients are clipped: not at all, each by its norm, all by their common norm, or each
+    entry by its value."""
     clip_threshold: float = 1.0
-    """Greatest norm or value that stays uncut."""
-    clip_percentile: float = 50.0
-    """Percentile of the recent gradient norms, for adaptive clipping."""
+    """Largest norm or value that is left as it is."""
     epochs: int = 10
     """Passes over the training data."""
     patience: int = 0
@@ -52,30 +46,16 @@ class TrainingSettings:
         """Checks what the types cannot say."""
         check_at_least(1, self, "epochs")
         check_at_least(0, self, "warmup_steps", "patience")
-        check_at_least(1, self, "plateau_patience")
         for name in ("learning_rate", "clip_threshold"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"{flag(name)} must be a number greater than 0.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise UserError("--weight-decay must be 0 or a number greater than 0.")
-        if not 0 <= self.clip_percentile <= 100:
-            raise UserError("--clip-percentile must lie between 0 and 100.")
         check_seeds(self, "seed")
 
     def ignored(self) -> dict[str, str]:
         """Returns the settings that the chosen mode does not read, each with the reason."""
         reasons = {}
-        if self.schedule != "plateau":
-            reasons["plateau_patience"] = "it is for --schedule plateau"
-        if self.clipping != "adaptive":
-            reasons["clip_percentile"] = "it is for --clipping adaptive"
-        if self.clipping in ("none", "adaptive"):
-            reasons["clip_threshold"] = f"--clipping {self.clipping} has no threshold"
-        cell = getattr(self, "cell", "simple_rnn")
-        if cell != "simple_rnn":
-            reasons["activation"] = f"--cell {cell} has its own"
-        if cell == "feedforward":
-            reasons["recurrent_dropout"] = "--cell feedforward has no recurrence"
+        if self.clipping == "none":
+            reasons["clip_threshold"] = "--clipping none has no threshold"
         return reasons
 
 
@@ -96,14 +76,6 @@ def check_shares(config: Any, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(config, name) < 1:
             raise UserError(f"{flag(name)} is a share: give a number from 0 up to, not with, 1.")
-
-
-def check_cell(config: Any) -> None:
-    """Raises a `UserError` if a setting asks for what the cell does not have."""
-    if config.activation != "tanh" and config.cell != "simple_rnn":
-        raise UserError(f"--activation {config.activation} is for --cell simple_rnn alone.")
-    if config.recurrent_dropout and config.cell == "feedforward":
-        raise UserError("--recurrent-dropout is for a recurrence, and --cell feedforward has none.")
 
 
 def check_seeds(config: Any, *names: str) -> None:

@@ -185,7 +185,6 @@ def training_callbacks(
         warmup_steps=warmup_steps,
         monitor=monitor,
         mode=mode,
-        patience=config.plateau_patience,
     )
     best = BestEpoch(monitor=monitor, mode=mode, patience=config.patience, save=save)
     return [
@@ -203,6 +202,4 @@ def training_callbacks(
 
 def gradient_clipping(config: TrainingSettings) -> GradientClipping:
     """Returns the clipping that the settings ask for."""
-    return GradientClipping(
-        config.clipping, threshold=config.clip_threshold, percentile=config.clip_percentile
-    )
+    return GradientClipping(config.clipping, threshold=config.clip_threshold)

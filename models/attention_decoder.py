@@ -94,14 +94,11 @@ def build_attention_decoder(
     cell: str,
     units: int,
     num_layers: int = 1,
-    activation: str = "tanh",
     memory_dim: int,
     attention: str = "general",
     word_dropout: float = 0.0,
     embedding_dropout: float = 0.0,
     dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
-    tie_embeddings: bool = True,
     share_embedding: bool = False,
 ) -> keras.Model:
     """Builds the part that writes.
@@ -115,15 +112,11 @@ def build_attention_decoder(
         cell: `simple_rnn`, `lstm`, `gru` or `feedforward`.
         units: Size of the states.
         num_layers: Recurrent layers on top of each other.
-        activation: `tanh` or `relu`, of `simple_rnn`.
         memory_dim: Features of the memory.
         attention: `dot`, `general` or `concat`, see `luong_attention`.
         word_dropout: Share of tokens whose whole vector is dropped.
         embedding_dropout: Share of the vectors' features dropped, the same ones at all steps.
         dropout: Between recurrent layers and before the output.
-        recurrent_dropout: Inside the recurrence.
-        tie_embeddings: Whether a word is predicted by the vector that it is read by (Press and
-            Wolf, 2017).
         share_embedding: Whether the vectors are the encoder's, handed over as `embeddings`.
 
     Returns:
@@ -173,8 +166,6 @@ def build_attention_decoder(
         layer = recurrent_layer(
             cell,
             units,
-            activation=activation,
-            recurrent_dropout=recurrent_dropout,
             return_state=True,
             name=f"decoder_{index}",
         )
@@ -195,15 +186,13 @@ def build_attention_decoder(
         states_after += after
 
     output = layers.Dropout(dropout, name="dropout")(output)
-    if tie_embeddings:
-        if units != embed_dim:
-            output = layers.Dense(embed_dim, use_bias=False, name="projection")(output)
-        if share_embedding:
-            logits = ops.matmul(output, ops.transpose(inputs["embeddings"]))
-        else:
-            logits = embedding(output, reverse=True)
-        logits = layers.Identity(dtype="float32", name="logits")(logits)
+    # A word is predicted by the vector that it is read by (Press and Wolf, 2017).
+    if units != embed_dim:
+        output = layers.Dense(embed_dim, use_bias=False, name="projection")(output)
+    if share_embedding:
+        logits = ops.matmul(output, ops.transpose(inputs["embeddings"]))
     else:
-        logits = layers.Dense(vocab_size, dtype="float32", name="logits")(output)
+        logits = embedding(output, reverse=True)
+    logits = layers.Identity(dtype="float32", name="logits")(logits)
     outputs = {"logits": logits, "attention": weights, "states": states_after}
     return keras.Model(inputs, outputs, name="decoder")

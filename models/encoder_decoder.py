@@ -3,15 +3,13 @@
 from collections.abc import Callable
 
 import keras
-from keras import layers, ops
+from keras import ops
 
 
 def build_encoder_decoder(
     encoder: keras.Model,
     decoder: keras.Model,
     *,
-    own_words: float = 0.0,
-    ramp_steps: int = 1,
     name: str = "encoder_decoder",
 ) -> keras.Model:
     """Joins both parts for training: teacher forcing, all steps at once.
@@ -22,9 +20,6 @@ def build_encoder_decoder(
         decoder: From `build_attention_decoder`, of the same cell, with `units` and `num_layers` as
             `decoder_units` and `decoder_layers`, and `memory_dim` as the encoder's memory has it:
             `encoder.output["memory"].shape[-1]`.
-        own_words: Share of the words of `target_in` that are replaced by the decoder's own guesses
-            in training, see `OwnWords`; 0 is plain teacher forcing. Save a model without.
-        ramp_steps: Steps until the share is reached.
         name: Name of the model.
 
     Returns:
@@ -37,44 +32,8 @@ def build_encoder_decoder(
     seen = keras.Input(batch_shape=seen.shape, dtype=seen.dtype, name=seen.name)
     target_in = keras.Input((None,), dtype="int32", name="target_in")
     memory = encoder(seen)
-    words = target_in
-    if own_words:
-        guesses = decoder({"target_in": target_in, **memory})["logits"]
-        words = OwnWords(own_words, ramp_steps, name="own_words")(target_in, guesses)
-    logits = decoder({"target_in": words, **memory})["logits"]
+    logits = decoder({"target_in": target_in, **memory})["logits"]
     return keras.Model({seen.name: seen, "target_in": target_in}, logits, name=name)
-
-
-class OwnWords(layers.Layer):
-    """Puts the decoder's guesses in the place of some right words, in training only.
-
-    Scheduled sampling (Bengio et al., 2015) in two passes over the whole target (Mihaylova and
-    Martins, 2019): the guesses are those of teacher forcing, all made at once.
-
-    Args:
-        share: Probability of a replacement in the end.
-        ramp_steps: Steps over which it rises to that, linearly from 0.
-    """
-
-    def __init__(self, share: float, ramp_steps: int, **options):
-        """See the class."""
-        super().__init__(**options)
-        self.share, self.ramp_steps = share, ramp_steps
-        self.steps = self.add_weight(shape=(), initializer="zeros", trainable=False, name="steps")
-        self.seed_generator = keras.random.SeedGenerator()
-
-    def call(self, target_in, logits, training=False):
-        """Returns `<int32>(batch, time)`: `target_in`, or guesses one step later in its place."""
-        if not training:
-            return target_in
-        share = self.share * ops.minimum(self.steps / self.ramp_steps, 1.0)
-        self.steps.assign_add(1.0)
-        guesses = ops.cast(ops.argmax(logits, axis=-1), "int32")
-        # What is guessed after a word is read in the next step; the start stays.
-        guesses = ops.concatenate([target_in[:, :1], guesses[:, :-1]], axis=1)
-        drawn = keras.random.uniform(ops.shape(target_in), seed=self.seed_generator) < share
-        replaced = ops.logical_and(drawn, ops.not_equal(target_in, 0))
-        return ops.where(replaced, guesses, target_in)
 
 
 def smoothed_cross_entropy(label_smoothing: float = 0.0) -> Callable:

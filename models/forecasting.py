@@ -22,14 +22,12 @@ def build_forecaster(
     cell: str,
     units: int,
     num_layers: int = 1,
-    activation: str = "tanh",
     mean: np.ndarray,
     variance: np.ndarray,
     distribution: str = "mixture",
     location: str = "premium",
     input_dropout: float = 0.0,
     dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
     stateful_rows: int = 0,
 ) -> keras.Model:
     """Builds a model that gives a distribution for each of the next days, at every step.
@@ -42,7 +40,6 @@ def build_forecaster(
         cell: `simple_rnn`, `lstm`, `gru` or `feedforward`.
         units: Size of the state.
         num_layers: Recurrent layers on top of each other.
-        activation: `tanh` or `relu`, of `simple_rnn`.
         mean: `(features,)` of the training days; the model normalises by it.
         variance: `(features,)` likewise.
         distribution: `mixture` of Gaussians, `student_t` or `quantiles`.
@@ -50,7 +47,6 @@ def build_forecaster(
             ahead, the same on all days; `network`, computed from the states.
         input_dropout: Share of the features dropped, the same ones at all steps of a window.
         dropout: Share of the states dropped.
-        recurrent_dropout: Share of the state dropped inside the recurrence.
         stateful_rows: Rows of every batch of a model that keeps its states from batch to batch; 0
             begins each batch anew.
 
@@ -74,8 +70,6 @@ def build_forecaster(
         layer = recurrent_layer(
             cell,
             units,
-            activation=activation,
-            recurrent_dropout=recurrent_dropout,
             return_state=stateful_rows > 0,
             name=f"forward_{index}",
         )

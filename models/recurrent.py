@@ -48,7 +48,6 @@ def recurrent_layer(
     units: int,
     *,
     activation: str = "tanh",
-    recurrent_dropout: float = 0.0,
     return_state: bool = False,
     name: str,
 ) -> keras.Layer:
@@ -59,8 +58,6 @@ def recurrent_layer(
         units: Size of the state.
         activation: `tanh` or `relu`, for `simple_rnn` only; ReLU starts from the identity matrix,
             which keeps gradients alive over many steps (Le et al., 2015).
-        recurrent_dropout: Share of the state dropped between steps, one mask a sequence (Gal and
-            Ghahramani, 2016). Anything but 0 rules the fused GPU kernels out.
         return_state: Whether the states after the last step come out besides: `[h]` or `[h, c]`.
         name: Name of the layer.
     """
@@ -75,7 +72,6 @@ def recurrent_layer(
         units,
         return_sequences=True,
         return_state=return_state,
-        recurrent_dropout=recurrent_dropout,
         name=name,
         **options,
     )
@@ -169,7 +165,6 @@ def recurrent_stack(
     bidirectional: bool,
     activation: str = "tanh",
     dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
 ) -> keras.KerasTensor:
     """Runs a stack of recurrent layers over a right-padded sequence.
 
@@ -182,7 +177,6 @@ def recurrent_stack(
         bidirectional: Whether a second layer reads each sequence from its end.
         activation: Of `simple_rnn`.
         dropout: Between the layers of the stack.
-        recurrent_dropout: Inside the recurrence.
 
     Returns:
         `(batch, time, units)`, or `(batch, time, 2 * units)` forward then backward. Steps that are
@@ -195,7 +189,6 @@ def recurrent_stack(
             cell,
             units,
             activation=activation,
-            recurrent_dropout=recurrent_dropout,
             name=f"{direction}_{index}",
         )
 

@@ -18,12 +18,10 @@ def build_encoder(
     units: int,
     num_layers: int = 1,
     bidirectional: bool = True,
-    activation: str = "tanh",
     word_dropout: float = 0.0,
     bigram_dropout: float = 0.0,
     embedding_dropout: float = 0.0,
     dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
     region_length: int = 0,
     skip_connection: bool = False,
 ) -> keras.Model:
@@ -39,12 +37,10 @@ def build_encoder(
         units: Size of the state, of each direction.
         num_layers: Recurrent layers on top of each other.
         bidirectional: Whether to read from both ends.
-        activation: `tanh` or `relu`, of `simple_rnn`.
         word_dropout: Share of tokens whose whole vector is dropped.
         bigram_dropout: Share of pairs whose whole vector is dropped, besides.
         embedding_dropout: Share of the embedding's features dropped, the same ones at all steps.
         dropout: Between recurrent layers.
-        recurrent_dropout: Inside the recurrence.
         region_length: Steps of its input, or 0 for any number.
         skip_connection: Whether the vectors stand beside the states in what comes out, so that
             the words also speak for themselves (Lai et al., 2015).
@@ -75,9 +71,7 @@ def build_encoder(
         units=units,
         num_layers=num_layers,
         bidirectional=bidirectional,
-        activation=activation,
         dropout=dropout,
-        recurrent_dropout=recurrent_dropout,
     )
     if skip_connection:
         states = ops.concatenate([vectors, states], axis=-1)

@@ -37,11 +37,8 @@ def build_encoder(
     units: int,
     num_layers: int = 1,
     bidirectional: bool = True,
-    activation: str = "tanh",
-    word_dropout: float = 0.0,
     embedding_dropout: float = 0.0,
     dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
     decoder_units: int,
     decoder_layers: int = 1,
     share_embedding: bool = False,
@@ -55,11 +52,8 @@ def build_encoder(
         units: Size of the state, of each direction.
         num_layers: Recurrent layers on top of each other.
         bidirectional: Whether to read from both ends.
-        activation: `tanh` or `relu`, of `simple_rnn`.
-        word_dropout: Share of tokens whose whole vector is dropped.
         embedding_dropout: Share of the vectors' features dropped, the same ones at all steps.
         dropout: Between recurrent layers and on the memory.
-        recurrent_dropout: Inside the recurrence.
         decoder_units: Size of the decoder's states.
         decoder_layers: Recurrent layers of the decoder.
         share_embedding: Whether the decoder, built alike, shall use this table of vectors: both
@@ -77,9 +71,6 @@ def build_encoder(
         vocab_size, embed_dim, embeddings_initializer=unit_vectors(), name="embedding"
     )
     vectors, *table = keras.tree.flatten(embedding(source))
-    vectors = layers.Dropout(word_dropout, noise_shape=(None, None, 1), name="word_dropout")(
-        vectors
-    )
     vectors = layers.SpatialDropout1D(embedding_dropout, name="embedding_dropout")(vectors)
     states = recurrent_stack(
         vectors,
@@ -88,9 +79,7 @@ def build_encoder(
         units=units,
         num_layers=num_layers,
         bidirectional=bidirectional,
-        activation=activation,
         dropout=dropout,
-        recurrent_dropout=recurrent_dropout,
     )
     memory = layers.Dropout(dropout, name="memory")(states)
     summary = pool_last(memory, mask, backward_units=units if bidirectional else 0)

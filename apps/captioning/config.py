@@ -8,7 +8,6 @@ from common.settings import (
     Cell,
     TrainingSettings,
     check_at_least,
-    check_cell,
     check_seeds,
     check_shares,
 )
@@ -24,15 +23,16 @@ SHAPE = (
     "variant",
     "memory_dim",
     "embed_dim",
-    "tie_embeddings",
     "cell",
-    "activation",
     "decoder_units",
     "decoder_layers",
     "attention",
 )
 # What decides on which pictures are held out.
 CUT = ("validation_share", "test_share", "split_seed")
+
+# Distinct lengths that captions are padded to; each compiles once.
+BUCKETS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +88,8 @@ class Config(TrainingSettings):
     """Size of a region's vector."""
     embed_dim: int = 256
     """Size of a subword's vector."""
-    tie_embeddings: bool = True
-    """Predict a word by the vector that it is read by."""
     cell: Cell = "lstm"
     """Kind of recurrence; feedforward has none, so each step sees itself alone."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Of simple_rnn: tanh, or ReLU that starts from the identity."""
     decoder_units: int = 256
     """Size of the decoder's state."""
     decoder_layers: int = 2
@@ -105,15 +101,10 @@ class Config(TrainingSettings):
     """Share of subwords whose vector is dropped in training."""
     embedding_dropout: float = 0.2
     """Share of the vectors' features dropped, the same ones at all steps."""
-    recurrent_dropout: float = 0.0
-    """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
     dropout: float = 0.5
     """Share dropped of the regions' vectors, before the output, and between recurrent layers."""
     label_smoothing: float = 0.1
     """Share of each target that is spread over the whole vocabulary."""
-    scheduled_sampling: float = 0.0
-    """Share of the words fed to the decoder that are its own guesses instead of the right ones,
-    rising to this over the training; the decoder then runs twice a step."""
 
     objective: Literal["cross_entropy", "cider"] = "cross_entropy"
     """What is learnt: the next word of human captions; or, as a second stage that begins with
@@ -127,8 +118,6 @@ class Config(TrainingSettings):
     epochs: int = 12
     tokens_per_batch: int = 4000
     """Subwords and regions in one step, padding included."""
-    buckets: int = 4
-    """Distinct lengths that captions are padded to; each compiles once."""
 
     beam_size: int = 5
     """Hypotheses that the search keeps."""
@@ -151,7 +140,6 @@ class Config(TrainingSettings):
             "memory_dim",
             "decoder_units",
             "decoder_layers",
-            "buckets",
             "beam_size",
             "pictures_per_step",
         )
@@ -161,10 +149,8 @@ class Config(TrainingSettings):
             "test_share",
             "word_dropout",
             "embedding_dropout",
-            "recurrent_dropout",
             "dropout",
             "label_smoothing",
-            "scheduled_sampling",
         )
         check_seeds(self, "split_seed")
         check_at_least(0, self, "length_penalty", "no_repeat_ngram")
@@ -175,7 +161,6 @@ class Config(TrainingSettings):
             raise UserError("--views goes up to 10: the whole picture and four corners, mirrored.")
         if self.validation_share + self.test_share >= 1:
             raise UserError("--validation-share and --test-share leave nothing to train on.")
-        check_cell(self)
         if self.variant == "initial_state" and self.cell == "feedforward":
             raise UserError("--variant initial_state needs a state: --cell feedforward has none.")
         if self.variant != "attention" and self.attention != "general":
@@ -194,11 +179,6 @@ class Config(TrainingSettings):
                 raise UserError(
                     "--objective cider is a second stage: name a run that was trained by"
                     " cross-entropy with --init-from."
-                )
-            if self.scheduled_sampling:
-                raise UserError(
-                    "--scheduled-sampling is for --objective cross_entropy: cider learns from"
-                    " nothing but what the decoder writes itself."
                 )
 
     def ignored(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from tokenizers import Tokenizer
 
-from apps.captioning.config import Config
+from apps.captioning.config import BUCKETS, Config
 from apps.captioning.features import takes_pixels
 from apps.captioning.metrics import readable
 from apps.captioning.self_critical import SelfCriticalBatches, fit_self_critical, sequence_loss
@@ -56,7 +56,7 @@ def right_words(
     batching = {
         "start_id": START_ID,
         "end_id": END_ID,
-        "buckets": config.buckets,
+        "buckets": BUCKETS,
         "multiple": 4,
         "tokens_per_batch": config.tokens_per_batch,
         # Whatever is copied into a step or looked at for each picture.
@@ -129,7 +129,7 @@ def own_captions(
         max_length=config.max_length,
         samples=config.samples,
         pictures_per_batch=config.pictures_per_step,
-        buckets=config.buckets,
+        buckets=BUCKETS,
         seed=config.seed,
     )
     return Objective(batches, None, sequence_loss(), fit_self_critical)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from common.config import split_list
 from common.errors import UserError
-from common.settings import Cell, TrainingSettings, check_at_least, check_cell, check_shares, flag
+from common.settings import Cell, TrainingSettings, check_at_least, check_shares, flag
 from data.prices.features import GROUPS
 from models.forecasting import LOSSES
 
@@ -50,8 +50,6 @@ class Config(TrainingSettings):
     """Size of the state."""
     num_layers: int = 1
     """Recurrent layers on top of each other."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Of simple_rnn: tanh, or ReLU that starts from the identity."""
     distribution: Literal["mixture", "student_t", "quantiles"] = "mixture"
     """What a forecast is: a mixture of three Gaussians, a Student-t, or quantiles."""
     location: Literal["premium", "network"] = "premium"
@@ -63,8 +61,6 @@ class Config(TrainingSettings):
     """Share of the features dropped, the same ones at all days of a window."""
     dropout: float = 0.2
     """Share of the states dropped."""
-    recurrent_dropout: float = 0.0
-    """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
 
     batch_size: int = 8
     """Windows in one step; --stateful takes all tickers side by side instead."""
@@ -78,10 +74,9 @@ class Config(TrainingSettings):
         super().__post_init__()
         check_at_least(1, self, "horizon", "stride", "units", "num_layers", "batch_size")
         check_at_least(2, self, "lookback")
-        check_shares(self, "input_dropout", "dropout", "recurrent_dropout")
+        check_shares(self, "input_dropout", "dropout")
         if self.output == "every" and not 0 <= self.warmup_days < self.lookback:
             raise UserError("--warmup-days must lie between 0 and --lookback - 1.")
-        check_cell(self)
         if (self.distribution, self.loss) not in LOSSES:
             fitting = " or ".join(loss for name, loss in LOSSES if name == self.distribution)
             raise UserError(

@@ -9,10 +9,14 @@ from common.settings import (
     OptimizerName,
     TrainingSettings,
     check_at_least,
-    check_cell,
     check_seeds,
     check_shares,
 )
+
+# Size of the vector of a pair of words.
+BIGRAM_DIM = 32
+# Distinct lengths that reviews are padded to; each compiles once.
+BUCKETS = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +45,6 @@ class Config(TrainingSettings):
     """Recurrent layers on top of each other."""
     bidirectional: bool = True
     """Read from both ends."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Of simple_rnn: tanh, or ReLU that starts from the identity."""
     region_length: int = 50
     """Tokens the recurrence reads in one go; regions of a review run side by side. 0: all."""
     pooling: Literal["max", "mean", "attention", "last"] = "max"
@@ -51,10 +53,6 @@ class Config(TrainingSettings):
     """Size of a token's vector."""
     bigram_buckets: int = 100000
     """Rows of a second embedding, in which each pair of words finds a vector by a hash. 0: none."""
-    bigram_dim: int = 32
-    """Size of a pair's vector."""
-    skip_connection: bool = True
-    """Put the mean of the words' vectors beside the pooled states of the recurrence."""
     embedding: Literal["word2vec", "random"] = "word2vec"
     """Where the vectors start: trained on all reviews of the training split, labelled or not, or
     at random."""
@@ -67,21 +65,15 @@ class Config(TrainingSettings):
 
     word_dropout: float = 0.1
     """Share of tokens whose vector is dropped in training; --pretrain-epochs drops 0.1 instead."""
-    bigram_dropout: float = 0.5
-    """Share of pairs of words whose vector is dropped, besides."""
     embedding_dropout: float = 0.3
     """Share of the embedding's features dropped, the same at all tokens of a region;
     --pretrain-epochs drops 0.1 instead."""
-    recurrent_dropout: float = 0.0
-    """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
     dropout: float = 0.4
     """Share of the pooled features dropped, and of those between recurrent layers;
     --pretrain-epochs drops 0.1 of the states instead."""
 
     tokens_per_batch: int = 8000
     """Tokens, padding included, in one step; long reviews come in smaller batches."""
-    buckets: int = 6
-    """Distinct lengths that reviews are padded to; each compiles once."""
     optimizer: OptimizerName = "rmsprop"
     learning_rate: float = 1.5e-3
     epochs: int = 4
@@ -89,17 +81,13 @@ class Config(TrainingSettings):
     def __post_init__(self):
         """Checks what the types cannot say."""
         super().__post_init__()
-        check_at_least(
-            1, self, "vocab_size", "units", "num_layers", "embed_dim", "bigram_dim", "buckets"
-        )
+        check_at_least(1, self, "vocab_size", "units", "num_layers", "embed_dim")
         check_at_least(4, self, "max_length")
         check_at_least(0, self, "region_length", "pretrain_epochs")
         check_shares(
             self,
             "word_dropout",
-            "bigram_dropout",
             "embedding_dropout",
-            "recurrent_dropout",
             "dropout",
         )
         check_seeds(self, "split_seed")
@@ -116,18 +104,9 @@ class Config(TrainingSettings):
                 "--pretrain-epochs is for one recurrent layer: a second one would see the words"
                 " that it must foretell."
             )
-        check_cell(self)
         longest = max(self.max_length, self.region_length)
         if self.tokens_per_batch < longest:
             raise UserError(
                 f"--tokens-per-batch {self.tokens_per_batch} is less than one review of {longest}"
                 " tokens: raise it, or lower --max-length."
             )
-
-    def ignored(self) -> dict[str, str]:
-        """Returns the settings that the chosen mode does not read, each with the reason."""
-        reasons = super().ignored()
-        if not self.bigram_buckets:
-            for name in ("bigram_dim", "bigram_dropout"):
-                reasons[name] = "--bigram-buckets 0 has no vectors of pairs of words"
-        return reasons

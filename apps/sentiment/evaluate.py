@@ -14,7 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from apps.sentiment.baselines import score_baselines
-from apps.sentiment.config import Config
+from apps.sentiment.config import BUCKETS, Config
 from apps.sentiment.metrics import classification_metrics
 from apps.sentiment.predict import PRETRAINED, Predictor
 from common.cache import cache_path, cached
@@ -77,7 +77,7 @@ def predict_probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndar
     sequences = encoded(predictor.tokenizer, texts, max_length=config.max_length)
     batches = text_batches(
         tokens_on_disk(sequences, cache_directory()),
-        buckets=config.buckets,
+        buckets=BUCKETS,
         multiple=config.region_length or 8,
         tokens_per_batch=config.tokens_per_batch,
     )

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from apps.sentiment.config import Config
+from apps.sentiment.config import BIGRAM_DIM, Config
 from common.artifact import CONFIG, TOKENIZER, load_model
 from common.config import check_png, config_from_flags, run_command
 from common.console import aside, open_console, typed_lines
@@ -156,9 +156,8 @@ class Predictor:
 
 def feature_counts(config: Config) -> dict[str, int]:
     """Returns which of the encoder's features are vectors, and which read backward."""
-    vectors = config.embed_dim + (config.bigram_dim if config.bigram_buckets else 0)
     return {
-        "vector_features": vectors if config.skip_connection else 0,
+        "vector_features": config.embed_dim + (BIGRAM_DIM if config.bigram_buckets else 0),
         "backward_units": config.units if config.bidirectional else 0,
     }
 

@@ -31,14 +31,12 @@ _SETTINGS = (
     "cell",
     "units",
     "bidirectional",
-    "activation",
     "region_length",
     "embed_dim",
     "embedding",
     "tokens_per_batch",
     "clipping",
     "clip_threshold",
-    "clip_percentile",
     "jit_compile",
     "pretrain_epochs",
 )
@@ -167,7 +165,6 @@ def _train(
         cell=config.cell,
         units=config.units,
         bidirectional=config.bidirectional,
-        activation=config.activation,
         word_dropout=_DROPOUT,
         embedding_dropout=_DROPOUT,
         region_length=config.region_length,
@@ -203,9 +200,7 @@ def _train(
     steps = config.pretrain_epochs * len(batches)
     callbacks = [
         StopOnNaN(),
-        GradientClipping(
-            config.clipping, threshold=config.clip_threshold, percentile=config.clip_percentile
-        ),
+        GradientClipping(config.clipping, threshold=config.clip_threshold),
         LearningRateControl(
             _RATE, "cosine", total_steps=steps, warmup_steps=min(_WARMUP, steps // 10)
         ),

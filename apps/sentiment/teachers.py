@@ -12,11 +12,12 @@ from apps.sentiment.baselines import nb_svm
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import predict_probabilities
 from apps.sentiment.predict import Predictor
-from common.artifact import CONFIG, MODEL, TOKENIZER
+from common.artifact import CONFIG, METRICS, MODEL, TOKENIZER
 from common.cache import cache_path, cached
 from common.config import split_list
-from common.earlier_runs import check_same_cut
+from common.earlier_runs import check_same_cut, check_same_data
 from common.errors import UserError
+from common.files import read_json
 from data.download import cache_directory, sha256_of
 from data.reviews.read import Reviews
 
@@ -36,9 +37,26 @@ def teacher_folders(config: Config) -> list[str]:
     return [name for name in split_list(config.teachers) if name != NB_SVM]
 
 
-def teacher_facts(config: Config) -> dict:
-    """Returns what `metrics.json` says of the teachers: `runs`, the SHA-256 of each run's model."""
-    return {"runs": {folder: sha256_of(Path(folder) / MODEL) for folder in teacher_folders(config)}}
+def checked_teachers(config: Config, hashes: dict[str, str], run: Path, *, resume: bool) -> dict:
+    """Returns what `metrics.json` says of the teachers: `runs`, the SHA-256 of each run's model.
+
+    Args:
+        config: Settings of the student.
+        hashes: Of the student's data.
+        run: Run folder of the student.
+        resume: Whether the student's training is resumed.
+
+    Raises:
+        UserError: If a teacher was trained on other files, or the student began with others.
+    """
+    for teacher in teacher_folders(config):
+        check_same_data(hashes, teacher, named=f"--teachers {teacher}")
+    models = {folder: sha256_of(Path(folder) / MODEL) for folder in teacher_folders(config)}
+    if resume and read_json(run / METRICS)["teacher"]["runs"] != models:
+        raise UserError(
+            f"{run} was begun with other teachers: restore them, or train anew with --overwrite."
+        )
+    return {"runs": models}
 
 
 def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:
@@ -85,7 +103,6 @@ def targets_of(
     labelled: Reviews,
     validation: Reviews,
     unlabelled: Reviews | None,
-    teachers: list[str],
     *,
     config: Config,
     labels: list[str],
@@ -98,9 +115,8 @@ def targets_of(
         labelled: The training split.
         validation: The validation split, on which `nb_svm` finds how sure it may be.
         unlabelled: Reviews without labels.
-        teachers: Run folders, or `nb_svm`; an unlabelled text gets the mean of their
-            probabilities.
-        config: Settings of the student.
+        config: Settings of the student; an unlabelled text gets the mean of the probabilities
+            that its teachers give.
         labels: Names of the labels.
 
     Returns:
@@ -110,6 +126,7 @@ def targets_of(
         UserError: If there are teachers but nothing to label, or one does not fit.
     """
     targets = np.eye(len(labels), dtype="float32")[labelled.labels]
+    teachers = split_list(config.teachers)
     if not teachers:
         return targets
     if unlabelled is None:

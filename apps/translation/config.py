@@ -8,20 +8,15 @@ from common.settings import (
     Cell,
     TrainingSettings,
     check_at_least,
-    check_cell,
     check_seeds,
     check_shares,
-    flag,
 )
 
 # What --init-from takes from the run that it names: the model must be the same.
 SHAPE = (
     "vocab_size",
     "embed_dim",
-    "share_embedding",
-    "tie_embeddings",
     "cell",
-    "activation",
     "units",
     "num_layers",
     "bidirectional",
@@ -29,6 +24,8 @@ SHAPE = (
     "decoder_layers",
     "attention",
 )
+# Distinct pairs of lengths that sentences are padded to; each compiles once.
+BUCKETS = 6
 # What decides on which sentences are held out.
 CUT = ("validation_size", "test_size", "split_seed")
 
@@ -61,32 +58,16 @@ class Config(TrainingSettings):
     vocabulary_data: str = ""
     """More data, as for --data and separated by commas, whose training sentences the subwords are
     learned from too; for a run that another one is to go on from."""
-    bpe_dropout: float = 0.0
-    """Share of merges that are skipped at random in training, so that words are cut in many ways;
-    runs with it are not bit-identical."""
     max_length: int = 80
     """Most subwords of a sentence: longer training pairs are left out, longer texts are translated
     in parts."""
     init_from: str = ""
     """Run folder to go on from, with other data or settings: its weights, subwords and shape."""
 
-    teacher: str = ""
-    """Run folder, perhaps of an ensemble, whose translations of --untranslated are learnt from too;
-    it brings its subwords, so that both can be joined."""
-    untranslated: str = ""
-    """What the teacher translates: `flickr8k` for its English captions, or a text file with a
-    sentence a line."""
-
     embed_dim: int = 256
     """Size of a subword's vector."""
-    share_embedding: bool = True
-    """One table of vectors for both languages."""
-    tie_embeddings: bool = True
-    """Predict a word by the vector that it is read by."""
     cell: Cell = "gru"
     """Kind of recurrence; feedforward has none, so each step sees itself alone."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Of simple_rnn: tanh, or ReLU that starts from the identity."""
     units: int = 256
     """Size of the encoder's state, of each direction."""
     num_layers: int = 1
@@ -100,26 +81,17 @@ class Config(TrainingSettings):
     attention: Literal["dot", "general", "concat"] = "general"
     """How a state and a place of the source are compared (Luong et al., 2015)."""
 
-    word_dropout: float = 0.0
-    """Share of subwords whose vector is dropped in training, on both sides."""
     embedding_dropout: float = 0.1
     """Share of the vectors' features dropped, the same ones at all steps."""
-    recurrent_dropout: float = 0.0
-    """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
     dropout: float = 0.3
     """Share dropped of the source's states, before the output, and between recurrent layers."""
     label_smoothing: float = 0.1
     """Share of each target that is spread over the whole vocabulary."""
-    scheduled_sampling: float = 0.0
-    """Share of the words fed to the decoder that are its own guesses instead of the right ones,
-    rising to this over the training; the decoder then runs twice a step."""
 
     warmup_steps: int = 400
     epochs: int = 20
     tokens_per_batch: int = 2000
     """Subwords of both sides in one step, padding included."""
-    buckets: int = 6
-    """Distinct pairs of lengths that sentences are padded to; each compiles once."""
 
     beam_size: int = 5
     """Hypotheses that the search keeps."""
@@ -141,19 +113,14 @@ class Config(TrainingSettings):
             "num_layers",
             "decoder_units",
             "decoder_layers",
-            "buckets",
             "beam_size",
         )
         check_shares(
             self,
             "typed_copies",
-            "bpe_dropout",
-            "word_dropout",
             "embedding_dropout",
-            "recurrent_dropout",
             "dropout",
             "label_smoothing",
-            "scheduled_sampling",
         )
         check_seeds(self, "split_seed")
         if self.repeats and (len(self.data) < 2 or len(self.repeats) != len(self.data)):
@@ -164,15 +131,6 @@ class Config(TrainingSettings):
         check_at_least(4, self, "max_length")
         if self.source_language == self.target_language:
             raise UserError("--source-language and --target-language are the same: set two.")
-        if bool(self.teacher) != bool(self.untranslated):
-            raise UserError("--teacher and --untranslated need each other: set both, or neither.")
-        if self.teacher and self.init_from:
-            raise UserError("--teacher and --init-from both bring subwords: leave one out.")
-        if self.untranslated == "flickr8k" and self.source_language != "en":
-            raise UserError(
-                "--untranslated flickr8k is English: take it for --source-language en alone."
-            )
-        check_cell(self)
         memory_dim = self.units * (2 if self.bidirectional else 1)
         if self.attention == "dot" and self.decoder_units != memory_dim:
             raise UserError(
@@ -191,9 +149,6 @@ class Config(TrainingSettings):
         if self.data == ("multi30k",):
             for name in CUT:
                 reasons[name] = "--data multi30k has splits of its own"
-        if not self.teacher:
-            reasons["untranslated"] = "nothing is translated without --teacher"
-        for name in ("teacher", "init_from"):
-            if getattr(self, name):
-                reasons["vocabulary_data"] = f"{flag(name)} brings its subwords"
+        if self.init_from:
+            reasons["vocabulary_data"] = "--init-from brings its subwords"
         return reasons

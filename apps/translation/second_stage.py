@@ -13,17 +13,22 @@ from common.console import aside, warn
 from common.errors import UserError
 from common.origins import check_cut_of_origin, origin_of
 from common.run_folder import read_config
-from data.download import data_directory
 from data.pairs.sources import Pairs
-from data.pairs.untranslated import load_untranslated, nearly_among
+from data.pairs.untranslated import nearly_among
+from models.ensemble import is_ensemble
 
 
-def check_start(config: Config, start: Predictor) -> None:
-    """Makes sure that training can go on from a model.
+def load_start(config: Config) -> Predictor:
+    """Loads the run that `--init-from` names.
 
     Raises:
-        UserError: If it translates other languages.
+        UserError: If it is an ensemble or translates other languages.
     """
+    start = Predictor.load(config.init_from)
+    if is_ensemble(start.model):
+        raise UserError(
+            f"--init-from {config.init_from} is an ensemble: go on from one of its members."
+        )
     held = start.config.source_language, start.config.target_language
     languages = config.source_language, config.target_language
     if held != languages:
@@ -32,6 +37,7 @@ def check_start(config: Config, start: Predictor) -> None:
             f" {' to '.join(languages)}: name another run, or set --source-language and"
             " --target-language."
         )
+    return start
 
 
 def origin_facts(
@@ -90,9 +96,6 @@ def learned_sources(config: Config, *, data_dir: str) -> list[str]:
     sources = [
         *load_split_pairs(config, data=config.data, data_dir=data_dir).splits["train"].source
     ]
-    if config.untranslated:
-        place = data_directory(data_dir)
-        sources += load_untranslated(config.untranslated, data_dir=place, held_out=(), known=())[0]
     if config.init_from:
         before = Path(config.init_from)
         settings = read_config(before, "translation")

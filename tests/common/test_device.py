@@ -7,28 +7,27 @@ pytestmark = pytest.mark.no_backend
 
 
 @pytest.mark.parametrize(
-    ("backend", "cell", "dropout", "said"),
+    ("backend", "cell", "said"),
     [
-        ("tensorflow", "lstm", 0.0, "allowed by these settings for lstm"),
-        ("tensorflow", "gru", 0.0, "allowed by these settings for gru"),
-        ("tensorflow", "gru", 0.1, "not used, since they know no --recurrent-dropout: set it to 0"),
-        ("jax", "lstm", 0.0, "allowed by these settings for lstm"),
-        ("jax", "gru", 0.0, "not used, since JAX has none for gru: take --cell lstm"),
-        ("torch", "simple_rnn", 0.0, "not used, since simple_rnn has none"),
+        ("tensorflow", "lstm", "allowed by these settings for lstm"),
+        ("tensorflow", "gru", "allowed by these settings for gru"),
+        ("jax", "lstm", "allowed by these settings for lstm"),
+        ("jax", "gru", "not used, since JAX has none for gru: take --cell lstm"),
+        ("torch", "simple_rnn", "not used, since simple_rnn has none"),
     ],
 )
 def test_on_a_gpu_it_is_said_whether_the_settings_allow_fused_kernels(
-    backend, cell, dropout, said, monkeypatch
+    backend, cell, said, monkeypatch
 ):
     monkeypatch.setattr(device, "device_name", lambda: "1 x GPU")
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
-    line = device.fused_kernel_line(cell, dropout)
+    line = device.fused_kernel_line(cell)
     assert line.startswith("fused GPU kernels (cuDNN): ")
     assert said in line
 
 
 def test_without_a_gpu_or_a_recurrence_nothing_is_said_of_them(monkeypatch):
     monkeypatch.setattr(device, "device_name", lambda: "CPU, 2 threads")
-    assert device.fused_kernel_line("lstm", 0.0) == ""
+    assert device.fused_kernel_line("lstm") == ""
     monkeypatch.setattr(device, "device_name", lambda: "1 x GPU")
-    assert device.fused_kernel_line("feedforward", 0.0) == ""
+    assert device.fused_kernel_line("feedforward") == ""

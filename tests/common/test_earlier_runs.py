@@ -5,7 +5,6 @@ import pytest
 from common.earlier_runs import (
     check_same_cut,
     recorded_data,
-    resumed_facts,
     run_folder,
     with_shape_of,
 )
@@ -48,9 +47,7 @@ def test_a_teacher_of_another_cut_is_refused():
         check_same_cut(Config(), Config(split_seed=1), ["split_seed"], named="--teacher t")
 
 
-def test_a_run_that_goes_on_keeps_what_it_tells_of_earlier_runs(tmp_path):
+def test_the_data_that_a_run_learned_from_are_read_from_its_record(tmp_path):
     assert recorded_data(tmp_path) == {}
-    origins = {"init_from": {"run": "runs/a"}, "teacher": {"pairs": "x"}}
-    write_json(tmp_path / "metrics.json", {"seconds": 7.5, "data": {"a": "1"}, **origins})
+    write_json(tmp_path / "metrics.json", {"seconds": 7.5, "data": {"a": "1"}})
     assert recorded_data(tmp_path) == {"a": "1"}
-    assert resumed_facts(tmp_path) == origins

@@ -5,12 +5,12 @@ import keras
 import pytest
 from rich.console import Console
 
+from common.artifact import save_model
 from common.config import fields_as_flags
 from common.files import read_json, write_json
-from common.fitting import Prepared, fit_prepared
+from common.fitting import first_epoch, run_written
 from common.settings import TrainingSettings
-from common.training import TrainFlags, open_training
-from common.training_state import saved_epoch
+from common.training import TrainFlags, open_training, training_callbacks
 from tests.helpers import linear_data, linear_model
 
 pytestmark = pytest.mark.no_backend
@@ -21,7 +21,6 @@ class Config(TrainingSettings):
     """A task's settings."""
 
     cell: str = "lstm"
-    recurrent_dropout: float = 0.0
 
 
 class Batches(keras.utils.PyDataset):
@@ -40,20 +39,36 @@ def trained(run, *, commit, epochs, resume=False):
     facts |= {"commit": commit, "versions": {}, "device": "CPU", "date": "2026-01-01"}
     config = Config(epochs=epochs, warmup_steps=0)
     flags = TrainFlags(resume=resume)
-    prepared = Prepared(
-        config=config,
-        facts=facts,
-        model=linear_model(0.01),
-        batches=Batches(),
-        validation_batches=Batches(),
-        monitor="val_loss",
-        mode="min",
-        summary="",
-        parameters=4,
-        epochs_done=saved_epoch(run / "state.npz") if resume else 0,
-    )
     with open_training(config, flags, run, task="sentiment"):
-        fit_prepared(prepared, flags, run=run, console=Console(file=io.StringIO()))
+        epochs_done = first_epoch(config, flags, run)
+        console = Console(file=io.StringIO())
+        model = linear_model(0.01)
+        callbacks = training_callbacks(
+            config,
+            run=run,
+            steps=1,
+            monitor="val_loss",
+            mode="min",
+            save=lambda trained: save_model(trained, run / "model.keras"),
+            console=console,
+        )
+        with run_written(
+            config,
+            flags,
+            run,
+            facts=facts,
+            parameters=4,
+            epochs_done=epochs_done,
+            console=console,
+        ):
+            model.fit(
+                Batches(),
+                validation_data=Batches(),
+                initial_epoch=epochs_done,
+                epochs=config.epochs,
+                callbacks=callbacks,
+                verbose=0,
+            )
     return read_json(run / "metrics.json")
 
 

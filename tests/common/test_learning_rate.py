@@ -10,7 +10,7 @@ from common.errors import UserError
 from common.learning_rate import LearningRateControl, rate_at
 from tests.helpers import linear_data, linear_model
 
-SCHEDULES = ["constant", "cosine", "one_cycle", "plateau"]
+SCHEDULES = ["constant", "cosine", "plateau"]
 
 
 def end_epochs(control: LearningRateControl, values: list[float]) -> list[float]:
@@ -52,13 +52,6 @@ def test_the_cosine_is_symmetric_about_its_middle():
     np.testing.assert_allclose(rates + rates[::-1], 1.2)
     assert np.all(np.diff(rates) < 0)
     assert rate_at(10_000, **plan, final_share=0.2) == pytest.approx(0.2)
-
-
-def test_one_cycle_peaks_after_thirty_percent():
-    rates = rate_at(np.arange(100), peak=1.0, schedule="one_cycle", total_steps=100)
-    assert np.argmax(rates) == 29
-    assert np.all(np.diff(rates[:30]) > 0) and np.all(np.diff(rates[29:]) < 0)
-    assert rates[0] < 0.05 and rates[-1] < 0.05
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

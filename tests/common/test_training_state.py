@@ -117,7 +117,7 @@ def train(
     patience: int = 0,
     peak: float = 0.01,
     units: int = 4,
-    clipping: str = "adaptive",
+    clipping: str = "global_norm",
     initial_epoch: int | None = None,
 ) -> Run:
     """Trains as an app does: everything is made anew, and then the state is restored."""
@@ -131,7 +131,7 @@ def train(
     state = TrainingState(path / "state.npz", [rate, best])
     callbacks = [
         StopOnNaN(),
-        GradientClipping(clipping, percentile=50, window=4),
+        GradientClipping(clipping),
         rate,
         best,
         History(path / "history.csv"),

@@ -143,11 +143,6 @@ def test_a_tied_decoder_predicts_a_word_by_the_vector_that_it_reads_it_by(embed_
     np.testing.assert_allclose(logits[..., 8], 2 * logits[..., 6], rtol=1e-4)
 
 
-def test_an_untied_decoder_has_an_output_layer_of_its_own():
-    tied, untied = build(embed_dim=UNITS), build(embed_dim=UNITS, tie_embeddings=False)
-    assert untied.count_params() - tied.count_params() == VOCAB * UNITS + VOCAB
-
-
 def test_a_further_layer_of_zeros_adds_nothing():
     deep = build("gru", 2)
     for weight in deep.get_layer("decoder_2").weights:

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from models.recurrent import recurrent_layer
 from models.sentiment import (
     build_encoder,
     build_explainer,
@@ -136,8 +137,9 @@ def test_a_pair_of_words_has_one_number_wherever_it_stands_and_padding_none():
 
 
 def test_relu_starts_from_the_identity():
-    encoder = build("simple_rnn", "max", False, 0, activation="relu").get_layer("encoder")
-    _, recurrent, _ = encoder.get_layer("forward_1").get_weights()
+    layer = recurrent_layer("simple_rnn", 5, activation="relu", name="relu")
+    layer.build((None, None, 3))
+    _, recurrent, _ = layer.get_weights()
     np.testing.assert_array_equal(recurrent, np.eye(5))
 
 

@@ -5,7 +5,7 @@ from keras import ops
 
 from models.attention_decoder import build_attention_decoder
 from models.decode.generation import build_generator
-from models.encoder_decoder import OwnWords, build_encoder_decoder, smoothed_cross_entropy
+from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
 from models.translation import build_encoder, model_name
 from tests.helpers import on_one_backend
 
@@ -81,7 +81,7 @@ def test_the_decoder_starts_from_where_both_directions_of_the_encoder_end():
 
 @pytest.mark.parametrize("share", [on_one_backend(False), True])
 def test_a_saved_translator_reloads_to_the_same_logits_and_gives_its_parts(tmp_path, share):
-    model = build("lstm", share=share, num_layers=2, dropout=0.2, word_dropout=0.1)
+    model = build("lstm", share=share, num_layers=2, dropout=0.2)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     source, target_in = random_tokens([6, 2], 6), random_tokens([4, 4], 4)
@@ -171,16 +171,6 @@ def test_a_step_of_no_length_changes_nothing_of_the_next():
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_word_dropout_drops_whole_vectors_in_training_alone():
-    encoder = build(word_dropout=0.5).get_layer("encoder")
-    vectors = keras.Model(encoder.input, encoder.get_layer("word_dropout").output)
-    tokens = random_tokens([200], 200)
-    dropped = np.all(ops.convert_to_numpy(vectors(tokens, training=True))[0] == 0, axis=1)
-    # 200 draws of one half: five standard deviations are 35.
-    assert 65 < dropped.sum() < 135
-    assert not np.any(np.all(ops.convert_to_numpy(vectors(tokens))[0] == 0, axis=1))
-
-
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 def test_the_loss_is_the_mean_cross_entropy_of_the_real_tokens(label_smoothing):
     generator = np.random.default_rng(0)
@@ -258,62 +248,3 @@ def test_a_translator_learns_to_say_sentences_backward():
     written = generator.predict_on_batch({"source": unseen, "length_limit": np.full(200, 5)})
     right = np.all(written["sequences"][:, 0] == expected, axis=1)
     assert right.mean() > 0.9
-
-
-def own_words_and_guesses(rows=400, time=30):
-    """Right words of 4 to 8 with padding behind, guesses of 9 to 13, and these as logits."""
-    generator = np.random.default_rng(0)
-    target_in = generator.integers(4, 9, (rows, time)).astype("int32")
-    target_in[np.arange(time) >= generator.integers(2, time + 1, rows)[:, None]] = 0
-    guesses = generator.integers(9, VOCAB, (rows, time))
-    return target_in, guesses, np.eye(VOCAB, dtype="float32")[guesses]
-
-
-def test_own_words_are_the_guesses_of_the_step_before_and_rise_to_their_share():
-    layer = OwnWords(0.8, ramp_steps=4)
-    target_in, guesses, logits = own_words_and_guesses()
-    earlier = np.concatenate([target_in[:, :1], guesses[:, :-1]], axis=1)
-    drawn = []
-    for share in (0, 0.2, 0.4, 0.6, 0.8, 0.8):
-        words = ops.convert_to_numpy(layer(target_in, logits, training=True))
-        replaced = words != target_in
-        np.testing.assert_array_equal(words[replaced], earlier[replaced])
-        # The start and the padding stay.
-        assert not replaced[:, 0].any() and not replaced[target_in == 0].any()
-        count = np.count_nonzero(target_in[:, 1:])
-        # Five standard deviations.
-        assert abs(replaced.sum() / count - share) <= 5 * np.sqrt(share * (1 - share) / count)
-        drawn.append(replaced)
-    assert np.any(drawn[-1] != drawn[-2])
-
-
-def test_nothing_but_training_has_own_words():
-    plain = build(share=True)
-    encoder, decoder = (plain.get_layer(name) for name in ("encoder", "decoder"))
-    model = build_encoder_decoder(encoder, decoder, own_words=0.9, ramp_steps=1)
-    source, target_in = random_tokens([6, 2], 6), random_tokens([4, 3], 4)
-    inputs = {"source": source, "target_in": target_in}
-    steps = []
-    for training in (False, True, True, False):
-        logits = ops.convert_to_numpy(model(inputs, training=training))
-        same = np.allclose(logits, logits_of(plain, source, target_in), atol=1e-6)
-        steps.append((float(model.get_layer("own_words").steps), same))
-    # The first step of training is one without; evaluating counts for nothing.
-    assert [count for count, _ in steps] == [0, 1, 2, 2]
-    assert [same for _, same in steps] == [True, True, False, True]
-
-
-def test_training_with_own_words_trains_the_plain_translator():
-    plain = build(share=True)
-    encoder, decoder = (plain.get_layer(name) for name in ("encoder", "decoder"))
-    model = build_encoder_decoder(encoder, decoder, own_words=0.5, ramp_steps=2, name="own")
-    model.compile(optimizer=keras.optimizers.SGD(0.1), loss=smoothed_cross_entropy(0.0))
-    source, target = reversed_sentences(8, seed=0)
-    target_in = np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=START)
-    before = plain.get_weights()
-    for _ in range(3):
-        model.train_on_batch({"source": source, "target_in": target_in}, target)
-    assert float(model.get_layer("own_words").steps) == 3
-    changed = [np.any(one != two) for one, two in zip(before, plain.get_weights(), strict=True)]
-    assert all(changed)
-    assert len(model.trainable_weights) == len(plain.trainable_weights)

@@ -31,13 +31,13 @@ _FLAGS = {
     ("forecasting", "train"): "--tickers SIMA,SIMB,SIMC,^SIM --market ^SIM --lookback 32 --units 4"
     " --epochs 1",
     ("sentiment", "train"): "--epochs 1 --units 4 --embed-dim 8 --bigram-buckets 0 --max-length 100"
-    " --region-length 0 --buckets 1 --tokens-per-batch 2000 --embedding random",
+    " --region-length 0 --tokens-per-batch 2000 --embedding random",
     ("translation", "train"): "--data multi30k --epochs 1 --vocab-size 480 --embed-dim 8 --units 4"
-    " --decoder-units 8 --tokens-per-batch 1360 --buckets 1 --max-length 60 --beam-size 2",
+    " --decoder-units 8 --tokens-per-batch 1360 --max-length 60 --beam-size 2",
     ("translation", "evaluate"): "--beam-sizes 2",
     ("captioning", "train"): "--backbone small_cnn --picture-size 32 --views 1 --epochs 1"
     " --vocab-size 330 --embed-dim 8 --memory-dim 8 --decoder-units 8 --tokens-per-batch 1200"
-    " --buckets 1 --beam-size 2",
+    " --beam-size 2",
     ("captioning", "evaluate"): "--beam-sizes 2",
 }
 

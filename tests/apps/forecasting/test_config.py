@@ -10,18 +10,16 @@ pytestmark = pytest.mark.no_backend
     ("settings", "names"),
     [
         ({"cell": "simple_rnn"}, set()),
-        ({}, {"activation"}),
-        ({"stateful": True}, {"activation", "stride", "batch_size"}),
-        ({"output": "last"}, {"activation", "warmup_days"}),
-        ({"distribution": "student_t"}, {"activation"}),
-        ({"cell": "feedforward"}, {"activation", "recurrent_dropout"}),
-        ({"features": "returns,range"}, {"activation", "market"}),
+        ({}, set()),
+        ({"stateful": True}, {"stride", "batch_size"}),
+        ({"output": "last"}, {"warmup_days"}),
+        ({"features": "returns,range"}, {"market"}),
     ],
 )
 def test_a_setting_is_ignored_in_just_the_modes_that_do_not_read_it(settings, names):
     ignored = Config(**settings).ignored()
     # What clipping and schedule ignore is the same in all tasks.
-    assert ignored.keys() == {*names, "plateau_patience", "clip_percentile"}
+    assert ignored.keys() == names
     for name, reason in ignored.items():
         assert hasattr(Config(), name) and reason
 

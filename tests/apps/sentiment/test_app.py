@@ -11,18 +11,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from rich.console import Console
 
 from apps.sentiment import evaluate, predict, teachers, train
-from apps.sentiment.config import Config
 from apps.sentiment.predict import Predictor
-from apps.sentiment.teachers import load_teacher, nb_svm_verdicts, targets_of
+from apps.sentiment.teachers import checked_teachers, load_teacher, nb_svm_verdicts, targets_of
 from common.callbacks import read_history
 from common.config import parse_call, run_command
 from common.errors import UserError
 from common.files import read_json, write_json
 from common.results import record_scores
-from common.settings import TrainingSettings
 from data.download import sha256_of
 from data.reviews.read import Reviews, load_reviews
 from tests.helpers import (
@@ -36,7 +33,7 @@ from tests.helpers import (
 
 ROOT = Path(__file__).parents[3]
 TINY = (
-    "--epochs 2 --units 4 --embed-dim 6 --max-length 40 --region-length 10 --buckets 2"
+    "--epochs 2 --units 4 --embed-dim 6 --max-length 40 --region-length 10"
     " --tokens-per-batch 800 --warmup-steps 2 --vocab-size 300 --bigram-buckets 50 --bigram-dim 3"
 ).split()
 
@@ -149,7 +146,7 @@ def test_overwrite_refuses_a_folder_that_training_did_not_write(tmp_path, review
 
 @pytest.mark.no_backend
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(tmp_path, reviews_csv):
-    arguments = ["--data", reviews_csv, "--epochs", "3", "--clipping", "adaptive"]
+    arguments = ["--data", reviews_csv, "--epochs", "3", "--clipping", "value"]
     run_train(*arguments, "--run", tmp_path / "whole")
     with stopped_in_the_second_epoch():
         run_train(*arguments, "--run", tmp_path / "stopped")
@@ -539,32 +536,22 @@ def test_a_student_notes_its_teachers_and_refuses_those_that_saw_other_files(
     flags = ["--data", str(path), *TINY, "--teachers", str(copy)]
     config = parse_call(train.main, prog="", description="", arguments=flags).keywords["config"]
 
-    def prepared(run, *, resume=False):
-        options = {"data_dir": "", "console": Console(quiet=True)}
-        return train.prepare(config, run=run, resume=resume, **options)
+    def checked(hashes, *, resume=False):
+        return checked_teachers(config, hashes, tmp_path / "student", resume=resume)
 
-    metrics = read_json(copy / "metrics.json")
-    with pytest.raises(UserError, match="--teachers .*copy was trained on other files"):
-        prepared(tmp_path / "student")
     hashes = {path.name: sha256_of(path)}
-    write_json(copy / "metrics.json", metrics | {"data": hashes})
-    student = prepared(tmp_path / "student")
-    assert student.facts["teacher"]["runs"] == {str(copy): sha256_of(copy / "model.keras")}
-    # How long teachers trained and labelled is no fact of the student.
-    assert set(student.facts["teacher"]) == {"runs"}
-    # Each text keeps its own target: these three alone have a teacher's, which is sure of nothing.
-    found = []
-    for number in range(len(student.batches)):
-        tokens, targets = student.batches[number]
-        np.testing.assert_array_equal(
-            (tokens > 0).sum(axis=1) == len("what a film".split()), targets.max(axis=1) < 1
-        )
-        found.extend(targets.max(axis=1) < 1)
-    assert sum(found) == 3
-    begun = student.facts | {"teacher": {"runs": {"another": "0"}}}
-    write_json(tmp_path / "student" / "metrics.json", begun)
-    with pytest.raises(UserError, match="student was begun with other teachers"):
-        prepared(tmp_path / "student", resume=True)
+    with pytest.raises(UserError, match="--teachers .*copy was trained on other files"):
+        checked(hashes)
+    write_json(copy / "metrics.json", read_json(copy / "metrics.json") | {"data": hashes})
+    teacher = checked(hashes)
+    assert teacher == {"runs": {str(copy): sha256_of(copy / "model.keras")}}
+    for record in (teacher, {"runs": {"another": "0"}}):
+        write_json(tmp_path / "student" / "metrics.json", {"teacher": record})
+        if record == teacher:
+            assert checked(hashes, resume=True) == teacher
+        else:
+            with pytest.raises(UserError, match="student was begun with other teachers"):
+                checked(hashes, resume=True)
 
 
 @pytest.fixture
@@ -597,12 +584,16 @@ def test_reviews_are_labelled_once_for_all_runs_of_the_same_teachers(
     )
 
     def targets(names, unlabelled=splits["unlabelled"]):
-        given = splits["train"], splits["validation"], unlabelled, names
-        return targets_of(*given, config=config, labels=LABELS)
+        given = splits["train"], splits["validation"], unlabelled
+        student = dataclasses.replace(config, teachers=",".join(names))
+        return targets_of(*given, config=student, labels=LABELS)
 
     first = targets([str(copy)])
     np.testing.assert_array_equal(targets([str(copy)]), first)
     assert len(calls) == 1
+    # Labelled texts keep their labels, unlabelled ones get a teacher's, which is sure of nothing.
+    labelled = len(splits["train"].texts)
+    assert (first[:labelled].max(axis=1) == 1).all() and (first[labelled:].max(axis=1) < 1).all()
     # Other texts, other teachers and another model are asked anew.
     assert len(targets([str(copy)], splits["unlabelled"].take(np.arange(10) < 9))) < len(first)
     assert (targets([str(copy), "nb_svm"]) != first).any()
@@ -637,45 +628,3 @@ def test_teachers_without_unlabelled_reviews_are_refused(trained, tmp_path, revi
     with pytest.raises(UserError, match="--teachers"):
         run_train("--data", reviews_csv, "--run", tmp_path / "run", "--teachers", trained)
     assert not (tmp_path / "run").exists()
-
-
-# ---- Settings without effect -----------------------------------------------------------------
-
-
-@pytest.mark.no_backend
-@pytest.mark.parametrize(
-    ("settings", "names"),
-    [
-        ({}, {"activation"}),
-        ({"cell": "simple_rnn"}, set()),
-        ({"cell": "feedforward"}, {"activation", "recurrent_dropout"}),
-        ({"bigram_buckets": 0}, {"activation", "bigram_dim", "bigram_dropout"}),
-    ],
-)
-def test_a_setting_is_ignored_in_just_the_modes_that_do_not_read_it(settings, names):
-    ignored = Config(**settings).ignored()
-    assert ignored.keys() - TrainingSettings().ignored().keys() == names
-    assert ignored.keys() >= TrainingSettings().ignored().keys()
-
-
-@pytest.mark.no_backend
-def test_what_is_ignored_without_pairs_of_words_changes_no_layer():
-    def layers_of(**settings):
-        config = Config(units=3, embed_dim=4, bigram_buckets=0, **settings)
-        model = train.build(config, vocab_size=9, num_classes=2)
-        layers = [*model.layers, *model.get_layer("encoder").layers]
-        return [(layer.name, [weight.shape for weight in layer.weights]) for layer in layers]
-
-    keras.utils.clear_session()
-    plain = layers_of()
-    keras.utils.clear_session()
-    assert layers_of(bigram_dim=7, bigram_dropout=0.9) == plain
-
-
-@pytest.mark.no_backend
-@pytest.mark.parametrize("name", ["--bigram-dim", "--bigram-dropout"])
-def test_a_flag_that_nothing_reads_is_refused(name, here):
-    flags = ["--bigram-buckets", "0", name, "0.5" if "dropout" in name else "8"]
-    with pytest.raises(UserError, match=f"{name} has no effect"):
-        call(train.main, *flags, "--run", "run")
-    assert not (here / "run").exists()

@@ -18,7 +18,6 @@ CONFIG = Config(
     region_length=6,
     max_length=24,
     tokens_per_batch=60,
-    bigram_dim=2,
     bigram_buckets=11,
     pretrain_epochs=2,
 )
@@ -45,7 +44,6 @@ def encoder(seed: int = 1) -> keras.Model:
         vocab_size=VOCAB,
         embed_dim=CONFIG.embed_dim,
         bigram_buckets=CONFIG.bigram_buckets,
-        bigram_dim=CONFIG.bigram_dim,
         cell=CONFIG.cell,
         units=CONFIG.units,
         region_length=CONFIG.region_length,
@@ -136,7 +134,7 @@ def test_a_pretrained_run_is_the_same_whether_its_start_was_kept_or_not(
 ):
     monkeypatch.setenv("CACHE_DIR", str(tmp_path / "cache"))
     tiny = (
-        "--epochs 1 --units 4 --embed-dim 6 --max-length 40 --region-length 10 --buckets 2"
+        "--epochs 1 --units 4 --embed-dim 6 --max-length 40 --region-length 10"
         " --tokens-per-batch 800 --warmup-steps 2 --vocab-size 300 --bigram-buckets 50"
     ).split()
     runs = [tmp_path / "fresh", tmp_path / "kept", tmp_path / "without"]

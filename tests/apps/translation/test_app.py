@@ -2,7 +2,6 @@ import functools
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,11 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from apps import ensemble
 from apps.translation import evaluate, predict, train
 from apps.translation.config import Config
-from apps.translation.predictor import Candidate, Predictor, Translation
-from apps.translation.teacher import taught_pairs
+from apps.translation.predictor import Predictor
 from common.callbacks import read_history
 from common.config import parse_call
 from common.errors import UserError
@@ -28,7 +25,6 @@ from data.download import sha256_of
 from data.pairs.sources import load_pairs
 from data.text.subwords import encode_texts
 from models.decode.writer import Hypothesis
-from models.encoder_decoder import OwnWords
 from tests.helpers import (
     assert_same_training,
     call,
@@ -48,10 +44,10 @@ LANGUAGES = ["--source-language", "en", "--target-language", "fr"]
 # batches of training are full.
 LEARNING = (
     "--epochs 4 --vocab-size 600 --embed-dim 48 --units 48 --decoder-units 64 --max-length 40"
-    " --tokens-per-batch 1120 --buckets 1 --warmup-steps 20 --learning-rate 1e-2 --dropout 0"
+    " --tokens-per-batch 1120 --warmup-steps 20 --learning-rate 1e-2 --dropout 0"
     " --embedding-dropout 0 --decoder-layers 1 --beam-size 2"
 ).split()
-DATA = "--tokens-per-batch 1360 --buckets 1 --max-length 60 --warmup-steps 2 --beam-size 2".split()
+DATA = "--tokens-per-batch 1360 --max-length 60 --warmup-steps 2 --beam-size 2".split()
 TINY = [
     *DATA,
     *"--epochs 3 --vocab-size 480 --embed-dim 8 --units 6 --decoder-units 10".split(),
@@ -83,11 +79,10 @@ def predictor(trained):
 
 @pytest.fixture(scope="module")
 def whole(jax_compiles_once, pairs_tsv, tmp_path_factory):
-    """A run folder of a tiny model, trained without a stop, with its own words among the right."""
+    """A run folder of a tiny model, trained without a stop."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    sampling = ["--scheduled-sampling", "0.5"]
     with photographed(run):
-        call(train.main, *TINY, *sampling, "--data", pairs_tsv, "--run", run)
+        call(train.main, *TINY, "--data", pairs_tsv, "--run", run)
     return run
 
 
@@ -175,27 +170,6 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stopped, pairs
     assert_same_training(whole, stopped)
 
 
-def all_layers(model):
-    for layer in model.layers:
-        yield layer
-        yield from all_layers(layer) if isinstance(layer, keras.Model) else ()
-
-
-@pytest.mark.no_backend
-def test_what_is_saved_under_scheduled_sampling_is_a_plain_translator(whole):
-    assert read_json(whole / "config.json")["scheduled_sampling"] == 0.5
-    model = Predictor.load(whole).model
-    assert not any(isinstance(layer, OwnWords) for layer in all_layers(model))
-    parts = {layer.name for layer in model.layers} - {"source", "target_in"}
-    assert parts == {"encoder", "decoder"}
-    # The state to go on from holds the layer that is not saved: it counts every step.
-    with np.load(whole / "state.npz", allow_pickle=False) as state:
-        numbers = [state[name] for name in state.files if state[name].ndim == 0]
-    counts = {kind: [int(n) for n in numbers if n.dtype.kind == kind] for kind in "if"}
-    assert max(counts["i"]) > 10
-    assert max(counts["i"]) in counts["f"]
-
-
 @pytest.fixture
 def more_tsv(tmp_path):
     return write_pairs_tsv(tmp_path / "more.tsv", rows=100, seed=1)
@@ -207,15 +181,13 @@ def test_a_run_goes_on_from_another_one_with_its_weights_subwords_and_shape(
 ):
     run = tmp_path / "more"
     # So small a rate moves no weight by more than a millionth.
-    settings = "--epochs 1 --learning-rate 1e-9 --bpe-dropout 0.3".split()
+    settings = "--epochs 1 --learning-rate 1e-9".split()
     call(train.main, *DATA, *settings, "--init-from", whole, "--data", more_tsv, "--run", run)
     for before, after in zip(weights_of(whole), weights_of(run), strict=True):
         np.testing.assert_allclose(after, before, atol=1e-6)
-    # The subwords without the dropout that they were cut with.
     assert (run / "tokenizer.json").read_bytes() == (whole / "tokenizer.json").read_bytes()
-    assert json.loads((run / "tokenizer.json").read_text())["model"]["dropout"] is None
     config = read_json(run / "config.json")
-    assert (config["units"], config["vocab_size"], config["bpe_dropout"]) == (6, 480, 0.3)
+    assert (config["units"], config["vocab_size"]) == (6, 480)
     before, after = (read_json(folder / "metrics.json") for folder in (whole, run))
     origin = after["init_from"]
     assert (origin["run"], origin["data"]) == (str(whole), before["data"])
@@ -632,99 +604,6 @@ def test_a_fresh_process_translates_the_same_on_another_backend(trained, predict
     assert np.mean([one == two for one, two in zip(there, here, strict=True)]) > 0.9
 
 
-# ---- Self-training ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def lines_txt(tmp_path):
-    """Sentences that no pair has, but for the first."""
-    generated = write_pairs_tsv(tmp_path / "others.tsv", rows=60, seed=2).read_text().splitlines()
-    path = tmp_path / "lines.txt"
-    path.write_text("\n".join(line.split("\t")[0] for line in generated[1:]))
-    return path
-
-
-@pytest.mark.no_backend
-def test_a_student_learns_what_its_teacher_translates_and_can_be_joined_with_it(
-    whole, pairs_tsv, lines_txt, tmp_path
-):
-    run = tmp_path / "student"
-    flags = [*TINY, "--data", pairs_tsv, "--epochs", "1", "--teacher", whole]
-    said = printed(train.main, *flags, "--untranslated", lines_txt, "--run", run)
-    config = parse_call(
-        train.main, prog="", description="", arguments=[*TINY, "--data", str(pairs_tsv)]
-    ).keywords["config"]
-    alone = train.prepare(
-        config, run=tmp_path, data_dir="", resume=False, console=Console(quiet=True)
-    )
-    texts = said, alone.summary
-    counts = [int(re.search(r"(\d+) pairs to train on", text)[1]) for text in texts]
-    taught = int(re.search(r"(\d+) translations of \S+ to learn from", said)[1])
-    too_long = sum(map(int, re.findall(r"(\d+) pairs have a side of more", said)))
-    assert counts[0] == counts[1] + taught - too_long > counts[1]
-    assert (run / "tokenizer.json").read_bytes() == (whole / "tokenizer.json").read_bytes()
-    teacher = read_json(run / "metrics.json")["teacher"]
-    assert (teacher["run"], teacher["count"]) == (str(whole), taught)
-    assert teacher["model"] == sha256_of(whole / "model.keras")
-    assert list(teacher["untranslated"]) == ["lines.txt"]
-    call(ensemble.main, "--members", whole, run, "--run", tmp_path / "joined")
-    assert Predictor.load(tmp_path / "joined").predict(["A dog."])[0].candidates
-    lines_txt.write_text(lines_txt.read_text() + "\nA new line.")
-    with pytest.raises(UserError, match="begun with other sentences"):
-        call(train.main, *flags, "--untranslated", lines_txt, "--run", run, "--resume")
-
-
-class Stub:
-    """A teacher that says what it is told to, and counts how often it is asked."""
-
-    asked = 0
-
-    def __init__(self, answers):
-        self.answers = answers
-
-    def predict(self, sentences):
-        self.asked += 1
-        return [
-            Translation(one, [Candidate(self.answers[one], 0.0, [], [], None)], parts=1)
-            for one in sentences
-        ]
-
-
-@pytest.mark.no_backend
-def test_translations_are_kept_but_for_those_that_ran_away(whole, pairs_tsv, tmp_path, here):
-    answers = {"one two three four": "un deux", "five six": "5 " * 5, "seven": "sept", "eight": ""}
-    path = tmp_path / "lines.txt"
-    path.write_text("\n".join(answers))
-    config = Config(data=(str(pairs_tsv),), teacher=str(whole), untranslated=str(path))
-    pairs = load_pairs(str(pairs_tsv), data_dir=tmp_path)
-    teacher, lines = Stub(answers), []
-    for _ in range(2):
-        taught = taught_pairs(
-            config, teacher, pairs, data_dir=str(tmp_path), log=lines.append, console=Console()
-        )
-        assert taught.pairs.source == ["one two three four", "seven"]
-        assert taught.pairs.references == [["un deux"], ["sept"]]
-    assert teacher.asked == 1
-
-
-@pytest.mark.no_backend
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--split-seed 1", "split_seed 0, not 1, and may know the validation split"),
-        ("--teacher nowhere", "--teacher nowhere is no run folder"),
-        ("--untranslated nothing.txt", "--untranslated nothing.txt is neither"),
-        ("--source-language fr --target-language en", "has source_language en, not fr"),
-        ("--vocab-size 500", "--vocab-size 500 differs from the 480 of --teacher"),
-    ],
-)
-def test_a_teacher_that_does_not_fit_is_refused(flags, message, whole, pairs_tsv, lines_txt, here):
-    teacher = ["--teacher", whole, "--untranslated", lines_txt]
-    with pytest.raises(UserError, match=message):
-        call(train.main, *DATA, "--data", pairs_tsv, *teacher, *flags.split(), "--run", "run")
-    assert not (here / "run").exists()
-
-
 # ---- Mistakes --------------------------------------------------------------------------------
 
 
@@ -734,15 +613,10 @@ def test_a_teacher_that_does_not_fit_is_refused(flags, message, whole, pairs_tsv
     [
         ("--dropout 1", "--dropout is a share"),
         ("--label-smoothing -0.1", "--label-smoothing is a share"),
-        ("--bpe-dropout nan", "--bpe-dropout is a share"),
-        ("--word-dropout 1.5", "--word-dropout is a share"),
         ("--embedding-dropout 2", "--embedding-dropout is a share"),
-        ("--recurrent-dropout 1", "--recurrent-dropout is a share"),
-        ("--scheduled-sampling 1", "--scheduled-sampling is a share"),
         ("--units 0", "--units must be at least 1"),
         ("--decoder-layers 0", "--decoder-layers must be at least 1"),
         ("--beam-size 0", "--beam-size must be at least 1"),
-        ("--buckets 0", "--buckets must be at least 1"),
         ("--validation-size 0", "--validation-size must be at least 1"),
         ("--length-penalty -1", "--length-penalty must be at least 0"),
         ("--no-repeat-ngram -1", "--no-repeat-ngram must be at least 0"),
@@ -750,17 +624,9 @@ def test_a_teacher_that_does_not_fit_is_refused(flags, message, whole, pairs_tsv
         ("--tokens-per-batch 161", "--tokens-per-batch 161 .* 80 subwords"),
         ("--split-seed -1", "--split-seed must lie between"),
         ("--source-language fr", "--source-language and --target-language are the same"),
-        ("--activation relu", "--cell simple_rnn"),
         ("--attention dot --units 8", "--attention dot needs --decoder-units 16"),
         ("--attention dot --no-bidirectional --decoder-units 9", "needs --decoder-units 256"),
         ("--attention bahdanau", "dot"),
-        ("--teacher runs/a", "--teacher and --untranslated need each other"),
-        ("--untranslated a.txt", "--teacher and --untranslated need each other"),
-        ("--teacher a --untranslated b --init-from c", "both bring subwords"),
-        (
-            "--teacher a --untranslated flickr8k --source-language fr --target-language en",
-            "flickr8k is English",
-        ),
         ("--uints 3", "--units"),
     ],
 )
@@ -770,22 +636,13 @@ def test_a_wrong_setting_is_explained_in_one_line(arguments, message):
     assert "\n" not in str(caught.value)
 
 
-STUDENT = {"teacher": "a", "untranslated": "b"}
-
-
 @pytest.mark.no_backend
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        ({"cell": "simple_rnn", **STUDENT}, {"vocabulary_data"}),
-        ({}, {"activation", "untranslated"}),
-        ({"init_from": "a"}, {"activation", "untranslated", "vocabulary_data"}),
-        (STUDENT, {"activation", "vocabulary_data"}),
-        ({"cell": "feedforward"}, {"activation", "recurrent_dropout", "untranslated"}),
-        (
-            {"data": ("multi30k",)},
-            {"activation", "untranslated", "validation_size", "test_size", "split_seed"},
-        ),
+        ({}, set()),
+        ({"init_from": "a"}, {"vocabulary_data"}),
+        ({"data": ("multi30k",)}, {"validation_size", "test_size", "split_seed"}),
     ],
 )
 def test_a_setting_is_ignored_in_just_the_modes_that_do_not_read_it(settings, names):
@@ -800,23 +657,13 @@ def test_a_setting_is_ignored_in_just_the_modes_that_do_not_read_it(settings, na
     [
         "--split-seed 1 --data multi30k",
         "--vocabulary-data tatoeba --init-from x",
-        "--vocabulary-data tatoeba --teacher x --untranslated y",
-        "--activation tanh",
-        "--plateau-patience 2",
+        "--clip-threshold 2 --clipping none",
     ],
 )
 def test_a_flag_that_nothing_reads_is_refused(flags, here):
     with pytest.raises(UserError, match=f"{flags.split()[0]} has no effect"):
         call(train.main, *flags.split(), "--run", "run")
     assert not (here / "run").exists()
-
-
-@pytest.mark.no_backend
-def test_settings_that_fit_together_are_accepted():
-    assert Config(attention="dot", units=8, decoder_units=16)
-    assert Config(attention="dot", units=8, bidirectional=False, decoder_units=8)
-    assert Config(cell="simple_rnn", activation="relu")
-    assert Config(tokens_per_batch=162)
 
 
 def change_config(run, **values):
