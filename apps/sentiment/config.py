@@ -59,6 +59,9 @@ class Config(TrainingSettings):
     pretrain_epochs: int = 0
     """Epochs for which the encoder first learns to foretell each word of all reviews, labelled or
     not, from the words before it and from those after it (Dai and Le, 2015)."""
+    spans: int = 0
+    """Spans of one to three sentences that are cut from each training review and learned with its
+    label, so that short texts are read well too."""
     teachers: str = ""
     """Run folders or nb_svm, separated by commas, whose mean verdict labels the unlabelled reviews;
     training then learns from those too (self-training)."""
@@ -83,7 +86,7 @@ class Config(TrainingSettings):
         super().__post_init__()
         check_at_least(1, self, "vocab_size", "units", "num_layers", "embed_dim")
         check_at_least(4, self, "max_length")
-        check_at_least(0, self, "region_length", "pretrain_epochs")
+        check_at_least(0, self, "region_length", "pretrain_epochs", "spans")
         check_shares(
             self,
             "word_dropout",

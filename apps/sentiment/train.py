@@ -18,6 +18,7 @@ from apps.sentiment.config import BIGRAM_DIM, BUCKETS, Config
 from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
 from apps.sentiment.predict import feature_counts
 from apps.sentiment.pretraining import pretrain
+from apps.sentiment.spans import sentence_spans
 from apps.sentiment.teachers import checked_teachers, targets_of, teacher_folders
 from common.artifact import MODEL, TOKENIZER, save_model
 from common.config import run_command
@@ -165,6 +166,10 @@ def main(flags: TrainFlags, config: Config) -> None:
                 **options,
             )
 
+        if config.spans:
+            spans = sentence_spans(texts, count=config.spans, seed=config.seed)
+            texts = texts_on_disk(itertools.chain(texts, spans), cache_dir)
+            targets = np.concatenate([targets, np.repeat(targets, config.spans, axis=0)])
         batches = batches_of(texts, targets, shuffle=True, seed=config.seed, epoch=epochs_done)
         validation_batches = batches_of(
             validation_split.texts, np.eye(len(labels), dtype="float32")[validation_split.labels]
@@ -186,7 +191,7 @@ def main(flags: TrainFlags, config: Config) -> None:
             console=console,
         )
         console.print(
-            f"{len(texts)} reviews to train on, {len(validation_split.texts)} to validate ·"
+            f"{len(texts)} texts to train on, {len(validation_split.texts)} to validate ·"
             f" {model.count_params():,} parameters · {len(batches)} steps an epoch"
         )
         with run_written(
