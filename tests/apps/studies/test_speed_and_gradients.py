@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from apps.studies import cell_speed, parts, speed, speed_worker
+from apps.studies import parts, speed, speed_worker
 from apps.studies.gradients import plots as gradient_plots
 from apps.studies.gradients import study as gradients
 from apps.studies.gradients.adding import RECORDED
@@ -66,7 +66,7 @@ def test_published_results_are_measured_by_committed_code_alone(monkeypatch, tmp
 
     monkeypatch.setattr(parts, "require_clean", unclean)
     parts.check_output(tmp_path / "speed.json")
-    for main in (speed.main, gradients.main, cell_speed.main):
+    for main in (speed.main, gradients.main):
         with pytest.raises(UserError, match="commit it"):
             main()
 
@@ -165,23 +165,6 @@ def test_the_table_of_clipping_shows_the_last_error_of_each_seed():
 
 
 # ---- Speed -----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.no_backend
-def test_the_cells_take_turns_on_the_same_batches(tmp_path, capsys):
-    output = tmp_path / "cell_speed.json"
-    cell_speed.main(tasks="forecasting", steps=1, rounds=2, quick=True, output=output)
-    (record,) = read_json(output)["parts"].values()
-    found = record["results"]
-    assert list(found) == ["feedforward", "simple_rnn", "gru", "lstm"]
-    for values in found.values():
-        assert len(values["seconds_a_step"]) == 2
-        assert values["seconds_an_epoch"] > min(values["seconds_a_step"])
-    assert capsys.readouterr().out.count("s an epoch") == 4
-    assert record["command"].endswith("--tasks forecasting")
-    with pytest.raises(UserError, match="--tasks music is none of forecasting, sentiment"):
-        cell_speed.main(tasks="music", output=output)
 
 
 class Known:
