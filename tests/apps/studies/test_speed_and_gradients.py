@@ -1,6 +1,5 @@
-import io
-import json
-import sys
+import contextlib
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -167,30 +166,6 @@ def test_the_table_of_clipping_shows_the_last_error_of_each_seed():
 # ---- Speed -----------------------------------------------------------------------------------
 
 
-class Known:
-    """A worker whose seconds a step are known."""
-
-    def __init__(self, name, times, asked):
-        self.name, self.times, self.asked = name, times, asked
-        self.turn = {}
-
-    def seconds(self, *, mode, cell, steps):
-        self.asked.append((mode, cell, self.name))
-        turn = self.turn[mode, cell] = self.turn.get((mode, cell), -1) + 1
-        return self.times[turn] * steps
-
-
-@pytest.mark.no_backend
-def test_the_implementations_take_turns_and_the_round_that_compiles_does_not_count():
-    asked = []
-    workers = [Known("one", [9, 2, 4], asked), Known("two", [7, 1, 3], asked)]
-    times = speed.measure_steps(workers, steps=5, rounds=2)
-    assert times["train"]["gru"] == {"one": [2000, 4000], "two": [1000, 3000]}
-    assert [name for mode, cell, name in asked if (mode, cell) == ("train", "lstm")] == (
-        ["one", "two"] * 3
-    )
-
-
 def write_speed(path, seconds):
     """Writes a file whose implementations take as many milliseconds with every cell."""
     cells = {cell: {name: times[cell] for name, times in seconds.items()} for cell in speed.CELLS}
@@ -218,36 +193,29 @@ def test_the_table_tells_ratios_of_medians_as_a_range_over_the_machines(tmp_path
 
 
 @pytest.mark.no_backend
-def test_a_worker_that_dies_ends_the_study_with_its_last_words(monkeypatch):
-    monkeypatch.setitem(speed.IMPLEMENTATIONS, "broken", ("no such library", "abacus"))
-    worker = speed.Worker("broken")
-    with pytest.raises(UserError, match="broken ended.*abacus"):
-        worker.seconds(mode="train", cell="lstm", steps=1)
-    worker.end()
-
-
-@pytest.mark.no_backend
 @pytest.mark.parametrize("library", ["keras", "native"])
-@pytest.mark.parametrize("mode", ["forward", "train"])
-def test_a_worker_answers_every_request_and_builds_each_network_once(library, mode, monkeypatch):
+def test_a_network_is_built_once_and_its_first_steps_are_not_counted(library, monkeypatch):
     if library == "native":
         pytest.importorskip("torch")
     for name, size in {"UNITS": 4, "LENGTH": 5}.items():
         monkeypatch.setattr(speed_worker, name, size)
-    built = []
-    build = getattr(speed_worker, f"{library}_step")
+    for function in (speed_worker.batches, speed_worker.build_step):
+        function.cache_clear()
 
-    def counted(cell, *arguments, **options):
-        built.append(cell)
-        return build(cell, *arguments, **options)
+    class Here(contextlib.AbstractContextManager):
+        """A worker in this process."""
 
-    monkeypatch.setattr(speed_worker, f"{library}_step", counted)
-    requests = [{"cell": cell, "mode": mode, "steps": 2} for cell in ("gru", "gru", "lstm")]
-    output = io.StringIO()
-    monkeypatch.setattr(sys, "argv", ["worker", library])
-    monkeypatch.setattr(sys, "stdin", [json.dumps(request) for request in requests])
-    monkeypatch.setattr(sys, "stdout", output)
-    speed_worker.main()
-    answers = [json.loads(line) for line in output.getvalue().splitlines()]
-    assert len(answers) == 3 and min(answers) > 0
-    assert built == ["gru", "lstm"]
+        def __exit__(self, *error):
+            return None
+
+        def submit(self, function, *arguments):
+            future = Future()
+            future.set_result(function(*arguments))
+            return future
+
+    monkeypatch.setattr(speed, "start_worker", lambda backend: Here())
+    monkeypatch.setitem(speed.IMPLEMENTATIONS, "here", (library, ""))
+    times = speed.measure_steps(["here"], steps=1, rounds=2)
+    speed_worker.batches.cache_clear()
+    assert speed_worker.build_step.cache_info().misses == len(speed.CELLS) * len(speed.MODES)
+    assert [len(cells["gru"]["here"]) for cells in times.values()] == [2, 2]
