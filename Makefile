@@ -167,7 +167,7 @@ benchmark: $(VENV)/.user  ## train, score and publish every row of the tables, o
 benchmark-check: $(VENV)/.user  ## train and score rows from nothing, ONLY="sentiment lstm", and compare with what is published
 	$(PY) -m apps.studies.benchmark --check $(only_flag) $(ARGS)
 
-benchmark-quick: $(VENV)/.user  ## give every row a moment on the samples
+benchmark-quick: $(VENV)/.user  ## smoke test of every row, on the samples
 	$(PY) -m apps.studies.benchmark --quick $(only_flag) $(ARGS)
 
 study-gradients: $(VENV)/.user  ## show vanishing and exploding gradients, and what helps (draws the pictures of docs/)

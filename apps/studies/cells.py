@@ -44,8 +44,6 @@ class Task:
     title: str
     scale: float
     digits: int
-    validation_curve: str
-    """Column of `history.csv` that is compared after each epoch."""
     lower_is_better: bool = False
 
     def values(self, row: dict[str, Any]) -> list[float]:
@@ -54,10 +52,10 @@ class Task:
 
 
 STUDIED = (
-    Task("forecasting", "{cell}", "crps_1", "CRPS %, 1 day", 1, 4, "val_loss", True),
-    Task("sentiment", "{cell}", "accuracy", "accuracy %", 100, 2, "val_accuracy"),
-    Task("translation", "tatoeba_{cell}", "bleu_tok_lc", "BLEU on Tatoeba", 1, 2, "val_bleu"),
-    Task("captioning", "{cell}", "cider", "CIDEr", 1, 3, "val_cider"),
+    Task("forecasting", "{cell}", "crps_1", "CRPS %, 1 day", 1, 4, True),
+    Task("sentiment", "{cell}", "accuracy", "accuracy %", 100, 2),
+    Task("translation", "tatoeba_{cell}", "bleu_tok_lc", "BLEU on Tatoeba", 1, 2),
+    Task("captioning", "{cell}", "cider", "CIDEr", 1, 3),
 )
 
 
@@ -66,34 +64,6 @@ def read_cells(task: Task, root: Path) -> dict[str, dict[str, Any]]:
     results = root / "apps" / task.name / "results"
     paths = {cell: results / f"{task.row.format(cell=cell)}.json" for cell in CELLS}
     return {cell: read_json(path) for cell, path in paths.items() if path.is_file()}
-
-
-def epochs_to_simple_rnn(task: Task, rows: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Returns after how many epochs each cell reaches the best validation value of `simple_rnn`.
-
-    Values between two epochs are interpolated. Only the first seed counts, because all cells have
-    it. A cell that never reaches the value is left out.
-    """
-    sign = -1 if task.lower_is_better else 1
-    curves = {
-        cell: [
-            sign * value for value in row["curves"][0][task.validation_curve] if value is not None
-        ]
-        for cell, row in rows.items()
-        if "curves" in row
-    }
-    if "simple_rnn" not in curves:
-        return {}
-    goal = max(curves["simple_rnn"])
-    epochs = {}
-    for cell, values in curves.items():
-        epoch = next((epoch for epoch, value in enumerate(values) if value >= goal), None)
-        if epoch == 0:
-            epochs[cell] = 1.0
-        elif epoch:
-            before, after = values[epoch - 1], values[epoch]
-            epochs[cell] = epoch + (goal - before) / (after - before)
-    return epochs
 
 
 def _table(titles: list[str], words: int, lines: list[list[str]], caveats: list[str]) -> str:
@@ -105,13 +75,10 @@ def _table(titles: list[str], words: int, lines: list[list[str]], caveats: list[
 
 def cells_table(root: Path) -> str:
     """Returns the Markdown table of the cells in all tasks."""
-    titles = ["task, on its test split", "cell", "quality", "parameters"]
-    titles += ["memory", "epochs to the best of simple_rnn"]
+    titles = ["task, on its test split", "cell", "quality", "parameters", "memory"]
     lines, caveats = [], []
     for task in STUDIED:
-        rows = read_cells(task, root)
-        epochs = epochs_to_simple_rnn(task, rows)
-        for cell, row in rows.items():
+        for cell, row in read_cells(task, root).items():
             caveats += [row["caveat"]] if "caveat" in row else []
             values = task.values(row)
             quality = f"{statistics.mean(values):.{task.digits}f}"
@@ -124,7 +91,6 @@ def cells_table(root: Path) -> str:
                     quality,
                     f"{row['parameters']:,}",
                     f"{row['peak_memory_mb'] / 1000:.1f} GB",
-                    f"{epochs[cell]:.1f}" if cell in epochs else "",
                 ]
             )
     return _table(titles, 2, lines, caveats)

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from apps.studies.parts import check_output, chosen_parts, write_part
+from apps.studies.parts import choose_parts, write_part
 from apps.studies.speed_worker import BATCH, FEATURES, LENGTH, UNITS, time_steps
 from common.config import run_command
 from common.device import device_line, device_name, fused_kernel_line
@@ -144,10 +144,9 @@ def main(
         steps: Batches in a round.
         output: JSON file to write.
     """
-    chosen = chosen_parts(parts, PARTS)
+    chosen = choose_parts(parts, PARTS, output=output)
     if min(rounds, steps) < 1:
         raise UserError("--rounds and --steps must be at least 1.")
-    check_output(output)
     if "steps" in chosen and not importlib.util.find_spec("torch"):
         raise UserError("The comparison needs PyTorch: run `make study-speed`, which installs it.")
     print(device_line())
@@ -156,11 +155,10 @@ def main(
         if not device_name().startswith("CPU"):
             for cell in CELLS:
                 print(f"{cell}: {fused_kernel_line(cell, recurrent_dropout=0.0)}")
-        names = [
-            name
-            for name, (_, package) in IMPLEMENTATIONS.items()
-            if importlib.util.find_spec(package)
+        installed = [
+            name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)
         ]
+        names = [name for name, (_, package) in IMPLEMENTATIONS.items() if package in installed]
         times = measure_steps(names, steps=steps, rounds=rounds)
         sizes = {"batch": BATCH, "features": FEATURES, "units": UNITS, "length": LENGTH}
         write_part(
@@ -169,7 +167,7 @@ def main(
             study="speed",
             part="steps",
             command=f"{command} steps --rounds {rounds} --steps {steps}",
-            packages=tuple(name for name in ("jax", "torch") if importlib.util.find_spec(name)),
+            packages=tuple(sorted(installed)),
         )
     if "start" in chosen:
         seconds = measure_start(_STARTS)

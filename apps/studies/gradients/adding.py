@@ -99,19 +99,11 @@ def fit(
 ) -> tuple[dict[str, list[float | None]], float]:
     """Trains at a constant rate until the last epoch or the first loss that is not finite.
 
-    Args:
-        model: To train.
-        inputs: Array, or an endless iterator of batches; an epoch takes 25 of these.
-        targets: Array, or None for an iterator.
-        loss: As Keras takes it.
-        optimizer: As the flag of every app.
-        learning_rate: As the flag of every app.
-        clipping: The callback that clips.
-        epochs: Passes over the inputs.
-        validation: Sequences and labels whose accuracy is measured after each epoch, or None.
+    Without targets, the inputs are an endless iterator of batches, and an epoch takes 25 of these.
 
     Returns:
-        The history, with None for infinity and NaN, and the seconds.
+        The history, with None for infinity and NaN and with the accuracy on `validation`, if there
+        is any; and the seconds.
     """
     metrics = [keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)] if validation else []
     optimizer = build_optimizer(optimizer, learning_rate=learning_rate)
@@ -191,24 +183,6 @@ class ProbedCell(layers.Layer):
         return self.cell.get_initial_state(batch_size=batch_size)
 
 
-class Probe(layers.Layer):
-    """Concatenates a trainable weight of zeros with the features of each step."""
-
-    def __init__(self, size: int, **options):
-        """Takes the size of the states."""
-        super().__init__(**options)
-        self.size = size
-
-    def build(self, input_shape):
-        """Makes the weight, one for every row and step."""
-        shape = (*input_shape[:2], self.size)
-        self.zeros = self.add_weight(shape=shape, initializer="zeros", name="probe")
-
-    def call(self, sequence):
-        """Returns `(batch, time, features + size)`."""
-        return ops.concatenate([sequence, self.zeros], axis=-1)
-
-
 def state_gradients(
     sequences: np.ndarray,
     targets: np.ndarray,
@@ -220,8 +194,8 @@ def state_gradients(
 ) -> np.ndarray:
     """Returns the norm of the gradient of the loss with respect to the state at each step.
 
-    One step of gradient descent at a rate of 1 turns the zeros of the probe into the negative
-    gradient. So the same lines run on every backend.
+    The probe is an embedding of zeros with one row for each state. One step of gradient descent at
+    a rate of 1 turns it into the negative gradient, with the same lines on every backend.
 
     Args:
         sequences: `(rows, time, features)`, the inputs of the recurrent layer.
@@ -238,13 +212,17 @@ def state_gradients(
     options = {"activation": activation} if cell_name == "simple_rnn" else {}
     weights = recurrent.get_weights()
     cell = ProbedCell(_CELLS[cell_name](weights[1].shape[0], **options))
-    inputs = keras.Input(batch_shape=sequences.shape)
-    probe = Probe(sum(keras.tree.flatten(cell.state_size)))
+    places = np.arange(sequences[..., 0].size, dtype="int32").reshape(sequences.shape[:2])
+    inputs, ids = keras.Input(sequences.shape[1:]), keras.Input(places.shape[1:], dtype="int32")
+    size = sum(keras.tree.flatten(cell.state_size))
+    probe = layers.Embedding(places.size, size, embeddings_initializer="zeros")
     dense = layers.Dense(1)
-    model = keras.Model(inputs, dense(layers.RNN(cell, name="recurrent")(probe(inputs))))
+    probed = ops.concatenate([inputs, probe(ids)], axis=-1)
+    model = keras.Model([inputs, ids], dense(layers.RNN(cell, name="recurrent")(probed)))
     cell.cell.set_weights(weights)
     dense.set_weights(answer.get_weights())
     cell.trainable = dense.trainable = False
     model.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
-    model.train_on_batch(sequences, targets)
-    return np.linalg.norm(len(sequences) * ops.convert_to_numpy(probe.zeros), axis=-1)
+    model.train_on_batch([sequences, places], targets)
+    gradient = len(sequences) * ops.convert_to_numpy(probe.embeddings)
+    return np.linalg.norm(gradient, axis=-1).reshape(places.shape)

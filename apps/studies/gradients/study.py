@@ -36,7 +36,7 @@ from apps.studies.gradients.adding import (
     train_adder,
 )
 from apps.studies.gradients.plots import PARTS, write_plots
-from apps.studies.parts import check_output, chosen_parts, write_part
+from apps.studies.parts import choose_parts, write_part
 from common.clipping import GradientClipping
 from common.device import device_line
 from common.errors import UserError
@@ -216,14 +216,13 @@ def main(
         output: JSON file to write.
         plots: Folder of the pictures.
     """
-    chosen = chosen_parts(parts, PARTS)
+    chosen = choose_parts(parts, PARTS, output=output)
     if steps < 2 * RECORDED or steps % (2 * RECORDED) or epochs < 1:
         raise UserError(
             f"--steps must be a multiple of {2 * RECORDED}, and --epochs must be at least 1."
         )
     if length < 20 or length % 20 or reach < 20:
         raise UserError("--length must be 20, 40, 60 ..., and --reach at least 20.")
-    check_output(output)
     print(device_line(), flush=True)
     size = {"steps": steps, "length": length}
     # Each part with the flags that it reads.

@@ -12,11 +12,9 @@ from apps.studies.cells import (
     LINES,
     STUDIED,
     cells_table,
-    epochs_to_simple_rnn,
     fill_cells,
     front_table,
     plot_cells,
-    read_cells,
 )
 from apps.translation.config import Config as TranslationConfig
 from common.errors import UserError
@@ -44,30 +42,21 @@ def test_a_network_without_states_neither_carries_nor_starts_from_one():
         CaptioningConfig(cell="feedforward", variant="initial_state")
 
 
-def write_row(root, task, cell, *, quality, curve):
+def write_row(root, task, cell, *, quality):
     row = {
         "name": cell,
         "metrics": {"test": {task.metric: quality}},
         "parameters": 1234567,
         "peak_memory_mb": 1400,
-        "curves": [{task.validation_curve: curve}],
     }
     path = root / "apps" / task.name / "results" / f"{task.row.format(cell=cell)}.json"
     write_json(path, row)
 
 
-def test_epochs_are_counted_to_the_best_value_of_the_simple_cell(tmp_path):
-    accuracy = STUDIED[1]
-    write_row(tmp_path, accuracy, "simple_rnn", quality=[0.8], curve=[0.6, 0.8, 0.7])
-    write_row(tmp_path, accuracy, "gru", quality=[0.9, 0.92], curve=[0.7, 0.9, 0.91])
-    write_row(tmp_path, accuracy, "lstm", quality=[0.9], curve=[0.85, 0.9, 0.91])
-    write_row(tmp_path, accuracy, "feedforward", quality=[0.7], curve=[0.5, 0.6, 0.7])
-    reached = epochs_to_simple_rnn(accuracy, read_cells(accuracy, tmp_path))
-    # GRU passes .8 half way from .7 to .9.
-    assert reached == pytest.approx({"simple_rnn": 2, "gru": 1.5, "lstm": 1})
+def test_the_table_of_cells_shows_mean_and_spread_of_the_seeds(tmp_path):
+    write_row(tmp_path, STUDIED[1], "gru", quality=[0.9, 0.92])
     table = cells_table(tmp_path)
-    row = "`gru` | 91.00 ± 1.41 | 1,234,567 | 1.4 GB | 1.5"
-    line = f"| sentiment, accuracy % | {row} |"
+    line = "| sentiment, accuracy % | `gru` | 91.00 ± 1.41 | 1,234,567 | 1.4 GB |"
     assert line in table.splitlines()
     start, end = "before\n<!-- table: cells -->\n", "<!-- /table -->\nafter"
     assert fill_cells(f"{start}old\n{end}", tmp_path) == f"{start}{table}{end}"
@@ -75,22 +64,14 @@ def test_epochs_are_counted_to_the_best_value_of_the_simple_cell(tmp_path):
 
 def test_the_picture_of_cells_holds_a_point_a_seed(tmp_path, monkeypatch):
     accuracy = STUDIED[1]
-    write_row(tmp_path, accuracy, "gru", quality=[0.9, 0.92], curve=[0.9])
-    write_row(tmp_path, accuracy, "lstm", quality=[0.91], curve=[0.9])
+    write_row(tmp_path, accuracy, "gru", quality=[0.9, 0.92])
+    write_row(tmp_path, accuracy, "lstm", quality=[0.91])
     figures = []
     monkeypatch.setattr(cells, "save_figure", lambda figure, path: figures.append(figure))
     plot_cells(tmp_path, tmp_path / "cells.png")
     points = [list(line.get_ydata()) for line in figures[0].axes[1].get_lines()]
     assert points == [pytest.approx([90, 92]), pytest.approx([91])]
     plt.close(figures[0])
-
-
-def test_where_less_is_better_the_simple_cell_is_passed_from_above(tmp_path):
-    crps = STUDIED[0]
-    write_row(tmp_path, crps, "simple_rnn", quality=[0.7], curve=[1.0, 0.8])
-    write_row(tmp_path, crps, "lstm", quality=[0.7], curve=[1.2, 0.7, None])
-    reached = epochs_to_simple_rnn(crps, read_cells(crps, tmp_path))
-    assert reached == pytest.approx({"simple_rnn": 2, "lstm": 1.8})
 
 
 def test_the_front_page_shows_the_published_mean_beside_its_baseline():
