@@ -94,19 +94,6 @@ def test_it_replaces_a_run_only_if_told_to(joined, members, tmp_path):
     assert (copy / MODEL).read_bytes() != before
 
 
-def test_a_failure_leaves_the_old_run(joined, members, tmp_path, monkeypatch):
-    copy = Path(shutil.copytree(joined, tmp_path / "copy"))
-    before = {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()}
-
-    def full_disk(model, path):
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr(ensemble, "save_model", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        join("--members", *reversed(members), "--run", copy, "--overwrite")
-    assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
-
-
 def test_training_does_not_go_on_from_an_ensemble(joined, tmp_path):
     with pytest.raises(UserError, match="is an ensemble: go on from one of its members"):
         call(train.main, "--init-from", joined, "--run", tmp_path / "x")

@@ -146,12 +146,10 @@ def plan_steps(
 def plan_rescoring(row: Row, runs: Path) -> list[Step]:
     """Returns the steps that score the saved runs of a row again, trained ones on validation too.
 
-    Raises:
-        UserError: If a run has no model.
+    Empty if a run has no model.
     """
-    for name in row.runs():
-        if not (runs / row.task / name / MODEL).is_file():
-            raise UserError(f"{runs / row.task / name} has no model to score")
+    if not all((runs / row.task / name / MODEL).is_file() for name in row.runs()):
+        return []
     splits = row.splits if row.members else (*row.splits, "validation")
     return [
         _score_step(row, name, split, runs, quick=False, afresh=True)

@@ -11,6 +11,7 @@ is resumed.
 
 import dataclasses
 import hashlib
+import itertools
 import shlex
 import subprocess
 import sys
@@ -144,21 +145,19 @@ def main(
         rows = [dataclasses.replace(row, splits=("test",)) for row in rows]
         for row in rows:
             write_sample(row.task, folder)
-    for step in plan_steps(rows, folder, quick=quick, afresh=afresh):
+    steps = plan_steps(rows, folder, quick=quick, afresh=afresh)
+    for step in steps:
         step.check_settings()
         if publishes:
             step.check_commit()
     if rescore:
-        steps, missing = [], []
-        for row in rows:
-            try:
-                steps += plan_rescoring(row, folder)
-            except UserError as error:
-                problems.append(f"{row.task} {row.name} stays as it is: {error}.")
-                missing.append(row)
-        rows = [row for row in rows if row not in missing]
-    else:
-        steps = plan_steps(rows, folder, quick=quick, afresh=afresh)
+        plans = {row: plan_rescoring(row, folder) for row in rows}
+        rows = [row for row in rows if plans[row]]
+        steps = list(itertools.chain(*plans.values()))
+        for row in plans.keys() - set(rows):
+            problems.append(
+                f"{row.task} {row.name} stays as it is: a run has no model in {folder}."
+            )
     failed = run_steps(steps, console, execute=run_here if quick else run_in_a_process)
     for step in failed:
         problems.append(f"{step.run} failed to {step.verb} {step.split}: see its message above.")

@@ -50,15 +50,6 @@ def test_a_part_that_is_measured_again_leaves_the_provenance_of_the_others(monke
 
 
 @pytest.mark.no_backend
-def test_a_part_holds_the_command_that_measures_it_alone_and_where_it_ran(monkeypatch, tmp_path):
-    monkeypatch.setattr(speed, "measure_start", lambda rounds: {"sentiment": [1.0] * rounds})
-    speed.main(parts="start", output=tmp_path / "a.json")
-    (record,) = read_json(tmp_path / "a.json")["parts"].values()
-    assert record["command"] == "python -m apps.studies.speed --parts start"
-    assert {"commit", "device", "versions", "date", "processor", "results"} <= set(record)
-
-
-@pytest.mark.no_backend
 def test_published_results_are_measured_by_committed_code_alone(monkeypatch, tmp_path):
     def unclean():
         raise UserError("commit it")
