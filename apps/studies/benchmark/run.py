@@ -152,12 +152,10 @@ def main(
             step.check_commit()
     if rescore:
         plans = {row: plan_rescoring(row, folder) for row in rows}
-        rows = [row for row in rows if plans[row]]
+        rows = [row for row, plan in plans.items() if plan]
         steps = list(itertools.chain(*plans.values()))
-        for row in plans.keys() - set(rows):
-            problems.append(
-                f"{row.task} {row.name} stays as it is: a run has no model in {folder}."
-            )
+        missing = [f"{row.task} {row.name}" for row, plan in plans.items() if not plan]
+        problems += [f"{name} stays as it is: a run of it has no model." for name in missing]
     failed = run_steps(steps, console, execute=run_here if quick else run_in_a_process)
     for step in failed:
         problems.append(f"{step.run} failed to {step.verb} {step.split}: see its message above.")
