@@ -27,7 +27,7 @@ only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-cell-speed study-gradients study-speed test test-slow test-torch check format tables \
+.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed test test-slow test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict))
 
 help:  ## list the targets
@@ -167,7 +167,7 @@ benchmark: $(VENV)/.user  ## train, score and publish every row of the tables, o
 benchmark-check: $(VENV)/.user  ## train and score rows from nothing, ONLY="sentiment lstm", and compare with what is published
 	$(PY) -m apps.studies.benchmark --check $(only_flag) $(ARGS)
 
-benchmark-quick: $(VENV)/.user  ## give every row a moment on the samples
+benchmark-quick: $(VENV)/.user  ## smoke test of every row, on the samples
 	$(PY) -m apps.studies.benchmark --quick $(only_flag) $(ARGS)
 
 study-gradients: $(VENV)/.user  ## show vanishing and exploding gradients, and what helps (draws the pictures of docs/)
@@ -176,9 +176,6 @@ study-gradients: $(VENV)/.user  ## show vanishing and exploding gradients, and w
 study-speed: $(VENV)/.developer  ## measure each cell on each backend beside native PyTorch, and start-up (installs PyTorch)
 	$(PY) -m pip install --quiet torch==$(TORCH)
 	$(PY) -m apps.studies.speed $(ARGS)
-
-study-cell-speed: $(VENV)/.user  ## measure what an epoch of each cell takes, task by task
-	$(PY) -m apps.studies.cell_speed $(ARGS)
 
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew
 	$(PY) -m common.result_tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md)

@@ -13,12 +13,12 @@ from models.encoder_decoder import build_encoder_decoder
 def build_ensemble(members: Sequence[keras.Model], *, name: str) -> keras.Model:
     """Joins translators or captioners: each next word has the mean of their probabilities.
 
-    Every member reads the source and keeps its own memory and states, so the price of a word is
-    the sum of theirs.
+    Every member reads the source and keeps its own memory and states, so the time for a word is the
+    sum of theirs.
 
     Args:
-        members: At least two from `build_encoder_decoder`, of one kind of input and one
-            vocabulary, that look into as many places; cell, sizes and layers may differ.
+        members: Models of `build_encoder_decoder` with the same input, vocabulary and number of
+            memory positions; cell, sizes and layers may differ.
         name: Name of the model.
 
     Returns:
@@ -27,10 +27,8 @@ def build_ensemble(members: Sequence[keras.Model], *, name: str) -> keras.Model:
         place of `memory`, `memory_mask` and `embeddings`, and all states in one list.
 
     Raises:
-        ValueError: If there are fewer than two members, or their inputs or vocabularies differ.
+        ValueError: If their inputs or vocabularies differ.
     """
-    if len(members) < 2:
-        raise ValueError("An ensemble has at least two members.")
     encoders = [_renamed(member.get_layer("encoder"), index) for index, member in _count(members)]
     decoders = [_renamed(member.get_layer("decoder"), index) for index, member in _count(members)]
     first = encoders[0].input
@@ -52,13 +50,13 @@ def is_ensemble(model: keras.Model) -> bool:
 def _join_encoders(encoders: list[keras.Model]) -> keras.Model:
     """Returns a model of one input to all members' outputs, name by name."""
     first = encoders[0].input
-    seen = keras.Input(batch_shape=first.shape, dtype=first.dtype, name=first.name)
+    source = keras.Input(batch_shape=first.shape, dtype=first.dtype, name=first.name)
     outputs: dict[str, list] = {}
     for encoder in encoders:
-        for part, tensors in encoder(seen).items():
+        for part, tensors in encoder(source).items():
             # States are one flat list, as the generation loop carries them.
             outputs[part] = [*outputs.get(part, []), *keras.tree.flatten(tensors)]
-    return keras.Model(seen, outputs, name="encoder")
+    return keras.Model(source, outputs, name="encoder")
 
 
 def _join_decoders(decoders: list[keras.Model]) -> keras.Model:
@@ -67,14 +65,14 @@ def _join_decoders(decoders: list[keras.Model]) -> keras.Model:
     inputs = {"target_in": target_in}
     logits, attention, states = [], [], []
     for index, decoder in _count(decoders):
-        own = {
+        member_inputs = {
             part: keras.tree.map_structure(lambda tensor, i=index: _input_like(tensor, i), tensors)
             for part, tensors in decoder.input.items()
             if part != "target_in"
         }
-        for part, tensors in own.items():
+        for part, tensors in member_inputs.items():
             inputs[part] = [*inputs.get(part, []), *keras.tree.flatten(tensors)]
-        outputs = decoder({"target_in": target_in, **own})
+        outputs = decoder({"target_in": target_in, **member_inputs})
         logits.append(ops.log_softmax(outputs["logits"]))
         attention.append(outputs["attention"])
         states += outputs["states"]

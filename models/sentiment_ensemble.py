@@ -1,73 +1,37 @@
-"""Several trained sentiment classifiers as one wider classifier."""
+"""Several trained sentiment classifiers as one model, whose logits are the mean of theirs."""
 
 from collections.abc import Sequence
 
 import keras
-import numpy as np
-from keras import ops
-
-from models.sentiment import build_sentiment_classifier
+from keras import layers
 
 
-def join_sentiment_classifiers(
-    members: Sequence[keras.Model],
-    *,
-    pooling: str,
-    vector_features: Sequence[int],
-    backward_units: Sequence[int],
-    region_length: int = 0,
-) -> keras.Model:
-    """Joins classifiers: the verdict has the mean of their logits.
-
-    What follows the pooling is linear, so the members side by side, under one linear layer that
-    holds all their kernels, are a classifier like any other: each token's share of the verdict
-    stays exact (see `models.sentiment.token_contributions`).
-
-    Args:
-        members: At least two from `build_sentiment_classifier`, of one vocabulary and the same
-            labels; cell, sizes and layers may differ.
-        pooling: `max`, `mean` or `last`, of all of them.
-        vector_features: Of each, as its builder took it.
-        backward_units: Of each, as its builder took it.
-        region_length: Of all of them.
+def join_sentiment_classifiers(members: Sequence[keras.Model]) -> keras.Model:
+    """Joins classifiers of one vocabulary and the same labels; all else may differ.
 
     Returns:
-        A model `<int32>(batch, time)` -> `(batch, num_classes)` logits, with the sums of
-        `vector_features` and `backward_units` for its own.
+        A model `<int32>(batch, time)` -> `(batch, num_classes)` logits, with the members as its
+        layers `member_1`, `member_2` and so on.
 
     Raises:
-        ValueError: If there are fewer than two members, the numbers of labels differ, or attention
-            pools, which weighs the steps of each member differently.
+        ValueError: If the numbers of labels differ.
     """
-    if len(members) < 2:
-        raise ValueError("An ensemble has at least two members.")
-    if pooling == "attention":
-        raise ValueError("Attention weighs the steps of each member differently.")
-    heads = [member.get_layer("logits").get_weights() for member in members]
-    classes = {bias.shape[0] for _, bias in heads}
-    if len(classes) > 1:
-        raise ValueError(f"They know {' and '.join(map(str, sorted(classes)))} labels.")
-    tokens = keras.Input((region_length or None,), dtype="int32", name="tokens")
-    # Vectors, forward and backward states, each of all members: as one encoder orders them.
-    states, kernels = ([], [], []), ([], [], [])
-    parts = zip(members, heads, vector_features, backward_units, strict=True)
-    for index, (member, (kernel, _), vectors, backward) in enumerate(parts, start=1):
-        encoder = member.get_layer("encoder")
-        seen = keras.Model(encoder.input, encoder.output, name=f"encoder_{index}")(tokens)
-        end = kernel.shape[0] - backward
-        for place, part in enumerate((slice(vectors), slice(vectors, end), slice(end, None))):
-            states[place].append(seen[:, :, part])
-            kernels[place].append(kernel[part])
-    wide = ops.concatenate([part for kind in states for part in kind if part.shape[-1]], axis=-1)
-    model = build_sentiment_classifier(
-        keras.Model(tokens, wide, name="encoder"),
-        num_classes=classes.pop(),
-        pooling=pooling,
-        vector_features=sum(vector_features),
-        backward_units=sum(backward_units),
-        region_length=region_length,
-    )
-    kernel = np.concatenate([part for kind in kernels for part in kind])
-    bias = np.mean([bias for _, bias in heads], axis=0)
-    model.get_layer("logits").set_weights([kernel / len(members), bias])
-    return model
+    sizes = {member.output.shape[-1] for member in members}
+    if len(sizes) > 1:
+        raise ValueError(f"They know {' and '.join(map(str, sorted(sizes)))} labels.")
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    named = [
+        keras.Model(member.input, member.output, name=f"member_{number}")
+        for number, member in enumerate(members, start=1)
+    ]
+    logits = layers.Average(name="logits")([member(tokens) for member in named])
+    return keras.Model(tokens, logits, name="sentiment")
+
+
+def ensemble_members(model: keras.Model) -> list[keras.Model]:
+    """Returns the classifiers that a model consists of: itself, if it is not an ensemble."""
+    return [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.Model) and layer.name.startswith("member_")
+    ] or [model]

@@ -22,6 +22,7 @@ from common.run_folder import read_config, read_labels
 from data.text.batching import pad_tokens
 from data.text.tokenization import encode, kept_positions, load_tokenizer
 from models.sentiment import build_explainer, token_contributions
+from models.sentiment_ensemble import ensemble_members
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -64,10 +65,20 @@ class Prediction:
 class Predictor:
     """A trained sentiment model with its tokenizer, from a run folder alone."""
 
-    def __init__(self, model, tokenizer, config: Config, labels: list[str]):
-        """Takes the parts; use `Predictor.load`."""
+    def __init__(self, model, tokenizer, config: Config, labels: list[str], members=({},)):
+        """Takes the parts; use `Predictor.load`.
+
+        Args:
+            model: The classifier, or an ensemble of several.
+            tokenizer: Of the run.
+            config: Settings of the run, or of the first member.
+            labels: Names of the labels.
+            members: Settings of each member that differ from `config`.
+        """
         self.model, self.tokenizer, self.config, self.labels = model, tokenizer, config, labels
-        self._explainer = build_explainer(model)
+        configs = [dataclasses.replace(config, **settings) for settings in members]
+        self._members = list(zip(ensemble_members(model), configs, strict=True))
+        self._explainers = [build_explainer(member) for member, _ in self._members]
 
     @classmethod
     def load(cls, run: str | Path) -> "Predictor":
@@ -80,10 +91,11 @@ class Predictor:
         run = Path(run)
         stored = read_config(run, "sentiment")
         labels = read_labels(stored, run)
+        members = stored.pop("members", [{}])
         config = config_from_flags(Config, stored, run / CONFIG)
         tokenizer = load_tokenizer(run / TOKENIZER)
         model = load_model(run)
-        return cls(model, tokenizer, config, labels)
+        return cls(model, tokenizer, config, labels, members)
 
     def predict(self, texts: list[str], *, batch_size: int = 32) -> list[Prediction]:
         """Reads texts.
@@ -112,21 +124,36 @@ class Predictor:
             lengths = np.array([len(sequences[row]) for row in rows])
             step = self.config.region_length or 50
             tokens = pad_tokens(sequences, rows, -(-lengths.max() // step) * step)
+            logits, shares = self._read(tokens, lengths)
+            for index, row in enumerate(rows):
+                found[row] = self._verdict(texts[row], logits[index], shares[index])
+        return [found[row] for row in range(len(texts))]
+
+    def _read(self, tokens: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the logits and the contributions of the tokens, each the mean of the members.
+
+        Args:
+            tokens: `<int32>(batch, time)`.
+            lengths: `<int>(batch,)`.
+        """
+        logits, shares = [], []
+        for explainer, (member, config) in zip(self._explainers, self._members, strict=True):
             outputs = {
                 name: np.asarray(value)
-                for name, value in self._explainer.predict_on_batch(tokens).items()
+                for name, value in explainer.predict_on_batch(tokens).items()
             }
-            shares = token_contributions(
-                outputs["states"],
-                np.asarray(self.model.get_layer("logits").kernel),
-                lengths,
-                pooling=self.config.pooling,
-                **feature_counts(self.config),
-                weights=outputs.get("weights"),
+            logits.append(outputs["logits"])
+            shares.append(
+                token_contributions(
+                    outputs["states"],
+                    np.asarray(member.get_layer("logits").kernel),
+                    lengths,
+                    pooling=config.pooling,
+                    **feature_counts(config),
+                    weights=outputs.get("weights"),
+                )
             )
-            for index, row in enumerate(rows):
-                found[row] = self._verdict(texts[row], outputs["logits"][index], shares[index])
-        return [found[row] for row in range(len(texts))]
+        return np.mean(logits, axis=0), np.mean(shares, axis=0)
 
     def _verdict(self, text: str, logits: np.ndarray, shares: np.ndarray) -> Prediction:
         """Puts one text's verdict together.

@@ -1,10 +1,9 @@
-"""Sets the cells side by side over all tasks: what each costs and gains, from the published rows.
+"""Compares the cells over all tasks, from the published rows: cost and quality of each.
 
     python -m apps.studies.cells    # fills both READMEs that quote it, draws docs/cells.png
 
-In a task all cells were trained with the same number of updates. `feedforward` is the network
-without recurrence, which sees each step alone. What an epoch takes is measured apart, where the
-cells take turns: `make study-cell-speed`.
+All cells of a task had the same number of updates. `feedforward` has no recurrence and sees each
+step alone.
 """
 
 import dataclasses
@@ -21,13 +20,14 @@ from common.plots import new_axes, save_figure
 from common.result_tables import count_label, fill_blocks, show_metric, table_line
 
 CELLS = ("feedforward", "simple_rnn", "gru", "lstm")
-_LABELS = {
-    "feedforward": "no\nmemory",
-    "simple_rnn": "simple\nRNN",
-    "gru": "GRU\n",
-    "lstm": "LSTM\n",
+# The label below a point and, as in the pictures of the gradient study, its colour.
+_LOOKS = {
+    "feedforward": ("no\nmemory", "#8a8f98"),
+    "simple_rnn": ("simple\nRNN", "#d1495b"),
+    "gru": ("GRU\n", "#3a8f5c"),
+    "lstm": ("LSTM\n", "#0b6e99"),
 }
-# Least height of a panel, as a share of what it shows.
+# Least height of a panel, as a share of the mean of its limits.
 _LEAST_SPAN = 0.03
 _RESULTS = Path("apps/studies/results")
 _README_FILES = ("README.md", "apps/studies/README.md")
@@ -44,116 +44,62 @@ class Task:
     title: str
     scale: float
     digits: int
-    watched: str
-    """Column of the curves that tells how well the model is after each epoch."""
     lower_is_better: bool = False
+
+    def values(self, row: dict[str, Any]) -> list[float]:
+        """Returns the scaled test metric of each seed."""
+        return [self.scale * value for value in row["metrics"]["test"][self.metric]]
 
 
 STUDIED = (
-    Task("forecasting", "{cell}", "crps_1", "CRPS %, 1 day", 1, 4, "val_loss", True),
-    Task("sentiment", "{cell}", "accuracy", "accuracy %", 100, 2, "val_accuracy"),
-    Task("translation", "tatoeba_{cell}", "bleu_tok_lc", "BLEU on Tatoeba", 1, 2, "val_bleu"),
-    Task("captioning", "{cell}", "cider", "CIDEr", 1, 3, "val_cider"),
+    Task("forecasting", "{cell}", "crps_1", "CRPS %, 1 day", 1, 4, True),
+    Task("sentiment", "{cell}", "accuracy", "accuracy %", 100, 2),
+    Task("translation", "tatoeba_{cell}", "bleu_tok_lc", "BLEU on Tatoeba", 1, 2),
+    Task("captioning", "{cell}", "cider", "CIDEr", 1, 3),
 )
 
 
 def read_cells(task: Task, root: Path) -> dict[str, dict[str, Any]]:
-    """Returns the published rows of a task by their cells; one that is not published is missing.
-
-    Args:
-        task: Which one.
-        root: Folder that holds `apps`.
-    """
-    found = {}
-    for cell in CELLS:
-        path = root / "apps" / task.name / "results" / f"{task.row.format(cell=cell)}.json"
-        if path.is_file():
-            found[cell] = read_json(path)
-    return found
+    """Returns the published rows of a task by cell; `root` is the folder that holds `apps`."""
+    results = root / "apps" / task.name / "results"
+    paths = {cell: results / f"{task.row.format(cell=cell)}.json" for cell in CELLS}
+    return {cell: read_json(path) for cell, path in paths.items() if path.is_file()}
 
 
-def epochs_to(task: Task, rows: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Returns after how many epochs each cell is as good as the simple one ever is, on validation.
-
-    Between two epochs the curve is taken for a straight line. The first seed alone, since it is
-    the one that all cells have; a cell that never gets there is left out.
-    """
-    curves = {
-        cell: [value for value in row["curves"][0][task.watched] if value is not None]
-        for cell, row in rows.items()
-        if "curves" in row
-    }
-    if "simple_rnn" not in curves:
-        return {}
-    sign = -1 if task.lower_is_better else 1
-    goal = max(sign * value for value in curves["simple_rnn"])
-    found = {}
-    for cell, values in curves.items():
-        before = None
-        for epoch, value in enumerate((sign * value for value in values), start=1):
-            if value >= goal:
-                step = 1.0 if before is None else (goal - before) / (value - before)
-                found[cell] = epoch - 1 + step
-                break
-            before = value
-    return found
+def _table(titles: list[str], words: int, lines: list[list[str]], caveats: list[str]) -> str:
+    """Returns a Markdown table, its first `words` columns left-aligned, with the caveats below."""
+    rule = ["---"] * words + ["---:"] * (len(titles) - words)
+    notes = [f"\n† {caveat}" for caveat in dict.fromkeys(caveats)]
+    return "\n".join([*map(table_line, (titles, rule, *lines)), *notes]) + "\n"
 
 
 def cells_table(root: Path) -> str:
-    """Returns the Markdown table of all tasks."""
-    titles = ["task, on its test split", "cell", "quality", "parameters", "training an epoch"]
-    titles += ["memory", "epochs to the best of simple_rnn"]
-    lines = [table_line(titles), table_line(["---", "---", *["---:"] * (len(titles) - 2)])]
-    # Of `make study-cell-speed`.
-    speed = root / _RESULTS / "cell_speed.json"
-    parts = read_json(speed)["parts"] if speed.is_file() else {}
-    timed = {name: part["results"] for name, part in parts.items()}
-    caveats: dict[str, None] = {}
+    """Returns the Markdown table of the cells in all tasks."""
+    titles = ["task, on its test split", "cell", "quality", "parameters", "memory"]
+    lines, caveats = [], []
     for task in STUDIED:
-        rows = read_cells(task, root)
-        reached = epochs_to(task, rows)
-        for cell, row in rows.items():
-            if "caveat" in row:
-                caveats[f"\n† {row['caveat']}"] = None
-            values = [task.scale * value for value in row["metrics"]["test"][task.metric]]
+        for cell, row in read_cells(task, root).items():
+            caveats += [row["caveat"]] if "caveat" in row else []
+            values = task.values(row)
             quality = f"{statistics.mean(values):.{task.digits}f}"
             if len(values) > 1:
                 quality += f" ± {statistics.stdev(values):.{task.digits}f}"
             lines.append(
-                table_line(
-                    [
-                        f"{task.name}, {task.title}",
-                        f"`{cell}`{' †' if 'caveat' in row else ''}",
-                        quality,
-                        f"{row['parameters']:,}",
-                        _epoch_label(timed.get(task.name, {}).get(cell)),
-                        f"{row['peak_memory_mb'] / 1000:.1f} GB",
-                        f"{reached[cell]:.1f}" if cell in reached else "",
-                    ]
-                )
+                [
+                    f"{task.name}, {task.title}",
+                    f"`{cell}`{' †' if 'caveat' in row else ''}",
+                    quality,
+                    f"{row['parameters']:,}",
+                    f"{row['peak_memory_mb'] / 1000:.1f} GB",
+                ]
             )
-    return "\n".join([*lines, *caveats]) + "\n"
+    return _table(titles, 2, lines, caveats)
 
 
-def _epoch_label(timed: dict[str, Any] | None) -> str:
-    return f"{timed['seconds_an_epoch']:.0f} s ({timed['ratio']:.2f})" if timed else ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """One task in the table of the front page."""
-
-    task: str
-    measure: str
-    row: str
-    metric: str
-    baseline: str
-    published: str
-    """Figure of a recurrent network on the same split and scale, with its source."""
-
-
+# Of the front page: task, measure, row, metric, baseline, and the published figure of a recurrent
+# network on the same split and scale, with its source.
 LINES = (
-    Line(
+    (
         "translation",
         "BLEU, tokenised lower case, Multi30k `test_2016_flickr`",
         "gru_self_trained",
@@ -161,7 +107,7 @@ LINES = (
         "word_by_word",
         "59.02 (LIUM-CVC, WMT17, text only)",
     ),
-    Line(
+    (
         "sentiment",
         "accuracy %, IMDB",
         "pretrained_self_trained",
@@ -169,7 +115,7 @@ LINES = (
         "nb_svm",
         "92.61 (Miyato et al., 2017, LM-pretrained LSTM)",
     ),
-    Line(
+    (
         "captioning",
         "BLEU-4, Flickr8k",
         "lstm",
@@ -177,7 +123,7 @@ LINES = (
         "consensus_nearest",
         "21.3 (Xu et al., 2015, hard attention)",
     ),
-    Line(
+    (
         "forecasting",
         "CRPS % of the next day, lower is better, 2017 and 2018",
         "lstm",
@@ -190,39 +136,29 @@ LINES = (
 
 def front_table(root: Path) -> str:
     """Returns the Markdown table of `LINES`, from the published rows below `root`."""
-    titles = [
-        "task",
-        "measure, test split",
-        "recurrent network",
-        "baseline",
-        "published, recurrent",
-    ]
-    lines = [table_line(titles), table_line(["---"] * len(titles))]
-    caveats = {}
-    for line in LINES:
-        row = read_json(root / "apps" / line.task / "results" / f"{line.row}.json")
+    titles = ["task", "measure, test split", "recurrent network", "baseline"]
+    titles.append("published, recurrent")
+    lines, caveats = [], []
+    for task, measure, name, metric, baseline, published in LINES:
+        row = read_json(root / "apps" / task / "results" / f"{name}.json")
+        caveats += [row["caveat"]] if "caveat" in row else []
         mark = " †" if "caveat" in row else ""
-        if mark:
-            caveats[line.task] = row["caveat"]
-        ours = show_metric(row["metrics"]["test"][line.metric], line.metric)
-        theirs = show_metric([row["baselines"][line.baseline]["test"][line.metric]], line.metric)
+        score = show_metric(row["metrics"]["test"][metric], metric)
+        baseline_score = show_metric([row["baselines"][baseline]["test"][metric]], metric)
         lines.append(
-            table_line(
-                [
-                    f"[{line.task}](apps/{line.task}/README.md)",
-                    line.measure,
-                    f"**{ours}**{mark} `{line.row}`",
-                    f"{theirs} {line.baseline}",
-                    line.published,
-                ]
-            )
+            [
+                f"[{task}](apps/{task}/README.md)",
+                measure,
+                f"**{score}**{mark} `{name}`",
+                f"{baseline_score} {baseline}",
+                published,
+            ]
         )
-    notes = [f"\n† {caveat}" for caveat in dict.fromkeys(caveats.values())]
-    return "\n".join([*lines, *notes]) + "\n"
+    return _table(titles, len(titles), lines, caveats)
 
 
 def fill_cells(text: str, root: Path) -> str:
-    """Returns a Markdown text with the tables of cells, speed and clipping written again."""
+    """Returns a Markdown text with up-to-date tables of cells, speed and clipping."""
     tables = {
         "clipping": lambda: clipping_table(read_json(root / _RESULTS / "gradients.json")),
         "cells": lambda: cells_table(root),
@@ -233,25 +169,24 @@ def fill_cells(text: str, root: Path) -> str:
 
 
 def plot_cells(root: Path, path: Path) -> None:
-    """Draws quality over the cells, with their parameters: a panel a task and a point a seed."""
+    """Draws the quality of each cell with its parameters: a panel a task, a point a seed."""
     figure, axes = new_axes(
         len(STUDIED), "What each cell gains, with as many updates (up is better)", width=3.4
     )
-    # As in the pictures of the gradient study.
-    colours = dict(zip(CELLS, ("#8a8f98", "#d1495b", "#3a8f5c", "#0b6e99"), strict=True))
     for axis, task in zip(axes, STUDIED, strict=True):
         names = []
-        for place, (cell, row) in enumerate(read_cells(task, root).items()):
-            values = [task.scale * value for value in row["metrics"]["test"][task.metric]]
-            axis.plot([place] * len(values), values, "o", color=colours[cell], markersize=7)
-            names.append(f"{_LABELS[cell]}\n{count_label(row['parameters'])}")
+        for position, (cell, row) in enumerate(read_cells(task, root).items()):
+            values = task.values(row)
+            label, colour = _LOOKS[cell]
+            axis.plot([position] * len(values), values, "o", color=colour, markersize=7)
+            names.append(f"{label}\n{count_label(row['parameters'])}")
         axis.set_title(f"{task.name}: {task.title}", fontsize=10)
         axis.set_xticks(range(len(names)), names, fontsize=8)
         axis.margins(x=0.2, y=0.15)
         low, high = sorted(axis.get_ylim())
-        # Cells that are level look level.
-        lacking = max(0.0, _LEAST_SPAN * (low + high) / 2 - (high - low)) / 2
-        bottom, top = low - lacking, high + lacking
+        # Without a least height, the noise between equal cells would look like a difference.
+        margin = max(0.0, _LEAST_SPAN * (low + high) / 2 - (high - low)) / 2
+        bottom, top = low - margin, high + margin
         axis.set_ylim(*((top, bottom) if task.lower_is_better else (bottom, top)))
     save_figure(figure, path)
 
@@ -271,7 +206,5 @@ def main(picture: Path = Path("docs/cells.png")) -> None:
 
 if __name__ == "__main__":
     run_command(
-        main,
-        prog="python -m apps.studies.cells",
-        description="Sets the cells side by side over all tasks.",
+        main, prog="python -m apps.studies.cells", description="Compares the cells over all tasks."
     )

@@ -1,4 +1,4 @@
-"""Records of studies that can be measured part by part, each part with what made it and where."""
+"""Records of studies that are measured part by part, each part with its own provenance."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,26 +12,18 @@ from common.provenance import provenance, require_clean
 RESULTS = Path("apps/studies/results")
 
 
-def chosen_parts(text: str, known: Sequence[str]) -> tuple[str, ...]:
+def choose_parts(text: str, known: Sequence[str], *, output: Path) -> tuple[str, ...]:
     """Returns the parts that `--parts` names.
 
     Raises:
-        UserError: If the study does not have one of them.
+        UserError: If a part is unknown, or uncommitted code would write a published output.
     """
     parts = split_list(text)
     if unknown := sorted(set(parts) - set(known)):
-        raise UserError(f"--parts {unknown[0]} is none of {', '.join(known)}.")
-    return parts
-
-
-def check_output(output: Path) -> None:
-    """Makes sure that results that are published come from committed code.
-
-    Raises:
-        UserError: If they do not.
-    """
+        raise UserError(f"--parts {unknown[0]} is unknown: choose from {', '.join(known)}.")
     if output.resolve().parent == RESULTS.resolve():
         require_clean()
+    return parts
 
 
 def write_part(
@@ -42,9 +34,8 @@ def write_part(
     part: str,
     command: str,
     packages: tuple[str, ...] = (),
-    data: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Replaces one part of a study's file and leaves the others as they were measured.
+    """Replaces one part of a study's JSON file, and leaves the others with their provenance.
 
     Args:
         path: JSON file of the study.
@@ -53,13 +44,12 @@ def write_part(
         part: Name of the part.
         command: Command that measures this part again.
         packages: More packages whose versions matter.
-        data: SHA-256 of each file that was read, or None.
 
     Returns:
         The whole record.
     """
     parts = read_json(path).get("parts", {}) if path.is_file() else {}
-    parts[part] = {**provenance(command, packages=packages, data=data), "results": results}
+    parts[part] = {**provenance(command, packages=packages), "results": results}
     record = {"study": study, "parts": parts}
     write_json(path, record)
     return record

@@ -8,19 +8,19 @@ The implementations take turns, round by round, so that other load on the machin
 
 import contextlib
 import importlib.util
-import json
+import itertools
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from apps.studies.parts import check_output, chosen_parts, write_part
-from apps.studies.speed_worker import BATCH, FEATURES, LENGTH, UNITS
+from apps.studies.parts import choose_parts, write_part
+from apps.studies.speed_worker import BATCH, FEATURES, LENGTH, UNITS, time_steps
 from common.config import run_command
 from common.device import device_line, device_name, fused_kernel_line
 from common.errors import UserError
@@ -43,83 +43,48 @@ _STARTS = 5
 _FIRST_TEXTS = {"sentiment": "not bad", "translation": "A dog runs."}
 
 
-class Worker:
-    """A process that runs one implementation and times its own steps."""
-
-    def __init__(self, name: str):
-        """Starts it; `name` is one of `IMPLEMENTATIONS`."""
-        library, backend = IMPLEMENTATIONS[name]
-        self.name = name
-        # All of them share the memory of a GPU.
-        shared = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "apps.studies.speed_worker", library],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env={**os.environ, **shared, "KERAS_BACKEND": backend},
-        )
-
-    def seconds(self, **request: Any) -> float:
-        """Returns the seconds of the requested steps; the first request of a kind compiles.
-
-        Raises:
-            UserError: If the process has ended.
-        """
-        answer = ""
-        # It may have ended already.
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline()
-        if not answer:
-            self._errors.seek(0)
-            last = (self._errors.read().strip() or "no error message").splitlines()[-1]
-            raise UserError(f"{self.name} ended without an answer: {last}")
-        return json.loads(answer)
-
-    def end(self) -> None:
-        """Ends it."""
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
-        self._errors.close()
+def start_worker(backend: str) -> ProcessPoolExecutor:
+    """Starts a process whose Keras runs on a backend."""
+    environment = dict(os.environ)
+    # The processes share the memory of a GPU.
+    os.environ |= {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    os.environ["KERAS_BACKEND"] = backend
+    worker = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    # The process starts with its first call and keeps the environment of now.
+    worker.submit(os.getpid).result()
+    os.environ.clear()
+    os.environ |= environment
+    return worker
 
 
 def measure_steps(
-    workers: list[Worker], *, steps: int, rounds: int
+    names: Iterable[str], *, steps: int, rounds: int
 ) -> dict[str, dict[str, dict[str, list[float]]]]:
     """Returns mode, cell and implementation to the milliseconds of a step, round by round."""
-    times: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for mode in MODES:
-        for cell in CELLS:
-            rows = times.setdefault(mode, {})[cell] = {worker.name: [] for worker in workers}
+    times = {mode: {cell: {name: [] for name in names} for cell in CELLS} for mode in MODES}
+    with contextlib.ExitStack() as stack:
+        workers = {
+            name: stack.enter_context(start_worker(IMPLEMENTATIONS[name][1])) for name in names
+        }
+        for mode, cell in itertools.product(MODES, CELLS):
             # The first round compiles and is not counted.
             for turn in range(rounds + 1):
-                for worker in workers:
-                    seconds = worker.seconds(mode=mode, cell=cell, steps=steps)
+                for name, worker in workers.items():
+                    library = IMPLEMENTATIONS[name][0]
+                    seconds = worker.submit(time_steps, library, cell, mode, steps).result()
                     if turn:
-                        rows[worker.name].append(round(1000 * seconds / steps, 3))
+                        times[mode][cell][name].append(round(1000 * seconds / steps, 3))
     return times
 
 
 def measure_start(rounds: int) -> dict[str, list[float]]:
-    """Returns the seconds that `predict` takes from the shell to its first answer.
-
-    Raises:
-        UserError: If `predict` fails.
-    """
+    """Returns the seconds that `predict` takes from the shell to its first answer."""
     seconds: dict[str, list[float]] = {}
     for task, text in _FIRST_TEXTS.items():
         for _ in range(rounds):
             begin = time.perf_counter()
             command = [sys.executable, "-m", f"apps.{task}.predict", "--text", text]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise UserError(f"python -m apps.{task}.predict failed: {done.stderr.strip()}")
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
             seconds.setdefault(task, []).append(round(time.perf_counter() - begin, 2))
     return seconds
 
@@ -147,12 +112,12 @@ def speed_table(paths: Iterable[Path]) -> str:
     lines.append("")
     for name, parts in records:
         for part, record in parts.items():
-            facts = [record["device"], record["processor"] or "CPU model not recorded"]
-            facts += [record["date"], f"commit {record['commit']}"]
+            origin = [record["device"], record["processor"] or "CPU model not recorded"]
+            origin += [record["date"], f"commit {record['commit']}"]
             if part == "start":
                 for task, seconds in record["results"].items():
-                    facts.append(f"{task} {statistics.median(seconds):.1f} s")
-            lines.append(f"- `{name}`, {part}: {'; '.join(facts)}")
+                    origin.append(f"{task} {statistics.median(seconds):.1f} s")
+            lines.append(f"- `{name}`, {part}: {'; '.join(origin)}")
     return "\n".join(lines) + "\n"
 
 
@@ -179,10 +144,9 @@ def main(
         steps: Batches in a round.
         output: JSON file to write.
     """
-    chosen = chosen_parts(parts, PARTS)
+    chosen = choose_parts(parts, PARTS, output=output)
     if min(rounds, steps) < 1:
         raise UserError("--rounds and --steps must be at least 1.")
-    check_output(output)
     if "steps" in chosen and not importlib.util.find_spec("torch"):
         raise UserError("The comparison needs PyTorch: run `make study-speed`, which installs it.")
     print(device_line())
@@ -190,16 +154,12 @@ def main(
     if "steps" in chosen:
         if not device_name().startswith("CPU"):
             for cell in CELLS:
-                print(f"{cell}: {fused_kernel_line(cell, recurrent_dropout=0.0)}")
-        workers: list[Worker] = []
-        try:
-            for name, (_, package) in IMPLEMENTATIONS.items():
-                if importlib.util.find_spec(package):
-                    workers.append(Worker(name))
-            times = measure_steps(workers, steps=steps, rounds=rounds)
-        finally:
-            for worker in workers:
-                worker.end()
+                print(f"{cell}: {fused_kernel_line(cell)}")
+        installed = [
+            name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)
+        ]
+        names = [name for name, (_, package) in IMPLEMENTATIONS.items() if package in installed]
+        times = measure_steps(names, steps=steps, rounds=rounds)
         sizes = {"batch": BATCH, "features": FEATURES, "units": UNITS, "length": LENGTH}
         write_part(
             output,
@@ -207,7 +167,7 @@ def main(
             study="speed",
             part="steps",
             command=f"{command} steps --rounds {rounds} --steps {steps}",
-            packages=tuple(name for name in ("jax", "torch") if importlib.util.find_spec(name)),
+            packages=tuple(sorted(installed)),
         )
     if "start" in chosen:
         seconds = measure_start(_STARTS)

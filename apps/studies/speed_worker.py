@@ -1,11 +1,6 @@
-"""Runs a recurrent network in one library and times its steps: a process of the speed study.
+"""Steps of a recurrent network in Keras or in native PyTorch, timed in a process of its own."""
 
-It reads one request a line, as JSON, and answers each with the seconds that the steps took. Its
-argument is `native` (PyTorch), `keras` or `keras_xla`, both on the backend of `KERAS_BACKEND`.
-"""
-
-import json
-import sys
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +10,7 @@ import numpy as np
 BATCH, FEATURES, UNITS, LENGTH = 64, 64, 128, 100
 
 
+@functools.cache
 def batches() -> list[tuple[np.ndarray, np.ndarray]]:
     """Returns four batches of `(BATCH, LENGTH, FEATURES)` with targets `(BATCH, 1)`."""
     generator = np.random.default_rng(1)
@@ -56,15 +52,15 @@ def native_step(cell: str, mode: str) -> Callable[[np.ndarray, np.ndarray], Any]
     weights = [*recurrent.parameters(), *dense.parameters()]
     optimizer = torch.optim.Adam(weights, 1e-4)
 
-    def answer(sequences):
+    def outputs(sequences):
         return dense(recurrent(torch.from_numpy(sequences).to(device))[0][:, -1])
 
     def forward(sequences, targets):
         with torch.no_grad():
-            return answer(sequences).cpu().numpy()
+            return outputs(sequences).cpu().numpy()
 
     def train(sequences, targets):
-        loss = nn.functional.mse_loss(answer(sequences), torch.from_numpy(targets).to(device))
+        loss = nn.functional.mse_loss(outputs(sequences), torch.from_numpy(targets).to(device))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
@@ -74,27 +70,18 @@ def native_step(cell: str, mode: str) -> Callable[[np.ndarray, np.ndarray], Any]
     return forward if mode == "forward" else train
 
 
-def main() -> None:
-    """Answers until its input ends."""
-    library = sys.argv[1]
-    # Whatever libraries print must not be taken for an answer.
-    answers, sys.stdout = sys.stdout, sys.stderr
-    inputs = batches()
-    step_functions: dict[tuple[str, str], Callable] = {}
-    for line in sys.stdin:
-        request = json.loads(line)
-        key = request["cell"], request["mode"]
-        if key not in step_functions:
-            step_functions[key] = (
-                native_step(*key)
-                if library == "native"
-                else keras_step(*key, xla=library == "keras_xla")
-            )
-        begin = time.perf_counter()
-        for number in range(request["steps"]):
-            step_functions[key](*inputs[number % len(inputs)])
-        print(json.dumps(time.perf_counter() - begin), file=answers, flush=True)
+@functools.cache
+def build_step(library: str, cell: str, mode: str) -> Callable[[np.ndarray, np.ndarray], Any]:
+    """Returns the step of a library: `native` (PyTorch), `keras` or `keras_xla`."""
+    if library == "native":
+        return native_step(cell, mode)
+    return keras_step(cell, mode, xla=library == "keras_xla")
 
 
-if __name__ == "__main__":
-    main()
+def time_steps(library: str, cell: str, mode: str, steps: int) -> float:
+    """Returns the seconds of some steps; the first call of a network also compiles it."""
+    step = build_step(library, cell, mode)
+    begin = time.perf_counter()
+    for number in range(steps):
+        step(*batches()[number % 4])
+    return time.perf_counter() - begin

@@ -130,19 +130,7 @@ def test_the_search_runs_over_all_members_at_once():
     np.testing.assert_allclose(weights, sequences != PAD, atol=1e-5)
 
 
-def test_a_model_joined_with_itself_writes_what_it_writes_alone():
-    member = translator(1)
-    source = np.array([[5, 6, 7, 4], [8, 4, 0, 0]], "int32")
-    alone, together = (
-        written_by(model, source) for model in (member, build_ensemble([member] * 2, name="two"))
-    )
-    np.testing.assert_array_equal(together["sequences"], alone["sequences"])
-    np.testing.assert_allclose(together["scores"], alone["scores"], rtol=1e-5)
-
-
 def test_what_cannot_be_joined_is_refused():
-    with pytest.raises(ValueError, match="at least two"):
-        build_ensemble([translator(1)], name="one")
     with pytest.raises(ValueError, match="not the same kind of input"):
         build_ensemble([translator(1), captioner(1)], name="both")
     with pytest.raises(ValueError, match="8 and 9 words"):

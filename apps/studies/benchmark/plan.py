@@ -1,4 +1,4 @@
-"""The steps to the published rows: a command each, and whether it is done."""
+"""Plans the commands that make the published rows, and tells which of them are done."""
 
 import dataclasses
 import importlib
@@ -6,14 +6,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from apps.studies.benchmark.quick import shortened
+from apps.studies.benchmark.quick import quick_flags
 from apps.studies.benchmark.rows import ROWS, Row
 from common.artifact import CONFIG, METRICS, MODEL
 from common.config import fields_as_flags, parse_call
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.files import read_json
 from common.provenance import is_committed
-from common.run_folder import lock_run
 from common.settings import flag
 
 
@@ -28,48 +27,38 @@ class Step:
     arguments: tuple[str, ...]
     """Of `python -m`."""
     split: str = ""
-    """What `evaluate` scores."""
+    """Split that `evaluate` scores."""
     afresh: bool = False
-    """Whether to replace what stands there."""
+    """Whether to run it although it is done."""
+
+    def record(self) -> dict[str, Any]:
+        """Returns `metrics.json` of the run, empty if there is none."""
+        return read_json(self.run / METRICS) if (self.run / METRICS).is_file() else {}
 
     def done(self) -> bool:
-        """Whether the run folder holds what the step makes."""
+        """Whether `metrics.json` records the end of the step, by committed code."""
+        record = self.record()
         if self.afresh:
             return False
         if self.verb == "join":
-            return self._is_joined()
-        if self.verb == "train":
-            # A training that ended records its length, and then its scores on validation.
-            # A rescoring that was stopped leaves scores that no commit is known of.
-            record = self._record()
-            ended = "seconds" in record and "validation" in record.get("metrics", {})
-            return ended and is_committed(record.get("scored", {}).get("validation", ""))
-        # Scores of code that no commit holds could not be published.
-        scored = is_committed(self._record().get("scored", {}).get(self.split, ""))
-        return scored and self.split in self._record().get("metrics", {})
+            return self._is_joined(record)
+        # A training ends with its seconds and with its scores on validation.
+        split = self.split or "validation"
+        scored = split in record.get("metrics", {})
+        scored = scored and is_committed(record.get("scored", {}).get(split, ""))
+        return scored and (self.verb == "evaluate" or "seconds" in record)
 
-    def has_run(self) -> bool:
-        """Whether the run folder holds a model that can be scored, whatever joined it."""
-        if self.verb == "join":
-            return (self.run / MODEL).is_file() and "members" in self._record()
-        return (self.run / MODEL).is_file() and self.done()
-
-    def _record(self) -> dict[str, Any]:
-        """Returns what the run folder records; nothing if there is no such file."""
-        return read_json(self.run / METRICS) if (self.run / METRICS).is_file() else {}
-
-    def _is_joined(self) -> bool:
-        """Whether the run joins the row's members as they are now."""
-        members = [self.run.with_name(name) / MODEL for name in self.row.members]
-        if not (self.run / MODEL).is_file() or not all(map(Path.is_file, members)):
+    def _is_joined(self, record: dict[str, Any]) -> bool:
+        """Whether the run joins the row's members, and none of them is newer."""
+        models = [self.run / MODEL, *(self.run.with_name(m) / MODEL for m in self.row.members)]
+        if not all(map(Path.is_file, models)):
             return False
-        held = [Path(name).name for name in self._record().get("members", [])]
-        joined = (self.run / MODEL).stat().st_mtime
-        newer = any(member.stat().st_mtime > joined for member in members)
-        return held == list(self.row.members) and not newer
+        joined, *members = (model.stat().st_mtime for model in models)
+        names = [Path(name).name for name in record.get("members", [])]
+        return names == list(self.row.members) and max(members) <= joined
 
     def command(self) -> list[str]:
-        """Returns what `python -m` takes; a training that was stopped goes on."""
+        """Returns the arguments of `python -m`; a training that was stopped is resumed."""
         if self.verb == "evaluate":
             return [*self.arguments]
         if self.afresh or self.verb == "join":
@@ -77,39 +66,40 @@ class Step:
         return [*self.arguments, *(["--resume"] if (self.run / CONFIG).is_file() else [])]
 
     def check_settings(self) -> None:
-        """Makes sure that a training which stands in the folder is that of the row.
+        """Makes sure that a run in the folder has the settings of the row.
 
         Raises:
-            UserError: If it has other settings, as one's own under the same name may have.
+            UserError: If it has others, as your own run of the same name may have.
         """
         if self.verb != "train" or self.afresh or not (self.run / CONFIG).is_file():
             return
         module, *flags = self.arguments
         main = importlib.import_module(module).main
-        wanted = parse_call(main, prog=module, description="", arguments=flags).keywords["config"]
-        held = read_json(self.run / CONFIG)
-        # A setting that came later is not in the file; what --init-from brings is not in the flags.
+        config = parse_call(main, prog=module, description="", arguments=flags).keywords["config"]
+        stored = read_json(self.run / CONFIG)
+        # A newer setting is missing in the file; --init-from brings settings that no flag names.
         differing = [
             flag(name)
-            for name, value in fields_as_flags(wanted).items()
-            if as_list(held.get(name, value)) != as_list(value)
+            for name, value in fields_as_flags(config).items()
+            if as_list(stored.get(name, value)) != as_list(value)
         ]
-        if differing and not getattr(wanted, "init_from", ""):
+        if differing and not getattr(config, "init_from", ""):
             raise UserError(
                 f"{self.run} was trained with other settings than its row ({', '.join(differing)}):"
                 " move it away, or name another folder of runs with --runs."
             )
 
     def check_commit(self) -> None:
-        """Makes sure that git holds the code that trained or joined what stands in the folder.
+        """Makes sure that a commit holds the code that made the run.
 
         Raises:
-            UserError: If it does not: no row can come from such a run.
+            UserError: If none does: the row could not be published.
         """
-        if not self.afresh and not is_committed(self._record().get("commit", "")):
+        commit = self.record().get("commit", "")
+        if not self.afresh and not is_committed(commit):
             raise UserError(
-                f"{self.run} was made by code that no commit holds ({self._record()['commit']}), so"
-                " its figures cannot be published: move it away, and it is made again."
+                f"{self.run} was made by uncommitted code ({commit}), so its figures cannot be"
+                " published: move it away and run the benchmark again."
             )
 
 
@@ -124,78 +114,51 @@ def published_row(row: Row) -> dict[str, Any] | None:
     return read_json(path) if path.is_file() else None
 
 
-def published_rows(task: str) -> list[dict[str, Any]]:
-    """Returns all published rows of a task."""
-    found = [published_row(row) for row in ROWS if row.task == task]
-    return [row for row in found if row]
-
-
 def plan_steps(
     rows: list[Row], runs: Path, *, quick: bool = False, afresh: bool = False
 ) -> list[Step]:
-    """Returns the steps to some rows, in order, with the runs that they need but do not show.
+    """Returns the steps to some rows, in order, with those to the runs that they need.
 
     Args:
         rows: Which ones.
         runs: Folder of all runs.
-        quick: Whether each step takes a moment, on the samples, and replaces what stands there.
-        afresh: Whether what stands there of the rows themselves is replaced too.
+        quick: Whether each step takes seconds, on the samples, and replaces an existing run.
+        afresh: Whether existing runs of these rows, not of others, are replaced too.
     """
-    shown = {(row.task, run) for row in rows for run in row.runs()}
-    needed = {(row.task, run) for row in rows for run in row.needs()}
+    chosen = {(row.task, row.name): row for row in rows}
+    needed = {(row.task, run) for row in rows for run in row.needed_runs()}
     for row in reversed(ROWS):
         if any((row.task, run) in needed for run in row.runs()):
-            needed |= {(row.task, run) for run in row.needs()}
-    splits = {(row.task, row.name): row.splits for row in rows}
+            needed |= {(row.task, run) for run in row.needed_runs()}
     steps = []
     for row in ROWS:
+        asked = chosen.get((row.task, row.name))
         for seed, name in zip(row.seeds, row.runs(), strict=True):
-            if (row.task, name) in shown | needed:
-                again = quick or (afresh and (row.task, name) in shown)
-                steps.append(_making(row, seed, runs, quick=quick, afresh=again))
-            if (row.task, name) in shown:
-                for split in splits[row.task, row.name]:
-                    steps.append(_scoring(row, name, split, runs, quick=quick, afresh=again))
+            scored = asked is not None and seed in asked.seeds
+            if scored or (row.task, name) in needed:
+                again = quick or (afresh and scored)
+                steps.append(_run_step(row, seed, runs, quick=quick, afresh=again))
+            for split in asked.splits if scored else ():
+                steps.append(_score_step(row, name, split, runs, quick=quick, afresh=again))
     return steps
 
 
-def missing_runs(row: Row, runs: Path) -> list[Path]:
-    """Returns the run folders of a row that hold no finished run to score."""
-    made = [step for step in plan_steps([row], runs) if step.verb != "evaluate"]
-    return [step.run for step in made if step.run.name in row.runs() and not step.has_run()]
+def plan_rescoring(row: Row, runs: Path) -> list[Step]:
+    """Returns the steps that score the saved runs of a row again, trained ones on validation too.
 
-
-def plan_rescoring(rows: list[Row], runs: Path) -> list[Step]:
-    """Returns the steps that score the saved runs of some rows, without any training.
-
-    Args:
-        rows: Which ones; trained ones are scored on validation too, as their training did it.
-        runs: Folder of all runs.
+    Empty if a run has no model.
     """
+    if not all((runs / row.task / name / MODEL).is_file() for name in row.runs()):
+        return []
+    splits = row.splits if row.members else (*row.splits, "validation")
     return [
-        _scoring(row, name, split, runs, quick=False, afresh=False)
-        for row in rows
+        _score_step(row, name, split, runs, quick=False, afresh=True)
         for name in row.runs()
-        for split in (*row.splits, *(() if row.members else ("validation",)))
+        for split in splits
     ]
 
 
-def ask_for_scores(steps: list[Step]) -> None:
-    """Lets runs forget which code scored them, so that they are scored again and say by which.
-
-    The scores stay, but no row is published of them until `evaluate` has found them anew.
-
-    Args:
-        steps: From `plan_rescoring`.
-    """
-    for step in steps:
-        with lock_run(step.run):
-            record = read_json(step.run / METRICS)
-            record.setdefault("scored", {})[step.split] = "unknown"
-            write_json(step.run / METRICS, record)
-
-
-def _making(row: Row, seed: int, runs: Path, *, quick: bool, afresh: bool) -> Step:
+def _run_step(row: Row, seed: int, runs: Path, *, quick: bool, afresh: bool) -> Step:
     """Returns the step that trains a run, or joins its members."""
     run = runs / row.task / f"{row.name}-s{seed}"
     if row.members:
@@ -204,17 +167,17 @@ def _making(row: Row, seed: int, runs: Path, *, quick: bool, afresh: bool) -> St
         return Step(row, run, "join", arguments, afresh=afresh)
     flags = row.train_flags(str(runs))
     if quick:
-        flags = shortened(row.task, "train", flags, runs)
+        flags = quick_flags(row.task, "train", flags, runs)
     arguments = (f"apps.{row.task}.train", *flags, "--seed", str(seed), "--run", str(run))
     return Step(row, run, "train", arguments, afresh=afresh)
 
 
-def _scoring(row: Row, name: str, split: str, runs: Path, *, quick: bool, afresh: bool) -> Step:
+def _score_step(row: Row, name: str, split: str, runs: Path, *, quick: bool, afresh: bool) -> Step:
     """Returns the step that scores a run on a split."""
     run = runs / row.task / name
-    # Validation is scored as at the end of a training, which knows no baselines and no more beams.
+    # A training scores validation without baselines and with one beam size.
     flags = shlex.split(row.scoring) if split in row.splits else ["--no-baselines"]
     if quick:
-        flags = shortened(row.task, "evaluate", flags, runs)
+        flags = quick_flags(row.task, "evaluate", flags, runs)
     arguments = (f"apps.{row.task}.evaluate", "--run", str(run), "--split", split, *flags)
     return Step(row, run, "evaluate", arguments, split=split, afresh=afresh)

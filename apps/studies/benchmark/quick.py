@@ -1,7 +1,6 @@
-"""What gives each row of the benchmark a moment: the samples, small sizes, one process for all."""
+"""Smoke test of every row: the samples, tiny sizes, one process for all commands."""
 
 import importlib
-from collections.abc import Iterable
 from pathlib import Path
 
 from common.config import parse_call
@@ -26,7 +25,7 @@ _SAMPLES = {
     "translation": _write_pairs_and_captions,
     "captioning": lambda folder: write_captioning_sample(folder, train=60, validation=20, test=20),
 }
-# They stand behind a row's own flags, so they win.
+# They follow the flags of a row and override them.
 _FLAGS = {
     ("forecasting", "train"): "--tickers SIMA,SIMB,SIMC,^SIM --market ^SIM --lookback 32 --units 4"
     " --epochs 1",
@@ -42,30 +41,25 @@ _FLAGS = {
 }
 
 
-def samples(tasks: Iterable[str], folder: Path) -> None:
-    """Writes the samples of some tasks below a folder, each wholly or not at all."""
-    for task in tasks:
-        place = folder / "data" / task
-        if not place.is_dir():
-            with atomic_folder(place) as draft:
-                _SAMPLES[task](draft)
+def write_sample(task: str, folder: Path) -> None:
+    """Writes the sample of a task below a folder, completely or not at all."""
+    sample = folder / "data" / task
+    if not sample.is_dir():
+        with atomic_folder(sample) as draft:
+            _SAMPLES[task](draft)
 
 
-def shortened(task: str, verb: str, flags: list[str], folder: Path) -> list[str]:
-    """Returns the flags of a command followed by what makes it a matter of seconds."""
-    own = _FLAGS.get((task, verb), "").split()
+def quick_flags(task: str, verb: str, flags: list[str], folder: Path) -> list[str]:
+    """Returns the flags of a command, followed by those that make it take seconds."""
+    words = _FLAGS.get((task, verb), "").split()
+    pairs = list(zip(words[::2], words[1::2], strict=True))
     if verb == "train":
-        own = _without_ignored(task, flags, own)
-    return [*flags, *own, "--data-dir", str(folder / "data" / task)]
-
-
-def _without_ignored(task: str, flags: list[str], own: list[str]) -> list[str]:
-    """Leaves out of `own`, pairs of flag and value, what a training with `flags` ignores."""
-    main = importlib.import_module(f"apps.{task}.train").main
-    config = parse_call(main, prog="", description="", arguments=flags).keywords["config"]
-    ignored = {flag(name) for name in config.ignored()}
-    pairs = zip(own[::2], own[1::2], strict=True)
-    return [word for pair in pairs if pair[0] not in ignored for word in pair]
+        main = importlib.import_module(f"apps.{task}.train").main
+        config = parse_call(main, prog="", description="", arguments=flags).keywords["config"]
+        # A mode refuses the flags that it ignores.
+        ignored = {flag(name) for name in config.ignored()}
+        pairs = [pair for pair in pairs if pair[0] not in ignored]
+    return [*flags, *sum(pairs, ()), "--data-dir", str(folder / "data" / task)]
 
 
 def run_here(arguments: list[str]) -> int:

@@ -1,10 +1,10 @@
-"""Shows vanishing and exploding gradients, and what helps, on networks that anyone can train.
+"""Shows vanishing and exploding gradients, and what helps, on small networks.
 
     make study-gradients                            # some forty minutes on two idle cores
     make study-gradients ARGS="--parts clipping"    # one of reach, clipping, truncation, optimizers
 
-- `reach`: how long the gradient of the loss is with respect to the state some steps back, at the
-  start and after training, on the adding problem and on IMDB.
+- `reach`: norm of the loss's gradient with respect to the state some steps back, before and after
+  training, on the adding problem and on IMDB.
 - `clipping`: the same training without clipping and with each way of it, on three seeds.
 - `truncation`: backpropagation that stops after some steps, and what is not learned then.
 - `optimizers`: SGD, RMSprop and Adam, each at several rates.
@@ -18,54 +18,136 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import layers
 
-from apps.studies.gradients.adding import BATCH, RECORDED, SEED, UNITS, rounded, said, train_adder
-from apps.studies.gradients.long_memory import adding_problem, build_adder
+from apps.sentiment.config import Config as SentimentConfig
+from apps.sentiment.evaluate import load_split_reviews
+from apps.studies.gradients.adding import (
+    BATCH,
+    KINDS,
+    RECORDED,
+    SEED,
+    UNITS,
+    adding_problem,
+    build_adder,
+    fit,
+    rounded,
+    state_gradients,
+    train_adder,
+)
 from apps.studies.gradients.plots import PARTS, write_plots
-from apps.studies.gradients.reach import reach_on_adding, reach_on_imdb
-from apps.studies.parts import check_output, chosen_parts, write_part
+from apps.studies.parts import choose_parts, write_part
+from common.clipping import GradientClipping
 from common.device import device_line
 from common.errors import UserError
+from data.text.tokenization import encode, train_tokenizer
+from models.recurrent import recurrent_layer
 
-# Steps of a sequence and learning rate that nothing but clipping survives.
-EXPLODING = 40, 0.03
-# Ways of clipping with their thresholds; `none` and `adaptive` do not read theirs.
-CLIPPINGS = (
+# Rows that a gradient is averaged over.
+_PROBED = 256
+# Steps of a sequence and a learning rate at which a network without clipping explodes.
+_EXPLODING = 40, 0.03
+# Ways of clipping with their thresholds; `none` ignores its own.
+_CLIPPINGS = (
     ("none", 1.0),
     ("global_norm", 1.0),
     ("norm", 1.0),
     ("norm", 0.1),
     ("value", 0.1),
     ("value", 0.01),
-    ("adaptive", 1.0),
 )
-CLIPPING_SEEDS = (1, 2, 3)
-RATES = {
-    "sgd": (0.003, 0.01, 0.03),
-    "rmsprop": (3e-4, 1e-3, 3e-3),
-    "adam": (3e-4, 1e-3, 3e-3),
-}
+_RATES = {"sgd": (0.003, 0.01, 0.03), "rmsprop": (3e-4, 1e-3, 3e-3), "adam": (3e-4, 1e-3, 3e-3)}
+
+
+def mean_by_distance(norms: np.ndarray) -> list[float | None]:
+    """Returns the mean of `state_gradients` over the rows, the last step first."""
+    return [rounded(value) for value in norms.mean(axis=0)[::-1]]
+
+
+def reach_on_adding(*, steps: int, length: int) -> dict[str, Any]:
+    """Measures all kinds on the adding problem, before and after training."""
+    sample = adding_problem(_PROBED, length, seed=SEED)
+    kinds = {}
+    for kind in KINDS:
+        keras.utils.set_random_seed(SEED)
+        model = build_adder(kind, UNITS, length=length)
+        network = {"kind": kind, "recurrent": model.get_layer("recurrent"), "loss": "mse"}
+        network["answer"] = model.get_layer("answer")
+        start = mean_by_distance(state_gradients(*sample, **network))
+        curves = train_adder(f"adding problem, {kind}", model, steps=steps, length=length)
+        trained = mean_by_distance(state_gradients(*sample, **network))
+        kinds[kind] = {"start": start, "trained": trained, **curves}
+    return {"length": length, "steps": steps, "kinds": kinds}
+
+
+def reach_on_imdb(*, data_dir: str, epochs: int, length: int) -> dict[str, Any]:
+    """Measures all kinds on film reviews: one direction, the last state decides.
+
+    Reviews of at least `length` tokens are cut to their last ones, so nothing is padded.
+    """
+    config = SentimentConfig()
+    data = load_split_reviews(config, data=config.data, data_dir=data_dir)
+    tokenizer = train_tokenizer(data.splits["train"].texts, kind="word", vocab_size=10000)
+    reviews = {}
+    for split in ("train", "validation"):
+        sequences = encode(tokenizer, data.splits[split].texts, max_length=10**6)
+        rows = [row for row, sequence in enumerate(sequences) if len(sequence) >= length]
+        if len(rows) < 2:
+            raise UserError(f"Fewer than two {split} reviews have {length} words: lower --reach.")
+        tokens = np.stack([sequences[row][-length:] for row in rows]).astype("int32")
+        reviews[split] = tokens, data.splits[split].labels[rows].astype("float32")[:, None]
+    tokens, labels = (array[:_PROBED] for array in reviews["validation"])
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    kinds = {}
+    for kind, (cell, activation) in KINDS.items():
+        keras.utils.set_random_seed(SEED)
+        words = keras.Input((length,), dtype="int32")
+        vectors = layers.Embedding(tokenizer.get_vocab_size(), UNITS)(words)
+        recurrent = recurrent_layer(cell, UNITS, activation=activation, name="recurrent")
+        answer = layers.Dense(1)
+        model = keras.Model(words, answer(recurrent(vectors)[:, -1]))
+        embedder = keras.Model(words, vectors)
+        network = {"kind": kind, "recurrent": recurrent, "answer": answer, "loss": loss}
+        start = state_gradients(embedder.predict_on_batch(tokens), labels, **network)
+        history, seconds = fit(
+            model,
+            *reviews["train"],
+            loss=loss,
+            clipping=GradientClipping("global_norm"),
+            epochs=epochs,
+            validation=reviews["validation"],
+        )
+        trained = state_gradients(embedder.predict_on_batch(tokens), labels, **network)
+        kinds[kind] = {
+            "start": mean_by_distance(start),
+            "trained": mean_by_distance(trained),
+            "validation_accuracy": history["val_accuracy"],
+            "seconds": seconds,
+        }
+        accuracy = history["val_accuracy"][-1]
+        print(f"IMDB, {kind}: validation accuracy {accuracy}, {seconds:.0f} s", flush=True)
+    sizes = {"length": length, "epochs": epochs, "reviews": len(reviews["train"][0])}
+    return {**sizes, "data": data.hashes, "kinds": kinds}
 
 
 def clipping(*, steps: int) -> dict[str, Any]:
     """Trains the network that explodes most easily, ReLU from the identity, with each clipping."""
-    length, rate = EXPLODING
+    length, rate = _EXPLODING
     runs = []
-    for (mode, threshold), seed in itertools.product(CLIPPINGS, CLIPPING_SEEDS):
+    for (mode, threshold), seed in itertools.product(_CLIPPINGS, (1, 2, 3)):
         keras.utils.set_random_seed(seed)
-        model = build_adder("simple_rnn, ReLU", UNITS, length=length)
-        trained = train_adder(
-            model,
+        curves = train_adder(
+            f"clipping {mode} {threshold:g}, seed {seed}",
+            build_adder("simple_rnn, ReLU", UNITS, length=length),
             optimizer="sgd",
             learning_rate=rate,
             clipping=mode,
-            clip_threshold=threshold,
+            threshold=threshold,
             steps=steps,
             length=length,
             seed=seed,
         )
-        runs.append({"mode": mode, "threshold": threshold, "seed": seed, **trained})
-        print(f"clipping {mode} {threshold:g}, seed {seed}: {said(trained)}", flush=True)
+        runs.append({"mode": mode, "threshold": threshold, "seed": seed, **curves})
     return {"length": length, "steps": steps, "learning_rate": rate, "runs": runs}
 
 
@@ -75,40 +157,39 @@ def truncation(*, steps: int, length: int) -> dict[str, Any]:
     places = np.argsort(-sequences[:, :, 1], axis=1)[:, :2]
     distances = np.abs(places[:, 0] - places[:, 1])
     edges = np.linspace(0, length, 6).astype(int)
-    found = {}
+    pieces = {}
     for piece in (length, length // 2, length // 4, length // 10):
         keras.utils.set_random_seed(SEED)
         model = build_adder("lstm", UNITS, length=length, truncation=piece)
-        trained = train_adder(
-            model, optimizer="rmsprop", learning_rate=1e-3, steps=steps, length=length
-        )
+        curves = train_adder(f"truncated after {piece}", model, steps=steps, length=length)
         errors = (model.predict(sequences, verbose=0, batch_size=BATCH) - targets)[:, 0] ** 2
-        inside = [
-            (distances >= low) & (distances < high)
-            for low, high in zip(edges, edges[1:], strict=False)
-        ]
-        found[str(piece)] = {
-            **trained,
+        pieces[str(piece)] = {
+            **curves,
             "error": rounded(float(errors.mean())),
-            "error_by_distance": [rounded(float(errors[rows].mean())) for rows in inside],
+            "error_by_distance": [
+                rounded(float(errors[(distances >= low) & (distances < high)].mean()))
+                for low, high in itertools.pairwise(edges)
+            ],
         }
-        print(f"truncated after {piece}: {said(trained)}", flush=True)
-    return {"length": length, "steps": steps, "distances": edges.tolist(), "pieces": found}
+    return {"length": length, "steps": steps, "distances": edges.tolist(), "pieces": pieces}
 
 
 def optimizers(*, steps: int, length: int) -> dict[str, Any]:
     """Trains an LSTM with each optimizer at three rates."""
-    found = {}
-    for name, rates in RATES.items():
+    curves: dict[str, dict[str, Any]] = {name: {} for name in _RATES}
+    for name, rates in _RATES.items():
         for rate in rates:
             keras.utils.set_random_seed(SEED)
             model = build_adder("lstm", UNITS, length=length)
-            trained = train_adder(
-                model, optimizer=name, learning_rate=rate, steps=steps, length=length
+            curves[name][f"{rate:g}"] = train_adder(
+                f"{name} at {rate:g}",
+                model,
+                optimizer=name,
+                learning_rate=rate,
+                steps=steps,
+                length=length,
             )
-            found.setdefault(name, {})[f"{rate:g}"] = trained
-            print(f"{name} at {rate:g}: {said(trained)}", flush=True)
-    return {"length": length, "steps": steps, "optimizers": found}
+    return {"length": length, "steps": steps, "optimizers": curves}
 
 
 def main(
@@ -134,42 +215,39 @@ def main(
         output: JSON file to write.
         plots: Folder of the pictures.
     """
-    chosen = chosen_parts(parts, PARTS)
+    chosen = choose_parts(parts, PARTS, output=output)
     if steps < 2 * RECORDED or steps % (2 * RECORDED) or epochs < 1:
         raise UserError(
             f"--steps must be a multiple of {2 * RECORDED}, and --epochs must be at least 1."
         )
     if length < 20 or length % 20 or reach < 20:
         raise UserError("--length must be 20, 40, 60 ..., and --reach at least 20.")
-    check_output(output)
     print(device_line(), flush=True)
     size = {"steps": steps, "length": length}
-    measure = {
-        "reach": lambda: {
-            "adding": reach_on_adding(**size),
-            "imdb": reach_on_imdb(data_dir=data_dir, epochs=epochs, length=reach),
-        },
+    # Each part with the flags that it reads.
+    studies = {
+        "reach": (
+            {**size, "reach": reach, "epochs": epochs},
+            lambda: {
+                "adding": reach_on_adding(**size),
+                "imdb": reach_on_imdb(data_dir=data_dir, epochs=epochs, length=reach),
+            },
+        ),
         # Where it learns at all, it does so within the first half of the updates.
-        "clipping": lambda: clipping(steps=steps // 2),
-        "truncation": lambda: truncation(**size),
-        "optimizers": lambda: optimizers(**size),
-    }
-    read = {
-        "reach": {**size, "reach": reach, "epochs": epochs},
-        "clipping": {"steps": steps},
-        "truncation": size,
-        "optimizers": size,
+        "clipping": ({"steps": steps}, lambda: clipping(steps=steps // 2)),
+        "truncation": (size, lambda: truncation(**size)),
+        "optimizers": (size, lambda: optimizers(**size)),
     }
     sizes = {"units": UNITS, "batch": BATCH, "recorded": RECORDED}
     for part in chosen:
-        flags = "".join(f" --{name} {value}" for name, value in read[part].items())
+        values, measure = studies[part]
+        flags = "".join(f" --{name} {value}" for name, value in values.items())
         # Part by part, so that an interruption loses one at most.
         record = write_part(
             output,
-            {**sizes, **measure[part]()},
+            {**sizes, **measure()},
             study="gradients",
             part=part,
             command=f"python -m apps.studies.gradients --parts {part}{flags}",
         )
-    for path in write_plots(record, plots):
-        print(f"drawn: {path}")
+    write_plots(record, plots)

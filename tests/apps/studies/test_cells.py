@@ -12,11 +12,9 @@ from apps.studies.cells import (
     LINES,
     STUDIED,
     cells_table,
-    epochs_to,
     fill_cells,
     front_table,
     plot_cells,
-    read_cells,
 )
 from apps.translation.config import Config as TranslationConfig
 from common.errors import UserError
@@ -44,32 +42,21 @@ def test_a_network_without_states_neither_carries_nor_starts_from_one():
         CaptioningConfig(cell="feedforward", variant="initial_state")
 
 
-def write_row(root, task, cell, *, quality, curve):
+def write_row(root, task, cell, *, quality):
     row = {
         "name": cell,
         "metrics": {"test": {task.metric: quality}},
         "parameters": 1234567,
         "peak_memory_mb": 1400,
-        "curves": [{task.watched: curve}],
     }
     path = root / "apps" / task.name / "results" / f"{task.row.format(cell=cell)}.json"
     write_json(path, row)
 
 
-def test_a_cell_is_timed_by_the_best_that_the_simple_one_reaches(tmp_path):
-    accuracy = STUDIED[1]
-    write_row(tmp_path, accuracy, "simple_rnn", quality=[0.8], curve=[0.6, 0.8, 0.7])
-    write_row(tmp_path, accuracy, "gru", quality=[0.9, 0.92], curve=[0.7, 0.9, 0.91])
-    write_row(tmp_path, accuracy, "lstm", quality=[0.9], curve=[0.85, 0.9, 0.91])
-    write_row(tmp_path, accuracy, "feedforward", quality=[0.7], curve=[0.5, 0.6, 0.7])
-    reached = epochs_to(accuracy, read_cells(accuracy, tmp_path))
-    # GRU passes .8 half way from .7 to .9.
-    assert reached == pytest.approx({"simple_rnn": 2, "gru": 1.5, "lstm": 1})
-    timed = {"sentiment": {"results": {"gru": {"seconds_an_epoch": 10.2, "ratio": 0.85}}}}
-    write_json(tmp_path / "apps/studies/results/cell_speed.json", {"parts": timed})
+def test_the_table_of_cells_shows_mean_and_spread_of_the_seeds(tmp_path):
+    write_row(tmp_path, STUDIED[1], "gru", quality=[0.9, 0.92])
     table = cells_table(tmp_path)
-    row = "`gru` | 91.00 ± 1.41 | 1,234,567 | 10 s (0.85) | 1.4 GB | 1.5"
-    line = f"| sentiment, accuracy % | {row} |"
+    line = "| sentiment, accuracy % | `gru` | 91.00 ± 1.41 | 1,234,567 | 1.4 GB |"
     assert line in table.splitlines()
     start, end = "before\n<!-- table: cells -->\n", "<!-- /table -->\nafter"
     assert fill_cells(f"{start}old\n{end}", tmp_path) == f"{start}{table}{end}"
@@ -77,8 +64,8 @@ def test_a_cell_is_timed_by_the_best_that_the_simple_one_reaches(tmp_path):
 
 def test_the_picture_of_cells_holds_a_point_a_seed(tmp_path, monkeypatch):
     accuracy = STUDIED[1]
-    write_row(tmp_path, accuracy, "gru", quality=[0.9, 0.92], curve=[0.9])
-    write_row(tmp_path, accuracy, "lstm", quality=[0.91], curve=[0.9])
+    write_row(tmp_path, accuracy, "gru", quality=[0.9, 0.92])
+    write_row(tmp_path, accuracy, "lstm", quality=[0.91])
     figures = []
     monkeypatch.setattr(cells, "save_figure", lambda figure, path: figures.append(figure))
     plot_cells(tmp_path, tmp_path / "cells.png")
@@ -87,23 +74,16 @@ def test_the_picture_of_cells_holds_a_point_a_seed(tmp_path, monkeypatch):
     plt.close(figures[0])
 
 
-def test_where_less_is_better_the_simple_cell_is_passed_from_above(tmp_path):
-    crps = STUDIED[0]
-    write_row(tmp_path, crps, "simple_rnn", quality=[0.7], curve=[1.0, 0.8])
-    write_row(tmp_path, crps, "lstm", quality=[0.7], curve=[1.2, 0.7, None])
-    reached = epochs_to(crps, read_cells(crps, tmp_path))
-    assert reached == pytest.approx({"simple_rnn": 2, "lstm": 1.8})
-
-
 def test_the_front_page_shows_the_published_mean_beside_its_baseline():
     root = Path(__file__).parents[3]
-    for line, shown in zip(LINES, front_table(root).splitlines()[2:], strict=False):
-        row = read_json(root / "apps" / line.task / "results" / f"{line.row}.json")
-        scale = 100 if line.metric in ("accuracy", "bleu_4") else 1
-        cells = [cell.strip() for cell in shown.split("|")[1:-1]]
-        ours = float(re.search(r"\*\*([\d.]+)", cells[2])[1])
-        values = row["metrics"]["test"][line.metric]
-        assert ours == pytest.approx(scale * sum(values) / len(values), rel=5e-3)
-        theirs = row["baselines"][line.baseline]["test"][line.metric]
-        assert float(cells[3].split()[0]) == pytest.approx(scale * theirs, rel=5e-3)
-        assert ("†" in cells[2]) == ("caveat" in row)
+    lines = front_table(root).splitlines()[2:]
+    for (task, _, name, metric, baseline, _), line in zip(LINES, lines, strict=False):
+        row = read_json(root / "apps" / task / "results" / f"{name}.json")
+        scale = 100 if metric in ("accuracy", "bleu_4") else 1
+        columns = [column.strip() for column in line.split("|")[1:-1]]
+        mean = float(re.search(r"\*\*([\d.]+)", columns[2])[1])
+        values = row["metrics"]["test"][metric]
+        assert mean == pytest.approx(scale * sum(values) / len(values), rel=5e-3)
+        score = row["baselines"][baseline]["test"][metric]
+        assert float(columns[3].split()[0]) == pytest.approx(scale * score, rel=5e-3)
+        assert ("†" in columns[2]) == ("caveat" in row)

@@ -1,13 +1,12 @@
-import io
-import json
-import sys
+import contextlib
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from apps.studies import cell_speed, parts, speed, speed_worker
+from apps.studies import parts, speed, speed_worker
 from apps.studies.gradients import plots as gradient_plots
 from apps.studies.gradients import study as gradients
 from apps.studies.gradients.adding import RECORDED
@@ -51,22 +50,13 @@ def test_a_part_that_is_measured_again_leaves_the_provenance_of_the_others(monke
 
 
 @pytest.mark.no_backend
-def test_a_part_holds_the_command_that_measures_it_alone_and_where_it_ran(monkeypatch, tmp_path):
-    monkeypatch.setattr(speed, "measure_start", lambda rounds: {"sentiment": [1.0] * rounds})
-    speed.main(parts="start", output=tmp_path / "a.json")
-    (record,) = read_json(tmp_path / "a.json")["parts"].values()
-    assert record["command"] == "python -m apps.studies.speed --parts start"
-    assert {"commit", "device", "versions", "date", "processor", "results"} <= set(record)
-
-
-@pytest.mark.no_backend
 def test_published_results_are_measured_by_committed_code_alone(monkeypatch, tmp_path):
     def unclean():
         raise UserError("commit it")
 
     monkeypatch.setattr(parts, "require_clean", unclean)
-    parts.check_output(tmp_path / "speed.json")
-    for main in (speed.main, gradients.main, cell_speed.main):
+    parts.choose_parts("start", speed.PARTS, output=tmp_path / "speed.json")
+    for main in (speed.main, gradients.main):
         with pytest.raises(UserError, match="commit it"):
             main()
 
@@ -167,47 +157,6 @@ def test_the_table_of_clipping_shows_the_last_error_of_each_seed():
 # ---- Speed -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-@pytest.mark.no_backend
-def test_the_cells_take_turns_on_the_same_batches(tmp_path, capsys):
-    output = tmp_path / "cell_speed.json"
-    cell_speed.main(tasks="forecasting", steps=1, rounds=2, quick=True, output=output)
-    (record,) = read_json(output)["parts"].values()
-    found = record["results"]
-    assert list(found) == ["feedforward", "simple_rnn", "gru", "lstm"]
-    for values in found.values():
-        assert len(values["seconds_a_step"]) == 2
-        assert values["seconds_an_epoch"] > min(values["seconds_a_step"])
-    assert capsys.readouterr().out.count("s an epoch") == 4
-    assert record["command"].endswith("--tasks forecasting")
-    with pytest.raises(UserError, match="--tasks music is none of forecasting, sentiment"):
-        cell_speed.main(tasks="music", output=output)
-
-
-class Known:
-    """A worker whose seconds a step are known."""
-
-    def __init__(self, name, times, asked):
-        self.name, self.times, self.asked = name, times, asked
-        self.turn = {}
-
-    def seconds(self, *, mode, cell, steps):
-        self.asked.append((mode, cell, self.name))
-        turn = self.turn[mode, cell] = self.turn.get((mode, cell), -1) + 1
-        return self.times[turn] * steps
-
-
-@pytest.mark.no_backend
-def test_the_implementations_take_turns_and_the_round_that_compiles_does_not_count():
-    asked = []
-    workers = [Known("one", [9, 2, 4], asked), Known("two", [7, 1, 3], asked)]
-    times = speed.measure_steps(workers, steps=5, rounds=2)
-    assert times["train"]["gru"] == {"one": [2000, 4000], "two": [1000, 3000]}
-    assert [name for mode, cell, name in asked if (mode, cell) == ("train", "lstm")] == (
-        ["one", "two"] * 3
-    )
-
-
 def write_speed(path, seconds):
     """Writes a file whose implementations take as many milliseconds with every cell."""
     cells = {cell: {name: times[cell] for name, times in seconds.items()} for cell in speed.CELLS}
@@ -235,36 +184,29 @@ def test_the_table_tells_ratios_of_medians_as_a_range_over_the_machines(tmp_path
 
 
 @pytest.mark.no_backend
-def test_a_worker_that_dies_ends_the_study_with_its_last_words(monkeypatch):
-    monkeypatch.setitem(speed.IMPLEMENTATIONS, "broken", ("no such library", "abacus"))
-    worker = speed.Worker("broken")
-    with pytest.raises(UserError, match="broken ended.*abacus"):
-        worker.seconds(mode="train", cell="lstm", steps=1)
-    worker.end()
-
-
-@pytest.mark.no_backend
 @pytest.mark.parametrize("library", ["keras", "native"])
-@pytest.mark.parametrize("mode", ["forward", "train"])
-def test_a_worker_answers_every_request_and_builds_each_network_once(library, mode, monkeypatch):
+def test_a_network_is_built_once_and_its_first_steps_are_not_counted(library, monkeypatch):
     if library == "native":
         pytest.importorskip("torch")
     for name, size in {"UNITS": 4, "LENGTH": 5}.items():
         monkeypatch.setattr(speed_worker, name, size)
-    built = []
-    build = getattr(speed_worker, f"{library}_step")
+    for function in (speed_worker.batches, speed_worker.build_step):
+        function.cache_clear()
 
-    def counted(cell, *arguments, **options):
-        built.append(cell)
-        return build(cell, *arguments, **options)
+    class Here(contextlib.AbstractContextManager):
+        """A worker in this process."""
 
-    monkeypatch.setattr(speed_worker, f"{library}_step", counted)
-    requests = [{"cell": cell, "mode": mode, "steps": 2} for cell in ("gru", "gru", "lstm")]
-    output = io.StringIO()
-    monkeypatch.setattr(sys, "argv", ["worker", library])
-    monkeypatch.setattr(sys, "stdin", [json.dumps(request) for request in requests])
-    monkeypatch.setattr(sys, "stdout", output)
-    speed_worker.main()
-    answers = [json.loads(line) for line in output.getvalue().splitlines()]
-    assert len(answers) == 3 and min(answers) > 0
-    assert built == ["gru", "lstm"]
+        def __exit__(self, *error):
+            return None
+
+        def submit(self, function, *arguments):
+            future = Future()
+            future.set_result(function(*arguments))
+            return future
+
+    monkeypatch.setattr(speed, "start_worker", lambda backend: Here())
+    monkeypatch.setitem(speed.IMPLEMENTATIONS, "here", (library, ""))
+    times = speed.measure_steps(["here"], steps=1, rounds=2)
+    speed_worker.batches.cache_clear()
+    assert speed_worker.build_step.cache_info().misses == len(speed.CELLS) * len(speed.MODES)
+    assert [len(cells["gru"]["here"]) for cells in times.values()] == [2, 2]
