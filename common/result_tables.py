@@ -15,9 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from common.artifact import METRICS
 from common.errors import UserError, in_one_line
 from common.files import read_json, write_text
 
+# Name of the row of the model that comes with a task.
+PRETRAINED = "pretrained"
 _BLOCK = re.compile(r"(<!-- table: ([^\n]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
@@ -88,12 +91,60 @@ def _look(metric: str) -> _Look:
     return _LOOKS.get(metric, _Look(metric))
 
 
+def _pretrained_row(folder: Path) -> list[dict]:
+    """Returns the model that comes with a task as a row, if there is one beside the results."""
+    path = folder.parent / "pretrained" / METRICS
+    if not path.is_file():
+        return []
+    record = read_json(path)
+    scores = {
+        split: {name: [value] for name, value in found.items()}
+        for split, found in record["metrics"].items()
+    }
+    return [
+        {
+            "name": PRETRAINED,
+            "parameters": record["parameters"],
+            "metrics": scores,
+            "baselines": {},
+            "epochs": [record["epochs"]],
+            "seeds": [1],
+        }
+    ]
+
+
+def rows_of(folder: Path, split: str, names: list[str] | None = None) -> list[dict]:
+    """Returns the rows of a results folder, the pretrained model too, with `scores` of a split.
+
+    Args:
+        folder: Holds one JSON file a row.
+        split: Name of the split; several names of one split are separated by commas.
+        names: Which rows, or all.
+
+    Raises:
+        UserError: If the folder holds no such row of that split.
+    """
+    rows = [read_json(path) for path in sorted(folder.glob("*.json"))] + _pretrained_row(folder)
+    for row in rows:
+        found = [row["metrics"][name] for name in split.split(",") if name in row["metrics"]]
+        row["scores"] = found[0] if found else None
+    rows = [row for row in rows if row["scores"]]
+    if names is not None:
+        missing = set(names) - {row["name"] for row in rows}
+        if missing:
+            raise UserError(f"{folder} holds no row {', '.join(sorted(missing))}: gather it first.")
+        rows = [row for row in rows if row["name"] in names]
+    if not rows:
+        raise UserError(f"{folder} holds no row with scores of {split}: gather one first.")
+    return rows
+
+
 def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | None = None) -> str:
     """Returns the Markdown table of all rows in a results folder, best first, baselines among them.
 
     Args:
         folder: Holds one JSON file a row.
-        split: Whose scores to show.
+        split: Whose scores to show, as in `rows_of`.
         metrics: Which ones; the first sorts the rows, the best on top.
         names: Which rows, or all; baselines are always shown, if they have the first metric.
 
@@ -103,18 +154,11 @@ def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | No
     Raises:
         UserError: If the folder holds no such row of that split.
     """
-    rows = [read_json(path) for path in sorted(folder.glob("*.json"))]
-    rows = [row for row in rows if split in row["metrics"]]
-    if names is not None:
-        missing = set(names) - {row["name"] for row in rows}
-        if missing:
-            raise UserError(f"{folder} holds no row {', '.join(sorted(missing))}: gather it first.")
-        rows = [row for row in rows if row["name"] in names]
-    if not rows:
-        raise UserError(f"{folder} holds no row with scores of {split}: gather one first.")
+    rows = rows_of(folder, split, names)
+    split = split.split(",")[0]
     lines: list[tuple[float, str]] = []
     for row in rows:
-        scores = row["metrics"][split]
+        scores = row["scores"]
         epochs = statistics.mean(row["epochs"])
         cells = [
             f"`{row['name']}`{' †' if 'caveat' in row else ''}",

@@ -17,7 +17,14 @@ from common.config import run_command
 from common.errors import UserError
 from common.files import read_json, write_text
 from common.plots import new_axes, save_figure
-from common.result_tables import count_label, fill_blocks, show_metric, table_line
+from common.result_tables import (
+    PRETRAINED,
+    count_label,
+    fill_blocks,
+    rows_of,
+    show_metric,
+    table_line,
+)
 
 CELLS = ("feedforward", "simple_rnn", "gru", "lstm")
 # The label below a point and, as in the pictures of the gradient study, its colour.
@@ -102,7 +109,7 @@ LINES = (
     (
         "translation",
         "BLEU, tokenised lower case, Multi30k `test_2016_flickr`",
-        "gru_self_trained",
+        PRETRAINED,
         "bleu_tok_lc",
         "word_by_word",
         "59.02 (LIUM-CVC, WMT17, text only)",
@@ -140,11 +147,16 @@ def front_table(root: Path) -> str:
     titles.append("published, recurrent")
     lines, caveats = [], []
     for task, measure, name, metric, baseline, published in LINES:
-        row = read_json(root / "apps" / task / "results" / f"{name}.json")
+        rows = rows_of(root / "apps" / task / "results", "test,test_2016_flickr")
+        row = next(row for row in rows if row["name"] == name)
+        # The pretrained model has none; those of Multi30k stand in the row `gru`.
+        baselines = next(r for r in rows if r["name"] in (name, "gru") and r["baselines"])[
+            "baselines"
+        ]
         caveats += [row["caveat"]] if "caveat" in row else []
         mark = " †" if "caveat" in row else ""
-        score = show_metric(row["metrics"]["test"][metric], metric)
-        baseline_score = show_metric([row["baselines"][baseline]["test"][metric]], metric)
+        score = show_metric(row["scores"][metric], metric)
+        baseline_score = show_metric([baselines[baseline]["test"][metric]], metric)
         lines.append(
             [
                 f"[{task}](apps/{task}/README.md)",

@@ -103,20 +103,6 @@ ROWS = (
         f"--init-from {RUNS}/translation/tatoeba_gru-s1",
         **_MULTI30K,
     ),
-    Row(
-        "translation",
-        "gru_self_trained",
-        f"--teacher {RUNS}/translation/gru_ensemble-s1 --untranslated flickr8k --epochs 12"
-        " --dropout 0.2",
-        seeds=_SEEDS,
-        **_MULTI30K,
-    ),
-    Row(
-        "translation",
-        "student_teacher_ensemble",
-        members=_seeds_of("gru_self_trained", "gru"),
-        **_MULTI30K,
-    ),
     Row("captioning", "lstm", seeds=_SEEDS, **_PICTURES),
     *(
         Row("captioning", cell, f"--cell {cell}", **_PICTURES)
