@@ -41,7 +41,7 @@ _SAME = (
     "max_length",
     "backbone",
     "picture_size",
-    "fit",
+    "mirror",
     "variant",
     "labels",
     "pooling",
@@ -76,11 +76,6 @@ def join_runs(members: list[Path], run: Path) -> None:
                     f"{member} has the {name} {config.get(name)} and {members[0]}"
                     f" {configs[0].get(name)}: join runs that agree in it."
                 )
-        if _sees_mirror_image(config) != _sees_mirror_image(configs[0]):
-            raise UserError(
-                f"{member} and {members[0]} do not both write captions from a picture and its"
-                " mirror image: join runs that agree in --mirror, and in whether --views is 1."
-            )
         if _read_backbone(member) != _read_backbone(members[0]):
             raise UserError(
                 f"{member} sees through another backbone than {members[0]}: join runs that agree."
@@ -162,11 +157,6 @@ def _read_tokenizer(run: Path) -> str:
 def _read_backbone(run: Path) -> bytes:
     """Returns the file of a captioner's backbone, empty for a run without one."""
     return (run / BACKBONE).read_bytes() if (run / BACKBONE).is_file() else b""
-
-
-def _sees_mirror_image(config: dict[str, Any]) -> bool:
-    """Whether a captioner reads a picture's mirror image too when it writes a caption."""
-    return bool(config.get("mirror")) and config["views"] > 1
 
 
 def _write_history(members: list[Path], run: Path) -> int:

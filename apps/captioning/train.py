@@ -96,7 +96,6 @@ def prepare(
     run: Path,
     data_dir: str,
     backbone_weights: str = "",
-    strict: bool = False,
     resume: bool,
     given: frozenset[str] = frozenset(),
     console: Console,
@@ -108,7 +107,6 @@ def prepare(
         run: Run folder, of which nothing is read unless `resume`.
         data_dir: Folder of downloads, or empty.
         backbone_weights: File of the backbone's weights, or empty.
-        strict: Whether a missing picture is an error.
         resume: Whether the run goes on after its last finished epoch.
         given: Names of the flags that were typed.
         console: Where to say what was loaded.
@@ -121,9 +119,7 @@ def prepare(
     if config.init_from and not begun:
         start = load_start(config)
         config = with_shape_of(config, start.config, SHAPE, given=given)
-    captions = load_split_captions(
-        config, data=config.data, data_dir=data_dir, strict=strict, log=log
-    )
+    captions = load_split_captions(config, data=config.data, data_dir=data_dir, log=log)
     for line in captions.warnings:
         warn(console, line)
     facts = first_facts(config, task="captioning", hashes=captions.hashes, run=run, resume=resume)
@@ -220,16 +216,13 @@ def prepare(
     )
 
 
-def main(
-    flags: TrainFlags, config: Config, backbone_weights: str = "", strict: bool = False
-) -> None:
+def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
     """Trains a captioning model and leaves a run folder, scored on the validation split.
 
     Args:
         flags: Where the run stands, and how it begins.
         config: Settings of the model and its training.
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
-        strict: Stop if a picture that the captions name is missing, instead of leaving it out.
     """
     earlier = {"--init-from": [config.init_from] if config.init_from else []}
     run = run_folder(flags.run, f"runs/captioning/{config.cell}-s{config.seed}", earlier)
@@ -249,7 +242,6 @@ def main(
             run=run,
             data_dir=flags.data_dir,
             backbone_weights=backbone_weights,
-            strict=strict,
             resume=flags.resume,
             given=flags.given,
             console=console,
