@@ -78,7 +78,7 @@ def _upright_square(image: Image.Image, size: int) -> Image.Image:
     # JPEG alone can decode at a fraction of its size; twice the result keeps all that is visible.
     image.draft(None, (2 * size, 2 * size))
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+    if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError("32 bits a channel")
@@ -175,8 +175,8 @@ def is_picture_name(name: str) -> bool:
 
 
 def folded_name(name: str) -> str:
-    """Returns a picture's path without what systems write differently: case, `\\`, accents."""
-    return unicodedata.normalize("NFC", name).casefold().replace("\\", "/")
+    """Returns a picture's path without what systems write differently: case, slashes, accents."""
+    return unicodedata.normalize("NFC", name).casefold().replace("\\", "/").removeprefix("./")
 
 
 def _read_file(path: Path) -> bytes:

@@ -17,8 +17,6 @@ _START = "1990-01-01"
 # Seconds before the second attempt; each further pause is twice as long.
 _PAUSE_S = 2.0
 _NOT_FOUND = 404
-# What yfinance raises, beside its own exceptions, when it cannot read Yahoo's answer.
-_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 
 
 def download_prices(

@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.prices import large_us
-from data.prices.read import load_prices
 from data.prices.yahoo import download_prices
 from tests.helpers import refused
 
@@ -103,13 +101,6 @@ def test_a_download_is_written_in_the_format_of_yahoo(yahoo, download, tmp_path)
     ]
 
 
-def test_days_without_any_price_are_left_out(yahoo, download):
-    empty = [np.nan] * 5 + [0]
-    yahoo.answers = [answer([ROWS[0], empty, ROWS[1], empty])]
-    (path,) = download("AAA")
-    assert [line[:10] for line in path.read_text().splitlines()[1:]] == ["2020-03-06", "2020-03-10"]
-
-
 def test_a_file_that_is_there_is_never_fetched_again(yahoo, download):
     yahoo.answers = [answer()]
     (path,) = download("AAA")
@@ -162,33 +153,6 @@ def test_an_answer_that_cannot_be_read_is_refused_at_once(yahoo, download, tmp_p
     yahoo.answers = [result]
     assert "AAA cannot be downloaded" in refused(download, "AAA")
     assert files_of(tmp_path) == []
-
-
-def test_without_a_ticker_just_the_set_is_downloaded_from_before_its_first_days(
-    yahoo, tmp_path, monkeypatch
-):
-    wanted, last = dict(large_us.FIRST_DAYS), large_us.LAST_DAY
-    assert len(wanted) == 43 and "^GSPC" in wanted
-    # Few days keep the test short; which ones are asked for does not depend on them.
-    monkeypatch.setattr(large_us, "FIRST_DAYS", dict.fromkeys(wanted, np.datetime64("2020-03-06")))
-    monkeypatch.setattr(large_us, "LAST_DAY", np.datetime64("2020-03-09"))
-    yahoo.answers = [answer() for _ in wanted]
-    histories = load_prices("yahoo", data_dir=tmp_path)
-    assert [history.ticker for history in histories] == sorted(wanted)
-    assert sorted(ticker for ticker, _ in yahoo.asked) == sorted(wanted)
-    for ticker, options in yahoo.asked:
-        assert np.datetime64(options["start"]) <= wanted[ticker]
-        assert np.datetime64(options["end"]) > last
-    assert {str(history.dates[-1]) for history in histories} == {"2020-03-09"}
-    # They are there now.
-    assert len(load_prices("yahoo", data_dir=tmp_path)) == len(yahoo.asked) == 43
-
-
-def test_what_is_downloaded_loads(yahoo, tmp_path):
-    yahoo.answers = [answer()]
-    (history,) = load_prices("yahoo", data_dir=tmp_path, tickers=["aaa"])
-    assert history.ticker == "AAA"
-    np.testing.assert_allclose(history.close, [5.5, 6, 12.5])
 
 
 # ---- The real yfinance, with the answers of Yahoo's server replaced ----------------------------
