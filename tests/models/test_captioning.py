@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 from PIL import Image
 
-from data.pictures.scenes import scenes
+from data.pictures.sample import scenes
 from models.attention_decoder import build_attention_decoder
 from models.backbones import BACKBONES, build_backbone, build_small_cnn, weights_sha256
 from models.captioning import VARIANTS, add_mirror_image, build_picture_encoder

@@ -11,8 +11,7 @@ from common.errors import UserError
 from data.pictures import flickr8k
 from data.pictures.captions import load_captions
 from data.pictures.read import read_picture
-from data.pictures.sample import write_captioning_sample, write_captions_folder
-from data.pictures.scenes import scenes
+from data.pictures.sample import scenes, write_captioning_sample, write_captions_folder
 from data.pictures.splits import CaptionSplit
 from tests.helpers import refuses
 
