@@ -19,17 +19,8 @@ from common.errors import UserError
 # Formats that Pillow decodes without another program (EPS would start one).
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM", "JPEG2000")
 _SUFFIXES = tuple(".jpg .jpeg .png .gif .bmp .webp .tif .tiff .avif .ppm .pgm .jp2".split())
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+_DECODING_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError)
+_DECODING_ERRORS += (struct.error, zlib.error, Image.DecompressionBombError)
 # Pillow warns of large files and of damaged notes of the camera; both are read all the same.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -91,19 +82,13 @@ def _upright_square(image: Image.Image, size: int) -> Image.Image:
 
 
 class PictureZip:
-    """The files inside a zip archive, which are read without unpacking it; threads may read.
+    """The files inside a zip archive, read without unpacking it; threads may read.
 
-    Attributes:
-        path: The archive.
-        names: The name of each file without its folder, sorted; hidden files are left out.
+    `names` are those of the files without their folders, sorted; hidden files are left out.
     """
 
     def __init__(self, path: Path):
-        """Lists the archive.
-
-        Raises:
-            UserError: If it cannot be read.
-        """
+        """Lists the archive; raises a `UserError` if it cannot be read."""
         self.path = path
         try:
             self._archive = zipfile.ZipFile(path)
@@ -118,11 +103,7 @@ class PictureZip:
         self.names = sorted(self._members)
 
     def read(self, name: str) -> bytes:
-        """Returns the bytes of a picture's file.
-
-        Raises:
-            UserError: If the archive is damaged there.
-        """
+        """Returns the bytes of a picture's file; raises a `UserError` if it is damaged."""
         try:
             return self._archive.read(self._members[name])
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
@@ -136,11 +117,9 @@ class PictureZip:
 
 
 class PictureFolder:
-    """The files in a folder and in the folders below.
+    """The files in a folder and in the folders below; `names` are their sorted paths from there.
 
-    Attributes:
-        path: The folder.
-        names: The path of each file from there, with `/`, sorted; hidden files are left out.
+    Hidden files are left out.
     """
 
     def __init__(self, path: Path):
@@ -150,19 +129,11 @@ class PictureFolder:
         self.names = sorted(place.as_posix() for place in places if not _is_hidden(place))
 
     def read(self, name: str) -> bytes:
-        """Returns the bytes of a picture's file.
-
-        Raises:
-            UserError: If it cannot be read.
-        """
+        """Returns the bytes of a picture's file; raises a `UserError` if it cannot be read."""
         return _read_file(self.path / name)
 
     def sha256s(self, names: Iterable[str]) -> dict[str, str]:
-        """Returns the SHA-256 of each of these files, in hexadecimal.
-
-        Raises:
-            UserError: If one cannot be read.
-        """
+        """Returns the SHA-256 of each of these files; raises a `UserError` as `read` does."""
         names = list(names)
         with ThreadPoolExecutor() as pool:
             digests = pool.map(lambda name: hashlib.sha256(self.read(name)).hexdigest(), names)

@@ -34,19 +34,11 @@ class Captions:
     warnings: tuple[str, ...]
 
     def read(self, name: str) -> bytes:
-        """Returns the bytes of a picture's file, as `read_picture` takes them; threads may call.
-
-        Raises:
-            UserError: If it cannot be read.
-        """
+        """Returns the bytes of a picture's file; raises a `UserError` if it cannot be read."""
         return self.pictures.read(name)
 
     def split(self, name: str) -> CaptionSplit:
-        """Returns the split of that name.
-
-        Raises:
-            UserError: If there is none.
-        """
+        """Returns the split of that name; raises a `UserError` if there is none."""
         if name not in self.splits:
             names = ", ".join(self.splits)
             raise UserError(f"The {name} split is needed, but these data have only {names}.")

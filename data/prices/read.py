@@ -27,10 +27,7 @@ class PriceHistory:
         ticker: The stem of the file's name.
         path: The file.
         dates: `<datetime64[D]>(time,)`, rising.
-        open: `<float64>(time,)`, the first price of the day.
-        high: `<float64>(time,)`, never below the other three.
-        low: `<float64>(time,)`, never above the other three.
-        close: `<float64>(time,)`; the last one is the price as quoted.
+        open, high, low, close: `<float64>(time,)`; the last close is the price as quoted.
         volume: `<float64>(time,)`, 0 where it is unknown.
         warnings: One line for each day that a user should look at.
         sha256: The hash of the whole file.
