@@ -620,7 +620,7 @@ def fails_with(capsys, main, *arguments):
         ("--image {empty}", "the folder holds no picture"),
         ("--image {folder}/0.jpg --picture out.jpg", "must end in .png"),
         ("--image {folder}/0.jpg --n-best 3", "raise --beam-size"),
-        ("--image {folder}/notes.txt", "no picture that can be read"),
+        ("--image {folder}/notes.txt", "cannot be read as a picture"),
     ],
 )
 def test_a_wrong_prediction_is_explained_in_one_line(
