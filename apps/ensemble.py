@@ -40,7 +40,7 @@ _SAME = (
     "max_length",
     "backbone",
     "picture_size",
-    "fit",
+    "mirror",
     "variant",
     "labels",
     "pooling",
@@ -113,11 +113,6 @@ def _check_members(members: list[Path], configs: list[dict[str, Any]]) -> None:
                     f"{member} has the {name} {config.get(name)} and {members[0]}"
                     f" {configs[0].get(name)}: join runs that agree in it."
                 )
-        if _reads_mirror_image(config) != _reads_mirror_image(configs[0]):
-            raise UserError(
-                f"{member} and {members[0]} do not both write captions from a picture and its"
-                " mirror image: join runs that agree in --mirror, and in whether --views is 1."
-            )
         for name, part in ((BACKBONE, "backbone"), (TOKENIZER, "tokenizer")):
             if _read_file(member / name) != _read_file(members[0] / name):
                 raise UserError(
@@ -135,11 +130,6 @@ def _check_members(members: list[Path], configs: list[dict[str, Any]]) -> None:
 
 def _read_file(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
-
-
-def _reads_mirror_image(config: dict[str, Any]) -> bool:
-    """Whether a captioner reads a picture's mirror image too when it writes a caption."""
-    return bool(config.get("mirror")) and config["views"] > 1
 
 
 def _join_metrics(task: str, members: list[Path], run: Path) -> dict[str, Any]:

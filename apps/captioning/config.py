@@ -17,7 +17,6 @@ SMALL_CNN = "small_cnn"
 SHAPE = (
     "backbone",
     "picture_size",
-    "fit",
     "vocab_size",
     "max_length",
     "variant",
@@ -66,11 +65,6 @@ class Config(TrainingSettings):
     once, or small_cnn, which is trained from scratch together with the decoder."""
     picture_size: int = 224
     """Height and width that pictures are scaled to, in pixels."""
-    fit: Literal["squash", "crop"] = "squash"
-    """How a picture becomes square: all of it, or its middle."""
-    views: int = 2
-    """Ways in which training sees each picture: 1 as it is, 2 mirrored too, up to 10 also its four
-    corners, each of them mirrored too."""
     fine_tune: str = ""
     """Layer of the backbone from which on it is trained too, such as block_16_expand: a second
     stage that begins with --init-from, at a low rate, and learns from pictures, not features."""
@@ -126,8 +120,13 @@ class Config(TrainingSettings):
     no_repeat_ngram: int = 0
     """Subwords in a row that no caption may hold twice; 0 allows any."""
     mirror: bool = True
-    """Write each caption from the picture and its mirror image together, if training saw both (not
-    with --views 1): better captions in up to twice the time."""
+    """Train on each picture's mirror image too, and write each caption from both: better captions
+    in up to twice the time, but not where captions say left or right (--no-mirror)."""
+
+    @property
+    def views(self) -> int:
+        """How many views the model sees of each picture: it alone, or its mirror image too."""
+        return 2 if self.mirror else 1
 
     def __post_init__(self):
         """Checks what the types cannot say."""
@@ -135,7 +134,6 @@ class Config(TrainingSettings):
         check_at_least(
             1,
             self,
-            "views",
             "embed_dim",
             "memory_dim",
             "decoder_units",
@@ -157,8 +155,6 @@ class Config(TrainingSettings):
         check_at_least(2, self, "samples")
         check_at_least(4, self, "max_length")
         check_at_least(16, self, "picture_size")
-        if self.views > 10:
-            raise UserError("--views goes up to 10: the whole picture and four corners, mirrored.")
         if self.validation_share + self.test_share >= 1:
             raise UserError("--validation-share and --test-share leave nothing to train on.")
         if self.variant == "initial_state" and self.cell == "feedforward":
@@ -189,8 +185,6 @@ class Config(TrainingSettings):
                 reasons[name] = "--data flickr8k has splits of its own"
         if self.variant != "attention":
             reasons["attention"] = f"--variant {self.variant} has none"
-        if self.views == 1:
-            reasons["mirror"] = "a model that is trained with --views 1 sees no mirror images"
         if self.objective == "cider":
             for name in ("label_smoothing", "tokens_per_batch"):
                 reasons[name] = "it is for --objective cross_entropy"

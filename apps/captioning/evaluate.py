@@ -45,17 +45,15 @@ def load_split_captions(
     *,
     data: str,
     data_dir: str,
-    strict: bool = False,
     log: Callable[[str], None] | None = None,
 ) -> Captions:
-    """Loads captions as the run's settings cut them; `data`, `data_dir`, `strict` as the flags."""
+    """Loads captions as the run's settings cut them; `data`, `data_dir` as the flags."""
     return load_captions(
         data,
         data_dir=data_directory(data_dir),
         validation_share=config.validation_share,
         test_share=config.test_share,
         split_seed=config.split_seed,
-        strict=strict,
         log=log,
     )
 

@@ -19,10 +19,9 @@ from common.device import xla_beside_products
 from common.errors import UserError
 from common.files import atomic_path
 from data.download import cache_directory
-from data.pictures.features import FeatureStore, StoredFeatures
-from data.pictures.read import read_picture
+from data.pictures.features import FeatureStore
+from data.pictures.read import picture_views, read_picture
 from data.pictures.splits import Captions
-from data.pictures.views import picture_views
 from models.backbones import (
     build_backbone,
     load_backbone_weights,
@@ -117,8 +116,7 @@ class PictureInputs:
         Raises:
             UserError: If it is none.
         """
-        config = self._config
-        return read_picture(source, size=config.picture_size, fit=config.fit, name=name)
+        return read_picture(source, size=self._config.picture_size, name=name)
 
     def compute(self, pictures: np.ndarray) -> np.ndarray:
         """Returns what the model takes.
@@ -143,13 +141,13 @@ class PictureInputs:
         views: int,
         console: Console,
         folder: Path | None = None,
-    ) -> StoredFeatures:
+    ) -> np.ndarray:
         """Returns what the model takes of the pictures of a split, computing what is not kept yet.
 
         Args:
             captions: What the pictures are read from.
             names: The split's.
-            views: How many of each, see `picture_views`.
+            views: 1, or 2 for the mirror images too.
             console: Where to show how far it is.
             folder: Where such arrays are kept, by default in the folder of derived files.
 
@@ -162,14 +160,14 @@ class PictureInputs:
         config = self._config
         if self._backbone is None:
             row, dtype = (config.picture_size, config.picture_size, 3), "uint8"
-            modules = ["data.pictures.read", "data.pictures.views"]
+            modules = ["data.pictures.read"]
         else:
             row, dtype = self._backbone.output.shape[1:], "float16"
             modules = [__name__]
         *_, pictures_hash = captions.hashes.values()
         path = cache_path(
             folder or cache_directory() / "pictures",
-            [self.sha256, pictures_hash, config.picture_size, config.fit, views, names],
+            [self.sha256, pictures_hash, config.picture_size, views, names],
             modules=modules,
             suffix="",
         )

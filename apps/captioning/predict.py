@@ -26,8 +26,7 @@ from common.console import aside, open_console
 from common.errors import UserError
 from common.run_folder import read_config
 from common.search import Search
-from data.pictures.read import is_picture_name
-from data.pictures.views import picture_views
+from data.pictures.read import is_picture_name, picture_views
 from data.text.subwords import decode_texts, load_subword_tokenizer, split_words
 from models.captioning import add_mirror_image
 from models.decode.writer import Hypothesis
@@ -66,7 +65,7 @@ class Predictor:
     ):
         """Takes the parts; use `Predictor.load`."""
         self.model, self.tokenizer, self.config, self.inputs = model, tokenizer, config, inputs
-        self.views = 2 if config.mirror and config.views > 1 else 1
+        self.views = config.views
         self._describers: dict[int, PictureDescriber] = {}
 
     @classmethod

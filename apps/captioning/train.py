@@ -105,16 +105,13 @@ def backbone_of(config: Config, earlier: Path | None, backbone_weights: str) -> 
     return load_backbone(config, backbone_weights)
 
 
-def main(
-    flags: TrainFlags, config: Config, backbone_weights: str = "", strict: bool = False
-) -> None:
+def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
     """Trains a captioning model and leaves a run folder, scored on the validation split.
 
     Args:
         flags: The run folder, and whether to resume or replace the run in it.
         config: Settings of the model and its training.
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
-        strict: Stop if a picture that the captions name is missing, instead of leaving it out.
     """
     earlier = [config.init_from] if config.init_from else []
     run = run_folder(
@@ -132,9 +129,7 @@ def main(
         start = load_start(config) if config.init_from and not epochs_done else None
         if start:
             config = with_shape_of(config, start.config, SHAPE, given=flags.given)
-        captions = load_split_captions(
-            config, data=config.data, data_dir=flags.data_dir, strict=strict, log=log
-        )
+        captions = load_split_captions(config, data=config.data, data_dir=flags.data_dir, log=log)
         for line in captions.warnings:
             warn(console, line)
         facts = first_facts(

@@ -31,11 +31,8 @@ def caption_batches(
     `target_in` and `target_out` are `<int32>(batch, time)` and padded on the right with 0.
     `target_in` begins with `start_id`, and `target_out` is the same one step later and ends with
     `end_id`. `picture` is `<int32>(batch,)` and numbers the views of all pictures, those of the
-    first picture first: `picture * views + view`, as in `features.reshape(-1, *features.shape[2:])`
-    of a `(pictures, views, ...)` array.
-
-    Every epoch draws a view for each caption, which depends on `seed` and `epoch` alone. With
-    `shuffle=False` it is the first, which is therefore the picture as it is.
+    first picture first: `picture * views + view`. Every epoch draws a view for each caption, which
+    depends on `seed` and `epoch` alone; with `shuffle=False` it is the picture itself.
 
     Args:
         captions: Token ids of each caption, `(time,)` int32, without start and end.
@@ -45,24 +42,17 @@ def caption_batches(
         buckets: Most distinct lengths; an epoch has at most one shape more.
         multiple: Every padded length is a multiple of this.
         tokens_per_batch: Most tokens in a batch, padding and `memory_length` included.
-        memory_length: Tokens that each picture counts as, such as the number of its regions, so
-            that a batch of short captions does not hold too many pictures.
-        views: Views of each picture, such as 2 for it and its mirror image.
-        shuffle: Whether rows and batches are mixed, and views drawn, anew every epoch.
+        memory_length: Tokens that each picture counts as, such as the number of its regions.
+        views: Views of each picture, 2 for it and its mirror image.
+        shuffle: Whether rows are mixed, and views drawn, in every epoch.
         seed: Seed of both.
         epoch: Number of the first epoch.
-        lookup: Replaces `(batch,)` numbers of views by what the model takes, pictures or features,
-            `(batch, ...)`; where none is given, the numbers stay.
+        lookup: Replaces `(batch,)` numbers of views by pictures or features, `(batch, ...)`.
 
     Returns:
         The batches; their row numbers are those of the captions.
-
-    Raises:
-        ValueError: If there are no captions, or not as many pictures.
     """
     pictures = np.asarray(pictures)
-    if not captions or pictures.shape != (len(captions),):
-        raise ValueError(f"{len(captions)} captions, but pictures of shape {pictures.shape}.")
     # One more for `end_id`.
     lengths = np.array([len(caption) + 1 for caption in captions])
 

@@ -33,60 +33,49 @@ _CHECKSUMS = {
     ),
 }
 _URL = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/"
-_NEW = "replace it; a download comes anew when it is deleted."
 
 
-def load_flickr8k(data_dir: Path, strict: bool, log: Callable[[str], None] | None) -> Captions:
+def load_flickr8k(data_dir: Path, log: Callable[[str], None] | None) -> Captions:
     """Returns the official splits, with the pictures in the zip or, without one, in the folder.
 
     See `data.pictures.captions.load_captions`.
     """
-    text, place = data_dir / TEXT_ZIP, data_dir / PICTURES_ZIP
+    text, place = fetch_captions(data_dir, log), data_dir / PICTURES_ZIP
     if not place.exists() and (data_dir / PICTURES_FOLDER).is_dir():
         place = data_dir / PICTURES_FOLDER
-    for path, other in ((text, place), (place, text)):
-        if not path.exists():
-            if is_generated(other):
-                raise UserError(
-                    f"{path} is missing beside {other.name}, which is generated: delete that too, "
-                    "or run `python -m data.pictures.sample`."
-                )
-            _fetch(path, log)
+    _fetch_missing(place, log)
     captions = token_captions(text)
     pictures = PictureFolder(place) if place.is_dir() else PictureZip(place)
-    there = set(pictures.names)
+    available = set(pictures.names)
     splits, missing = {}, []
     for split, file in SPLIT_FILES.items():
-        named = [clean(line) for line in read_lines(text, member=file)]
         # Each once, and only those with captions.
-        named = [name for name in dict.fromkeys(named) if name in captions]
-        names = [name for name in named if name in there]
+        names = dict.fromkeys(clean(line) for line in read_lines(text, member=file))
+        names = [name for name in names if name in captions]
+        missing += [name for name in names if name not in available]
+        names = [name for name in names if name in available]
         if not names:
             raise UserError(
-                f"{text}, {file}: {place.name} holds none of the {len(named):,} captioned pictures "
-                f"that it lists: {_NEW}"
+                f"{place} holds none of the {split} pictures that {text} names: replace both; a "
+                "download is fetched again when it is deleted."
             )
-        missing += [name for name in named if name not in there]
         splits[split] = CaptionSplit(names, [captions[name] for name in names])
     if place.is_dir():
         pictures_hash = joint_sha256(pictures.sha256s(pictures.names))
     else:
         pictures_hash = sha256_of(place)
     sha256s = {text: sha256_of(text), place: pictures_hash}
-    judged = {path: sha256 for path, sha256 in sha256s.items() if not is_generated(path)}
+    public = {path: sha256 for path, sha256 in sha256s.items() if not is_generated(path)}
     return Captions(
         splits=splits,
         pictures=pictures,
         hashes={path.name: sha256 for path, sha256 in sha256s.items()},
-        warnings=(
-            *missing_pictures(text, place, missing, strict),
-            *unknown_files(judged, _CHECKSUMS),
-        ),
+        warnings=(*missing_pictures(text, place, missing), *unknown_files(public, _CHECKSUMS)),
     )
 
 
 def is_generated(path: Path) -> bool:
-    """Whether a zip is one that `data.pictures.sample` has made up."""
+    """Returns whether a zip is one that `data.pictures.sample` has generated."""
     try:
         with zipfile.ZipFile(path) as archive:
             return GENERATED_NOTE in archive.namelist()
@@ -98,16 +87,15 @@ def fetch_captions(data_dir: Path, log: Callable[[str], None] | None = None) -> 
     """Returns the archive of the captions, downloaded if it is not there; pictures are not needed.
 
     Raises:
-        UserError: If it cannot be had.
+        UserError: If it cannot be downloaded.
     """
-    text = data_dir / TEXT_ZIP
-    if not text.exists():
-        _fetch(text, log)
-    return text
+    _fetch_missing(data_dir / TEXT_ZIP, log)
+    return data_dir / TEXT_ZIP
 
 
-def _fetch(path: Path, log: Callable[[str], None] | None) -> None:
-    fetch(_URL + path.name, path, checksum=_CHECKSUMS[path.name][0], log=log)
+def _fetch_missing(path: Path, log: Callable[[str], None] | None) -> None:
+    if not path.exists():
+        fetch(_URL + path.name, path, checksum=_CHECKSUMS[path.name][0], log=log)
 
 
 def token_captions(text: Path) -> dict[str, list[str]]:
@@ -120,14 +108,9 @@ def token_captions(text: Path) -> dict[str, list[str]]:
         UserError: If it is damaged.
     """
     captions = {}
-    for number, line in enumerate(read_lines(text, member=TOKENS_FILE), start=1):
+    for line in read_lines(text, member=TOKENS_FILE):
         key, _, caption = line.partition("\t")
         name, caption = clean(key.rpartition("#")[0]), clean(caption)
         if name and caption:
             captions.setdefault(name, []).append(caption)
-        elif line.strip():
-            raise UserError(
-                f"{text}, {TOKENS_FILE}, line {number}: not <picture>#<number>, a tab and a "
-                f"caption: {_NEW}"
-            )
     return captions

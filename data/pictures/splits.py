@@ -10,12 +10,7 @@ from data.pictures.read import PictureFolder, PictureZip
 
 @dataclass(frozen=True)
 class CaptionSplit:
-    """Pictures, each with its captions.
-
-    Attributes:
-        names: The name of each picture.
-        captions: At least one caption of each, a line of text.
-    """
+    """The names of pictures and, for each, at least one caption: a line of text."""
 
     names: list[str]
     captions: list[list[str]]
@@ -26,9 +21,8 @@ class Captions:
     """All splits of a data set, and the way to its pictures.
 
     Attributes:
-        splits: `train`, `validation` and `test`. A folder of one's own whose `captions.csv` names
-            splits may have several that start with `test`, and only those that it names if `train`
-            is not among them.
+        splits: `train`, `validation` and `test`; those of your own folder are as `captions.csv`
+            names them, such as `test` alone.
         pictures: Where the pictures lie.
         hashes: The SHA-256 of the captions' file and, last, of the pictures.
         warnings: What a user should know of this data set, a line each.
@@ -40,45 +34,20 @@ class Captions:
     warnings: tuple[str, ...]
 
     def read(self, name: str) -> bytes:
-        """The bytes of a picture's file, as `read_picture` takes them; threads may call this.
-
-        Raises:
-            UserError: If it cannot be read.
-        """
+        """Returns the bytes of a picture's file; raises a `UserError` if it cannot be read."""
         return self.pictures.read(name)
 
     def split(self, name: str) -> CaptionSplit:
-        """The split of that name.
-
-        Raises:
-            UserError: If there is none.
-        """
+        """Returns the split of that name; raises a `UserError` if there is none."""
         if name not in self.splits:
-            found = ", ".join(self.splits)
-            raise UserError(f"The {name} split is needed, but these data have {found} alone.")
+            names = ", ".join(self.splits)
+            raise UserError(f"The {name} split is needed, but these data have only {names}.")
         return self.splits[name]
 
 
-def missing_pictures(path: Path, place: Path, missing: list[str], strict: bool) -> tuple[str, ...]:
-    """Returns a warning of the captioned pictures that are missing, if any.
-
-    Args:
-        path: What names them.
-        place: Where they are not.
-        missing: Their names.
-        strict: Whether that is an error.
-
-    Raises:
-        UserError: If it is.
-    """
-    if not missing:
-        return ()
-    fact = f"{path} names {listed(missing)} not in {place}"
-    if strict:
-        raise UserError(
-            f"{fact}: add what is missing, or go on without it by not setting --strict."
-        )
-    return (f"{fact}; left out.",)
+def missing_pictures(path: Path, place: Path, missing: list[str]) -> tuple[str, ...]:
+    """Returns a warning if captions in `path` name pictures that are not in `place`."""
+    return (f"{path} names {listed(missing)} not in {place}; left out.",) if missing else ()
 
 
 def listed(names: list[str]) -> str:

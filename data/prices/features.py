@@ -45,24 +45,21 @@ class Features:
 
     def outcomes(self, horizon: int) -> np.ndarray:
         """Returns `(time, horizon)` log returns over the next 1, 2, ... days; NaN if unknown."""
-        found = np.full((len(self.dates), horizon), np.nan)
+        outcomes = np.full((len(self.dates), horizon), np.nan)
         for days in range(1, min(horizon, len(self.dates) - 1) + 1):
-            found[:-days, days - 1] = self.log_close[days:] - self.log_close[:-days]
-        return found
+            outcomes[:-days, days - 1] = self.log_close[days:] - self.log_close[:-days]
+        return outcomes
 
     def origins(
         self, start: np.datetime64, end: np.datetime64, *, horizon: int, lookback: int
     ) -> np.ndarray:
-        """Returns the days of which a forecast can be made and judged within two dates.
+        """Returns the days whose forecast can be made and judged: `<int>(origins,)`, rising.
 
         Args:
             start: First date of an origin.
             end: Last date of an outcome, so that spans that follow each other share none.
             horizon: Days ahead.
             lookback: Days a model reads.
-
-        Returns:
-            `<int>(origins,)`, indices of days, rising.
         """
         first = max(np.searchsorted(self.dates, start), days_needed(lookback) - 1)
         last = np.searchsorted(self.dates, end, side="right") - 1 - horizon
@@ -84,11 +81,8 @@ def build_features(
 
     Args:
         histories: One a ticker.
-        groups: Which of `GROUPS` to take, in that order.
+        groups: Which of `GROUPS` to take; columns are in that order.
         market: The index whose days all tickers see; without it they are unknown.
-
-    Returns:
-        The features, one a history, all with the same columns.
 
     Raises:
         UserError: If a history is too short for any feature.
@@ -107,8 +101,7 @@ def _features_of(
         )
     variance = _day_variance(history)
     log_scale = _log_scale(variance)
-    columns: dict[str, np.ndarray] = {}
-    makers = {
+    builders = {
         "returns": lambda: _return_features(history, log_scale),
         "range": lambda: _range_features(history, variance, log_scale),
         "volume": lambda: _volume_features(history),
@@ -116,15 +109,15 @@ def _features_of(
         "calendar": lambda: _calendar_features(history.dates),
         "echo": lambda: _echo_features(history, log_scale),
     }
-    for group in GROUPS:
-        if group in groups:
-            columns |= makers[group]()
+    columns = [
+        column for group in GROUPS if group in groups for column in builders[group]().values()
+    ]
     return Features(
         ticker=history.ticker,
         dates=history.dates,
         close=history.close,
         log_close=np.log(history.close),
-        inputs=np.stack(list(columns.values()), axis=-1).astype(np.float32),
+        inputs=np.stack(columns, axis=-1).astype(np.float32),
         log_scale=log_scale.astype(np.float32),
     )
 
@@ -239,7 +232,7 @@ def _calendar_features(dates: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _echo_features(history: PriceHistory, log_scale: np.ndarray) -> dict[str, np.ndarray]:
-    """How unusual the days were that stood where the coming days stand, quarters and years before.
+    """Tells how unusual the days were that lay some quarters or years before the coming ones.
 
     A company's reports move its price, and come at nearly the same place of each quarter.
     """
@@ -259,8 +252,8 @@ def _echo_features(history: PriceHistory, log_scale: np.ndarray) -> dict[str, np
             around = pd.Series(shock).rolling(2 * width + 1, min_periods=1, center=True).max()
             # Days before the first are unknown, and a gap must not lead to days to come.
             known = (then >= history.dates[0]) & (place + width <= np.arange(days))
-            found = around.to_numpy()[np.minimum(place, days - 1)]
-            columns[f"echo_{weeks}_{width}"] = np.where(known, found, np.nan)
+            echo = around.to_numpy()[np.minimum(place, days - 1)]
+            columns[f"echo_{weeks}_{width}"] = np.where(known, echo, np.nan)
     quarters = [columns[f"echo_{weeks}_1"] for weeks in (13, 26, 39, 52)]
     columns["echo_mean"] = np.mean(quarters, axis=0)
     columns["echo_years"] = np.maximum(columns["echo_52_1"], columns["echo_104_1"])
@@ -276,16 +269,13 @@ def _echo_features(history: PriceHistory, log_scale: np.ndarray) -> dict[str, np
 def feature_statistics(
     features: Sequence[Features], until: np.datetime64
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean and variance of every feature, over the days up to a date alone.
+    """Returns mean and variance of every feature up to a date, `<float32>(features,)` each.
 
-    Args:
-        features: One a ticker.
-        until: The last date that counts.
-
-    Returns:
-        `<float32>(features,)` each; a feature that is always unknown or never moves has variance 1.
+    A feature that is always unknown or never moves has variance 1.
     """
-    rows = [one.inputs[SETTLING_DAYS:][one.dates[SETTLING_DAYS:] <= until] for one in features]
+    rows = [
+        ticker.inputs[SETTLING_DAYS:][ticker.dates[SETTLING_DAYS:] <= until] for ticker in features
+    ]
     rows = np.concatenate(rows).astype(np.float64)
     known = ~np.isnan(rows)
     count = np.maximum(known.sum(axis=0), 1)

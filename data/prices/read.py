@@ -6,32 +6,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from common.errors import UserError
 from data.download import sha256_of
 from data.prices import large_us
-from data.prices.files import dates_of, prices_of, read_price_table, reject, volume_of
 from data.prices.yahoo import download_prices
 
-# Shares of the price: up to the first a difference is rounding, above the second an error.
-_ROUNDING = 0.002
-_FAR_OUTSIDE = 0.05
-
 _TICKER = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9.^=-]{1,32}")
+_PRICES = ("open", "high", "low", "close")
+# Calendar days between two days of prices; more is worth a warning.
+_MOST_GAP_DAYS = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class PriceHistory:
-    """Daily prices of one ticker, oldest first, adjusted as asked.
+    """Daily prices of one ticker, oldest first, adjusted for dividends.
 
     Attributes:
         ticker: The stem of the file's name.
         path: The file.
         dates: `<datetime64[D]>(time,)`, rising.
-        open: `<float64>(time,)`, the first price of the day.
-        high: `<float64>(time,)`, never below the other three.
-        low: `<float64>(time,)`, never above the other three.
-        close: `<float64>(time,)`; the last one is the price as quoted.
+        open, high, low, close: `<float64>(time,)`; the last close is the price as quoted.
         volume: `<float64>(time,)`, 0 where it is unknown.
         warnings: One line for each day that a user should look at.
         sha256: The hash of the whole file.
@@ -54,9 +50,7 @@ def load_prices(
     *,
     data_dir: Path,
     tickers: Sequence[str] = (),
-    adjust: str = "dividends",
     until: np.datetime64 | None = None,
-    max_gap_days: int = 10,
     refresh: bool = False,
     download: Callable[..., object] = download_prices,
 ) -> list[PriceHistory]:
@@ -66,16 +60,14 @@ def load_prices(
         source: `"yahoo"` for the folder `prices` of `data_dir`, else the path of a folder of
             `.csv` files or of one such file.
         data_dir: Folder of downloads.
-        tickers: The tickers to load. None means all files of a path, and for `"yahoo"` the set
+        tickers: The tickers to load. Empty means all files of a path, and for `"yahoo"` the set
             `data.prices.large_us`, cut to its days.
-        adjust: As in `read_prices`.
-        until: As in `read_prices`.
-        max_gap_days: As in `read_prices`.
+        until: Later days are dropped.
         refresh: Whether to download again the tickers that have a file already.
         download: Downloads tickers into a folder, as `download_prices`.
 
     Returns:
-        The histories, sorted by ticker.
+        One history a ticker, sorted by ticker.
 
     Raises:
         UserError: If a file cannot be found, downloaded or used, or lacks days of the set.
@@ -90,9 +82,7 @@ def load_prices(
     histories = []
     for path in sorted(set(files), key=lambda path: path.stem):
         first = first_days.get(path.stem)
-        history = read_prices(
-            path, adjust=adjust, since=first, until=until, max_gap_days=max_gap_days
-        )
+        history = read_prices(path, since=first, until=until)
         days = (history.dates[0], history.dates[-1])
         if first is not None and days != (first, until):
             raise UserError(
@@ -110,8 +100,8 @@ def _yahoo_files(
     for ticker in tickers:
         if not _TICKER.fullmatch(ticker):
             raise UserError(
-                f"{ticker!r} is no ticker of Yahoo: use letters, digits and . ^ = - only, as in "
-                "AAPL, BRK-B or ^GSPC."
+                f"{ticker!r} is not a ticker of Yahoo: use letters, digits and . ^ = - only, as in"
+                " AAPL, BRK-B or ^GSPC."
             )
     files = [folder / f"{ticker.upper()}.csv" for ticker in tickers]
     missing = sorted({path.stem for path in files if refresh or not path.exists()})
@@ -121,51 +111,49 @@ def _yahoo_files(
 
 
 def _files_at(source: str, tickers: Sequence[str]) -> list[Path]:
-    """The visible `.csv` files of a folder, or one such file; only those of `tickers`, if any."""
+    """Returns the visible `.csv` files of a folder, or one such file; only those of `tickers`."""
     path = Path(source).expanduser()
     files = sorted(path.glob("[!.]*")) if path.is_dir() else [path]
-    files = [file for file in files if file.suffix.lower() == ".csv" and file.exists()]
-    if not files:
+    files = {file.stem.upper(): file for file in files if file.suffix.lower() == ".csv"}
+    if not any(file.exists() for file in files.values()):
         raise UserError(
             f'--data {source} must be "yahoo", a .csv file or a folder of .csv files: check it.'
         )
-    if not tickers:
-        return files
-    by_name = {file.stem.upper(): file for file in files} | {file.stem: file for file in files}
     for ticker in tickers:
-        if ticker not in by_name and ticker.upper() not in by_name:
-            known = ", ".join(file.stem for file in files[:8]) + (" and more" if files[8:] else "")
-            raise UserError(f"--data {source} has no {ticker}.csv; there are {known}.")
-    return [by_name.get(ticker) or by_name[ticker.upper()] for ticker in tickers]
+        if ticker.upper() not in files:
+            names = ", ".join(list(files)[:8]) + (" and more" if len(files) > 8 else "")
+            raise UserError(f"--data {source} has no {ticker}.csv; there are {names}.")
+    return [files[ticker.upper()] for ticker in tickers or files]
 
 
 def read_prices(
-    path: Path,
-    *,
-    adjust: str = "dividends",
-    since: np.datetime64 | None = None,
-    until: np.datetime64 | None = None,
-    max_gap_days: int = 10,
+    path: Path, *, since: np.datetime64 | None = None, until: np.datetime64 | None = None
 ) -> PriceHistory:
-    """Reads, checks and adjusts the prices of one file.
+    """Reads the prices of one file and adjusts them for dividends.
+
+    The file has the columns Date, Open, High, Low, Close and perhaps Adj Close and Volume, in any
+    order and letter case; yfinance's further lines of column names are skipped. Each day's prices
+    are scaled by its Adj Close / Close, divided by that of the last day kept, whose prices stay as
+    quoted. Without Adj Close they are taken as they stand.
 
     Args:
-        path: A CSV file as `read_price_table` accepts it.
-        adjust: `"dividends"` scales each day's prices by its Adj Close / Close, so that returns
-            include dividends; the factors are divided by that of the last day kept, whose prices
-            stay as quoted. `"splits"` takes the prices as they stand.
+        path: A CSV file in UTF-8.
         since: Earlier days are dropped.
-        until: Later days are dropped before anything is adjusted.
-        max_gap_days: The longest step between two days in calendar days.
+        until: Later days are dropped before prices are adjusted.
 
     Returns:
         The history. The day's range is widened where Open or Close lie outside it.
 
     Raises:
-        UserError: If the file cannot be used; the message names its line.
+        UserError: If the file cannot be used.
     """
-    table = read_price_table(path)
-    dates = dates_of(path, table)
+    table = _read_table(path)
+    # Stamps change their offset with daylight saving: only their text has the exchange's day.
+    days = pd.to_datetime(table["date"].str.slice(0, 10), format="%Y-%m-%d", errors="coerce")
+    if days.isna().any():
+        text = table["date"][days.isna()].iloc[0]
+        raise UserError(f'{path}: the date "{text}" must be written as 2020-01-31.')
+    dates = days.to_numpy().astype("datetime64[D]")
     kept = np.ones(len(dates), dtype=bool)
     if since is not None:
         kept &= dates >= since
@@ -175,51 +163,22 @@ def read_prices(
     if len(dates) < 2:
         limit = "" if until is None else f" up to {until}"
         raise UserError(f"{path} has fewer than two days of prices{limit}: add more.")
-    steps = np.concatenate([[1], np.diff(dates).astype(int)])
-    reject(
-        path,
-        table,
-        steps <= 0,
-        lambda row: f"{dates[row]} follows {dates[row - 1]}; sort the lines, each day once.",
-    )
-    reject(
-        path,
-        table,
-        steps > max_gap_days,
-        lambda row: (
-            f"no prices between {dates[row - 1]} and {dates[row]}; fill the gap, cut the file "
-            f"there, or allow it with --max-gap-days {steps[row]}."
-        ),
-    )
-    open_, high, low, close = (
-        prices_of(path, table, name) for name in ("Open", "High", "Low", "Close")
-    )
-    volume = volume_of(path, table)
-    reject(
-        path,
-        table,
-        high < low * (1 - _ROUNDING),
-        lambda row: f"High {high[row]:g} is below Low {low[row]:g}; mend or remove the line.",
-    )
-    warnings = []
-    top, bottom = np.maximum(open_, close), np.minimum(open_, close)
-    outside = np.maximum(top / np.maximum(high, low), np.minimum(high, low) / bottom) - 1
-    for row in np.flatnonzero(outside > _FAR_OUTSIDE):
-        warnings.append(
-            f"{path}, line {table.index[row]} ({dates[row]}): Open or Close is {outside[row]:.0%} "
-            "outside Low to High, which is widened; check the line."
+    steps = np.diff(dates).astype(int)
+    if steps.min() <= 0:
+        row = int(np.argmin(steps > 0))
+        raise UserError(
+            f"{path}: {dates[row + 1]} follows {dates[row]}; sort the lines, each day once."
         )
-    high, low = np.maximum.reduce([top, high, low]), np.minimum.reduce([bottom, high, low])
-    if adjust == "dividends":
-        factor = prices_of(path, table, "Adj Close") / close
+    columns = [_prices(path, table, name) for name in _PRICES]
+    open_, _, _, close = columns
+    high, low = np.maximum.reduce(columns), np.minimum.reduce(columns)
+    if "adjclose" in table:
+        factor = _prices(path, table, "adjclose") / close
         factor /= factor[-1]
         open_, high, low, close = (price * factor for price in (open_, high, low, close))
-    ratio = close[1:] / close[:-1]
-    for row in np.flatnonzero((ratio <= 0.5) | (ratio >= 2)) + 1:
-        warnings.append(
-            f"{path}, line {table.index[row]} ({dates[row]}): the close is {ratio[row - 1]:.2g} "
-            "times that of the day before; if this is a split, adjust the prices before it."
-        )
+    volume = np.zeros(len(table))
+    if "volume" in table:
+        volume = pd.to_numeric(table["volume"], errors="coerce").fillna(0).to_numpy(np.float64)
     return PriceHistory(
         ticker=path.stem,
         path=path,
@@ -229,6 +188,60 @@ def read_prices(
         low=low,
         close=close,
         volume=volume,
-        warnings=tuple(warnings),
+        warnings=_warnings(path, dates, close),
         sha256=sha256_of(path),
     )
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Returns the cells as texts, under the lower-case letters of the columns' names."""
+    try:
+        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(
+            f"{path} cannot be read as CSV in UTF-8 ({reason}): correct the file, or delete it and "
+            "download it again."
+        ) from error
+    names = [re.sub("[^a-z]", "", str(name).lower()) for name in table.columns]
+    if "date" not in names and names[0] in ("price", "ticker", "unnamed"):
+        names[0] = "date"
+    for name in ("date", *_PRICES):
+        if names.count(name) != 1:
+            raise UserError(
+                f"{path}: the column {name.title()} is missing or occurs twice; write one file for"
+                " each ticker, with Date,Open,High,Low,Close,Adj Close,Volume."
+            )
+    table = table.set_axis(names, axis="columns").dropna(how="all")
+    # yfinance writes up to three lines of column names.
+    labels = table["date"].fillna("").str.lower().isin(["ticker", "date"])
+    return table[~labels].assign(date=table["date"].fillna(""))
+
+
+def _prices(path: Path, table: pd.DataFrame, name: str) -> np.ndarray:
+    """Returns a column of prices, `<float64>(time,)`, each above 0."""
+    values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
+    faulty = ~(np.isfinite(values) & (values > 0))
+    if faulty.any():
+        row = table.iloc[int(np.argmax(faulty))]
+        raise UserError(
+            f'{path}, {row["date"]}: {name.title()} is "{row[name]}", but a price is a number above'
+            " 0; correct or remove the line."
+        )
+    return values
+
+
+def _warnings(path: Path, dates: np.ndarray, close: np.ndarray) -> tuple[str, ...]:
+    """Returns a line for each long gap and for each day that looks like a split."""
+    steps, ratio = np.diff(dates).astype(int), close[1:] / close[:-1]
+    gaps = [
+        f"{path} has no prices between {dates[row]} and {dates[row + 1]}; fill the gap, or cut the"
+        " file there."
+        for row in np.flatnonzero(steps > _MOST_GAP_DAYS)
+    ]
+    splits = [
+        f"{path}, {dates[row + 1]}: the close is {ratio[row]:.2g} times that of the day before; if"
+        " this is a split, adjust the prices before it."
+        for row in np.flatnonzero((ratio <= 0.5) | (ratio >= 2))
+    ]
+    return (*gaps, *splits)

@@ -7,9 +7,8 @@ known at the close of the day before:
 
 where r is the day's realised variance in units of its expectation and `fell` is 1 if the prices
 fell from open to close, else 0 (the form of Hansen, Huang and Shek, 2012, with the asymmetry of
-Glosten, Jagannathan and Runkle, 1993). On a few days a jump strikes at the open, whatever the past
-was. So the next day's log return is exactly a mixture of two Gaussians. The range of a day tells
-more about the next one than its close does, for a close sees the path once and jumps besides.
+Glosten, Jagannathan and Runkle, 1993). On a few days there is a jump at the open, whatever the past
+was. So the next day's log return is exactly a mixture of two Gaussians.
 """
 
 import dataclasses
@@ -23,19 +22,16 @@ from common.files import atomic_path
 from data.download import data_directory
 from data.sample_command import sample_command
 
-INDEX = "^SIM"
-FIRST_DAY = "2013-01-01"
-
-STEPS = 26
-OVERNIGHT_SHARE = 0.25
-MEAN_RETURN = 0.0002
-BETA, ALPHA, GAMMA = 0.40, 0.46, 0.24
-PERSISTENCE = BETA + ALPHA + GAMMA / 2
-JUMP_PROBABILITY = 0.02
-# In units of a ticker's long-run standard deviation.
-JUMP_SIZE = 4.0
-MARKET_CORRELATION = 0.55
-DIVIDEND_DAYS, DIVIDEND_YIELD = 63, 0.006
+INDEX, _FIRST_DAY = "^SIM", "2013-01-01"
+# Steps of a day, and the share of its variance that the night before has.
+_STEPS, _NIGHT = 26, 0.25
+_MEAN_RETURN = 0.0002
+_BETA, _ALPHA, _GAMMA = 0.40, 0.46, 0.24
+_PERSISTENCE = _BETA + _ALPHA + _GAMMA / 2
+# The size is in units of a ticker's long-run standard deviation.
+_JUMP_PROBABILITY, _JUMP_SIZE = 0.02, 4.0
+_MARKET_CORRELATION = 0.55
+_DIVIDEND_DAYS, _DIVIDEND_YIELD = 63, 0.006
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +42,7 @@ class Simulation:
         ticker: The name.
         dates: `<datetime64[D]>(time,)`, weekdays.
         prices: The columns of Yahoo's export; the truth is about Adj Close.
-        sigma: `(time,)`, the standard deviation of the log return of the day after, given this
-            day and that no jump strikes.
+        sigma: `(time,)`, the standard deviation of the next day's log return without a jump.
         jump_scale: The standard deviation of a jump, as a log return.
     """
 
@@ -58,96 +53,68 @@ class Simulation:
     jump_scale: float
 
     def true_mixture(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The distribution of log(close[t+1] / close[t]) given all up to day t.
+        """Returns the distribution of log(close[t+1] / close[t]) given all up to day t.
 
-        Returns:
-            weights: `(time, 2)` of the two Gaussians, without a jump and with one.
-            locations: `(time, 2)`, their means.
-            scales: `(time, 2)`, their standard deviations.
+        These are weights, means and standard deviations, `(time, 2)`, of two Gaussians: without a
+        jump and with one.
         """
-        weights = np.tile([1 - JUMP_PROBABILITY, JUMP_PROBABILITY], (len(self.dates), 1))
-        locations = np.full_like(weights, MEAN_RETURN)
+        weights = np.tile([1 - _JUMP_PROBABILITY, _JUMP_PROBABILITY], (len(self.dates), 1))
         scales = np.stack([self.sigma, np.hypot(self.sigma, self.jump_scale)], axis=1)
-        return weights, locations, scales
+        return weights, np.full_like(weights, _MEAN_RETURN), scales
 
 
 def simulate_market(*, tickers: int = 8, days: int = 1_500, seed: int = 0) -> list[Simulation]:
-    """Simulates tickers and an index whose shocks they share in part.
+    """Simulates up to 26 tickers SIMA, SIMB, ... and, last, an index whose shocks they share.
 
     A ticker's prices do not depend on how many others there are.
-
-    Args:
-        tickers: How many to simulate beside the index, 26 at most.
-        days: How many trading days, from 2013-01-01.
-        seed: The same seed makes the same market.
-
-    Returns:
-        The tickers SIMA, SIMB, ... and, last, the index ^SIM.
     """
     # Column 0 is the index.
     generators = [np.random.default_rng([seed, column]) for column in range(tickers + 1)]
-    normals = np.stack([g.standard_normal((days, STEPS + 1)) for g in generators], axis=-1)
-    own_share = np.sqrt(1 - MARKET_CORRELATION**2)
-    normals[..., 1:] = MARKET_CORRELATION * normals[..., :1] + own_share * normals[..., 1:]
+    normals = np.stack([g.standard_normal((days, _STEPS + 1)) for g in generators], axis=-1)
+    own_share = np.sqrt(1 - _MARKET_CORRELATION**2)
+    normals[..., 1:] = _MARKET_CORRELATION * normals[..., :1] + own_share * normals[..., 1:]
     long_run = np.array([0.010, *(0.012 + 0.0015 * (np.arange(tickers) % 8))])
     jumps = np.stack([g.standard_normal(days) for g in generators], axis=-1)
-    struck = np.stack([g.random(days) < JUMP_PROBABILITY for g in generators], axis=-1)
-    jumps = np.where(struck, JUMP_SIZE * long_run * jumps, 0)
+    struck = np.stack([g.random(days) < _JUMP_PROBABILITY for g in generators], axis=-1)
 
     variance = np.empty((days + 1, tickers + 1))
     variance[0] = long_run**2
-    opening = np.empty((days, tickers + 1))
-    steps = np.empty((days, STEPS, tickers + 1))
+    steps = np.empty((days, _STEPS, tickers + 1))
     for day in range(days):
-        # A day's variance is split into a night and the steps of the day.
-        overnight = np.sqrt(OVERNIGHT_SHARE * variance[day]) * normals[day][0]
-        steps[day] = np.sqrt((1 - OVERNIGHT_SHARE) * variance[day] / STEPS) * normals[day][1:]
-        opening[day] = MEAN_RETURN + overnight + jumps[day]
-        realised = (steps[day] ** 2).sum(axis=0) / (1 - OVERNIGHT_SHARE)
-        response = ALPHA + GAMMA * (steps[day].sum(axis=0) < 0)
+        steps[day] = np.sqrt((1 - _NIGHT) * variance[day] / _STEPS) * normals[day, 1:]
+        realised = (steps[day] ** 2).sum(axis=0) / (1 - _NIGHT)
+        response = _ALPHA + _GAMMA * (steps[day].sum(axis=0) < 0)
         variance[day + 1] = (
-            (1 - PERSISTENCE) * long_run**2 + BETA * variance[day] + response * realised
+            (1 - _PERSISTENCE) * long_run**2 + _BETA * variance[day] + response * realised
         )
+    nights = np.sqrt(_NIGHT * variance[:-1]) * normals[:, 0]
+    nights = _MEAN_RETURN + nights + np.where(struck, _JUMP_SIZE * long_run * jumps, 0)
 
-    names = [INDEX, *(f"SIM{chr(ord('A') + number)}" for number in range(tickers))]
-    dates = pd.bdate_range(FIRST_DAY, periods=days).to_numpy().astype("datetime64[D]")
+    dates = pd.bdate_range(_FIRST_DAY, periods=days).to_numpy().astype("datetime64[D]")
     simulations = []
-    for column, name in enumerate(names):
-        prices = _prices(
-            dates,
-            opening[:, column],
-            steps[:, :, column],
-            first_price=1_500.0 if name == INDEX else 40.0 + 5 * column,
-            dividends=name != INDEX,
-            generator=generators[column],
-        )
+    for column in (*range(1, tickers + 1), 0):
+        noise = np.exp(0.3 * generators[column].standard_normal(days))
+        prices = _yahoo_columns(nights[:, column], steps[:, :, column], noise, column)
+        name = f"SIM{chr(ord('A') + column - 1)}" if column else INDEX
+        prices.index = pd.Index(dates, name="Date")
         sigma = np.sqrt(variance[1:, column])
-        simulations.append(
-            Simulation(name, dates, prices, sigma, float(JUMP_SIZE * long_run[column]))
-        )
-    return simulations[1:] + simulations[:1]
+        jump_scale = float(_JUMP_SIZE * long_run[column])
+        simulations.append(Simulation(name, dates, prices, sigma, jump_scale))
+    return simulations
 
 
-def _prices(
-    dates: np.ndarray,
-    opening: np.ndarray,
-    steps: np.ndarray,
-    *,
-    first_price: float,
-    dividends: bool,
-    generator: np.random.Generator,
+def _yahoo_columns(
+    nights: np.ndarray, steps: np.ndarray, noise: np.ndarray, column: int
 ) -> pd.DataFrame:
-    """Yahoo's columns from log returns over nights, `(time,)`, and within days, `(time, STEPS)`."""
-    days = len(dates)
+    """Returns Yahoo's columns from log returns over nights, `(time,)`, and steps of the days."""
+    days = len(nights)
     within = np.concatenate([np.zeros((days, 1)), steps.cumsum(axis=1)], axis=1)
-    before = np.concatenate([[0], np.cumsum(opening + within[:, -1])[:-1]])
-    adjusted = first_price * np.exp((before + opening)[:, np.newaxis] + within)
-    # A dividend lowers the adjusted prices of all days before its own, as at Yahoo.
-    paid = np.arange(days) // DIVIDEND_DAYS if dividends else np.zeros(days)
-    factor = (1 - DIVIDEND_YIELD) ** (paid[-1] - paid)
-    quoted = adjusted / factor[:, np.newaxis]
-    activity = np.sqrt((steps**2).sum(axis=1))
-    noise = np.exp(0.3 * generator.standard_normal(days))
+    before = np.concatenate([[0], np.cumsum(nights + within[:, -1])[:-1]])
+    first_price = 40.0 + 5 * column if column else 1_500.0
+    adjusted = first_price * np.exp((before + nights)[:, np.newaxis] + within)
+    # A dividend lowers the adjusted prices of all days before its own; the index pays none.
+    paid = np.arange(days) // _DIVIDEND_DAYS if column else np.zeros(days)
+    quoted = adjusted / ((1 - _DIVIDEND_YIELD) ** (paid[-1] - paid))[:, np.newaxis]
     return pd.DataFrame(
         {
             "Open": quoted[:, 0],
@@ -155,9 +122,8 @@ def _prices(
             "Low": quoted.min(axis=1),
             "Close": quoted[:, -1],
             "Adj Close": adjusted[:, -1],
-            "Volume": (1e8 * activity * noise).astype(np.int64),
-        },
-        index=pd.Index(dates, name="Date"),
+            "Volume": (1e8 * np.sqrt((steps**2).sum(axis=1)) * noise).astype(np.int64),
+        }
     )
 
 
@@ -171,8 +137,8 @@ def write_price_sample(
     """
     folder = data_dir / "prices"
     simulations = simulate_market(tickers=tickers, days=days, seed=seed)
-    ours = {f"{simulation.ticker}.csv" for simulation in simulations}
-    others = sorted({path.name for path in folder.glob("[!.]*.csv")} - ours)
+    names = {f"{simulation.ticker}.csv" for simulation in simulations}
+    others = sorted({path.name for path in folder.glob("[!.]*.csv")} - names)
     if others:
         raise UserError(f"{folder} has {others[0]} already: name another --data-dir.")
     for simulation in simulations:

@@ -16,8 +16,7 @@ Batch = tuple[dict[str, np.ndarray], np.ndarray]
 class PriceWindows(keras.utils.PyDataset):
     """Windows of all tickers, mixed, cut at another place in every epoch.
 
-    The order and the cuts depend on `seed` and `epoch` alone, so a resumed run sees what an
-    uninterrupted one would have seen.
+    Order and cuts depend on `seed` and `epoch` alone, so a resumed run sees the same batches.
 
     Args:
         features: One a ticker.
@@ -110,7 +109,7 @@ class HistoryChunks(keras.utils.PyDataset):
 
     A recurrent layer that keeps its state from batch to batch so reads whole histories, while
     gradients reach back over one piece: truncated backpropagation through time (Williams and Peng,
-    1990). Row `i` of every batch belongs to ticker `i`; a history that ends before the others is
+    1990). Row `i` of every batch belongs to ticker `i`; a shorter history is
     followed by unknown features without targets.
 
     Args:

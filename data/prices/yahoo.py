@@ -14,10 +14,10 @@ from common.files import atomic_path
 COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
 
 _START = "1990-01-01"
-# Seconds before the second attempt; each further pause is twice as long.
-_PAUSE_S = 2.0
+# Pauses before further attempts.
+_PAUSES_S = (0, 2, 4, 8)
 _NOT_FOUND = 404
-# What yfinance raises, beside its own exceptions, when it cannot read Yahoo's answer.
+# yfinance raises these where it cannot read Yahoo's answer.
 _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 
 
@@ -26,20 +26,15 @@ def download_prices(
     folder: Path,
     *,
     refresh: bool = False,
-    attempts: int = 4,
     log: Callable[[str], None] | None = None,
-) -> list[Path]:
+) -> None:
     """Downloads the tickers that have no file yet, up to yesterday (UTC).
 
     Args:
         tickers: Yahoo's names, such as `AAPL` or `^GSPC`.
-        folder: Where `<TICKER>.csv` is written, wholly or not at all.
+        folder: Where `<TICKER>.csv` is written, whole or not at all.
         refresh: Whether to replace existing files by newer ones.
-        attempts: How often to try each ticker when Yahoo or the network refuses.
         log: Takes a line for each download and each pause.
-
-    Returns:
-        The file of each ticker, in order.
 
     Raises:
         UserError: If a ticker is unknown or Yahoo cannot be reached.
@@ -49,24 +44,21 @@ def download_prices(
         if refresh or not path.exists():
             if log:
                 log(f"Downloading the prices of {path.stem} to {path}")
-            table = _download(path.stem, attempts, log)
+            table = _download(path.stem, log)
             if table.empty:
                 raise _unknown(path.stem)
             with atomic_path(path) as draft:
                 table.to_csv(draft, date_format="%Y-%m-%d")
-    return paths
 
 
-def _download(ticker: str, attempts: int, log: Callable[[str], None] | None) -> pd.DataFrame:
+def _download(ticker: str, log: Callable[[str], None] | None) -> pd.DataFrame:
     """Returns Yahoo's columns by date; days without any price are left out."""
     from yfinance import exceptions
 
-    for attempt in range(attempts):
-        if attempt:
-            wait = _PAUSE_S * 2 ** (attempt - 1)
-            if log:
-                log(f"Yahoo does not answer for {ticker}; next attempt in {wait:g} s")
-            time.sleep(wait)
+    for pause in _PAUSES_S:
+        if pause and log:
+            log(f"Yahoo does not answer for {ticker}; next attempt in {pause} s")
+        time.sleep(pause)
         try:
             frame = _fetch(ticker)
             # Yahoo gives a day without trades as a row without prices.
@@ -78,14 +70,7 @@ def _download(ticker: str, attempts: int, log: Callable[[str], None] | None) -> 
             if getattr(getattr(error, "response", None), "status_code", None) == _NOT_FOUND:
                 raise _unknown(ticker) from error
             failure = error
-        except (
-            exceptions.YFException,
-            LookupError,
-            TypeError,
-            ValueError,
-            AttributeError,
-        ) as error:
-            # yfinance cannot make sense of Yahoo's answer.
+        except (exceptions.YFException, *_UNREADABLE) as error:
             failure = error
             break
     # The HTTP library adds the address of its manual.

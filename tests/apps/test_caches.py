@@ -130,7 +130,6 @@ def kept():
 
 
 TOKENS = ("data/text/tokenization.py", "TOKEN_PATTERN = r", 'TOKEN_PATTERN = "" + r')
-CORNER = ("data/pictures/views.py", "_CORNER = 7 / 8", "_CORNER = 3 / 4")
 RESAMPLING = ("data/pictures/read.py", "Resampling.BICUBIC", "Resampling.LANCZOS")
 LOOPS = ("models/recurrent_loops.py", "kept=4", "kept=5")
 
@@ -156,9 +155,7 @@ LOOPS = ("models/recurrent_loops.py", "kept=4", "kept=5")
         (language_model, "common/clipping.py", "import math", "import math as m"),
         (translations, *LOOPS),
         (translations, "models/decode/generation.py", "import keras", "import math, keras"),
-        (pictures, *CORNER),
         (pictures, *RESAMPLING),
-        (features, *CORNER),
         (features, *RESAMPLING),
         (features, "models/backbones.py", '"float32"', '"float64"'),
         (features, "apps/captioning/features.py", '"float16"', '"bfloat16"'),

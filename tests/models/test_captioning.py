@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 from PIL import Image
 
-from data.pictures.scenes import scenes
+from data.pictures.sample import scenes
 from models.attention_decoder import build_attention_decoder
 from models.backbones import BACKBONES, build_backbone, build_small_cnn, weights_sha256
 from models.captioning import VARIANTS, add_mirror_image, build_picture_encoder
@@ -230,12 +230,13 @@ def drawn_scenes(count):
 )
 def test_a_captioner_learns_scenes_by_heart(variant):
     pictures, target, vocab_size = drawn_scenes(5)
+    epochs = 60 if variant == "attention" else 120
     cnn = build_small_cnn(size=32, filters=8, num_blocks=2)
     model = build(variant, units=48, vocab_size=vocab_size, cnn=cnn)
     target_in = np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=START)
     model.compile(optimizer=keras.optimizers.Adam(0.01), loss=smoothed_cross_entropy(0.0))
     inputs = {"picture": pictures, "target_in": target_in}
-    model.fit(inputs, target, batch_size=5, epochs=60, verbose=0)
+    model.fit(inputs, target, batch_size=5, epochs=epochs, verbose=0)
     written = written_by(model, pictures, target.shape[1], method="greedy")["sequences"][:, 0]
     np.testing.assert_array_equal(written, target)
 

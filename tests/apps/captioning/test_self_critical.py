@@ -260,13 +260,13 @@ def test_the_mean_reward_of_samples_rises(tokenizer, pictures, tmp_path):
 SHARED = "--max-length 31 --buckets 1 --beam-size 2 --warmup-steps 2".split()
 FIRST = [
     *SHARED,
-    *"--backbone small_cnn --picture-size 64 --views 2 --cell gru --decoder-layers 1".split(),
+    *"--backbone small_cnn --picture-size 64 --cell gru --decoder-layers 1".split(),
     *"--epochs 3 --vocab-size 330 --embed-dim 32 --memory-dim 24 --decoder-units 48".split(),
     *"--tokens-per-batch 2000 --learning-rate 1e-2 --dropout 0".split(),
 ]
 SECOND = [
     *SHARED,
-    *"--objective cider --samples 3 --pictures-per-step 12 --views 2 --epochs 3".split(),
+    *"--objective cider --samples 3 --pictures-per-step 12 --epochs 3".split(),
     *"--learning-rate 1e-3 --dropout 0.2".split(),
 ]
 

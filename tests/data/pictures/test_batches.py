@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 from data.pictures.batches import caption_batches
-from data.text.batching import text_batches
 
 START, END = 2, 3
 
@@ -84,17 +83,6 @@ def test_the_first_two_batches_differ_in_length():
         assert first[1] != second[1]
 
 
-def test_without_pictures_the_batches_are_those_of_texts():
-    captions, pictures = some_captions(2, 80)
-    ended = [np.append(caption, END) for caption in captions]
-    options = {"buckets": 3, "multiple": 4, "tokens_per_batch": 90, "shuffle": True, "seed": 4}
-    dataset = make((captions, pictures), buckets=3, tokens=90, seed=4)
-    texts = text_batches(ended, **options)
-    assert dataset.padding_share == texts.padding_share
-    for (_, target_out), (tokens,) in zip(batches_of(dataset), batches_of(texts), strict=True):
-        assert np.array_equal(target_out, tokens)
-
-
 def test_order_and_views_depend_on_seed_and_epoch_alone():
     data = some_captions(3, 90)
     through = make(data, seed=5, views=2)
@@ -149,13 +137,6 @@ def test_a_lookup_brings_features_in_place_of_numbers():
         picture, view = np.divmod(others["picture"], 2)
         assert np.array_equal(inputs["picture"], features[picture, view])
         assert np.array_equal(out, other_out)
-
-
-@pytest.mark.parametrize(("count", "pictures"), [(0, []), (3, [0, 1]), (2, [[0], [1]])])
-def test_captions_without_a_picture_each_are_refused(count, pictures):
-    captions = [np.array([7], dtype=np.int32)] * count
-    with pytest.raises(ValueError, match=f"{count} captions, but pictures of shape"):
-        make((captions, np.array(pictures)))
 
 
 def test_keras_trains_on_features_and_captions_of_all_lengths():

@@ -116,20 +116,6 @@ def test_windows_of_a_ticker_end_a_stride_apart_and_are_as_many_in_every_epoch(s
     assert len(cuts) > 1
 
 
-def test_every_window_is_cut_somewhere_in_some_epoch():
-    origins = all_origins(make_features())
-    # A stride longer than the days: one window a ticker, which may end at any of them.
-    dataset, ends = make(stride=500, every_step=False), [set() for _ in DAYS]
-    for epoch in range(1500):
-        dataset.epoch = epoch
-        tickers, days = tickers_and_days(whole_epoch(dataset)[0])
-        assert sorted(tickers) == [0, 1, 2]
-        for ticker, day in zip(tickers, days[:, -1], strict=True):
-            ends[ticker].add(int(day))
-    # A day is missed with probability (1 - 1 / 72) ** 1500, which is 1e-9.
-    assert ends == [set(days.tolist()) for days in origins]
-
-
 def test_the_batches_depend_on_seed_and_epoch_alone():
     through = make(seed=5)
     for _ in range(3):
@@ -143,13 +129,6 @@ def test_the_batches_depend_on_seed_and_epoch_alone():
             np.testing.assert_array_equal(one, two)
     for other in (make(seed=5), make(seed=6, epoch=3)):
         assert not np.array_equal(same[0], whole_epoch(other)[0])
-
-
-def test_batches_hold_all_windows_and_the_last_one_the_rest():
-    windows = len(whole_epoch(make())[0])
-    dataset = make(batch_size=windows - 1)
-    sizes = [len(dataset[index][1]) for index in range(len(dataset))]
-    assert sizes == [windows - 1, 1]
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does():

