@@ -61,9 +61,6 @@ class Config(TrainingSettings):
     vocabulary_data: str = ""
     """More data, as for --data and separated by commas, whose training sentences the subwords are
     learned from too; for a run that another one is to go on from."""
-    bpe_dropout: float = 0.0
-    """Share of merges that are skipped at random in training, so that words are cut in many ways;
-    runs with it are not bit-identical."""
     max_length: int = 80
     """Most subwords of a sentence: longer training pairs are left out, longer texts are translated
     in parts."""
@@ -147,7 +144,6 @@ class Config(TrainingSettings):
         check_shares(
             self,
             "typed_copies",
-            "bpe_dropout",
             "word_dropout",
             "embedding_dropout",
             "recurrent_dropout",

@@ -37,7 +37,6 @@ from data.text.subwords import (
     START_ID,
     encode_pairs,
     load_subword_tokenizer,
-    pair_sampler,
     train_subword_tokenizer,
 )
 from models.attention_decoder import build_attention_decoder
@@ -171,13 +170,6 @@ def prepare(
             )
         if left_out := len(split.source) - len(kept):
             log(f"{left_out} pairs have a side of more than {config.max_length} subwords: left out")
-        if "shuffle" in options and config.bpe_dropout:
-            options["resample"] = pair_sampler(
-                tokenizer,
-                [split.source[row] for row in kept],
-                [split.target[row] for row in kept],
-                dropout=config.bpe_dropout,
-            )
         return len(kept), pair_batches(sources, targets, **batching, **options)
 
     rows, batches = batches_of(train_split, shuffle=True, seed=config.seed, epoch=epochs_done)

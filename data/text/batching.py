@@ -13,36 +13,30 @@ Length = int | tuple[int, ...]
 class LengthBuckets(keras.utils.PyDataset):
     """Batches whose rows have nearly the same length, padded to the boundary of their bucket.
 
-    Every row stands in exactly one batch. A bucket gives batches of
-    `max(1, tokens_per_batch // boundary)` rows; the rows that do not fill one move up to the next
-    longer bucket, so that only the last bucket may end in a smaller batch. So an epoch has at most
-    one shape more than it has buckets, and each shape compiles once. The shapes are the same in
-    every epoch.
+    A bucket gives batches of `max(1, tokens_per_batch // boundary)` rows. The rows that do not fill
+    one move up to the next longer bucket, so an epoch has at most one shape more than it has
+    buckets, and each shape compiles once. All epochs have the same shapes.
 
-    A row may have several sides, such as a source and a target, with a length each. Then a boundary
-    is a tuple, it holds the rows of which no side is longer, and its sum counts as its tokens.
+    A row may have several sides, such as a source and a target. Then a boundary is a tuple, its
+    bucket holds the rows of which no side is longer, and its sum counts as its tokens.
 
-    The order of the batches depends on `seed` and `epoch` alone, so a resumed run sees what an
-    uninterrupted one would have seen: give it the `initial_epoch` of `fit` as `epoch`, and give
-    `fit` the argument `shuffle=False`, because else Keras mixes the batches by a generator of its
-    own. With `shuffle=False` all epochs are alike and the rows run
-    from short to long. Either way `batches` tells which row stands where:
+    The order depends on `seed` and `epoch` alone, so that a resumed run sees the batches of an
+    uninterrupted one: pass the `initial_epoch` of `fit` as `epoch`, and `shuffle=False` to `fit`,
+    otherwise Keras shuffles too. Without shuffling the rows run from short to long.
     `results[np.concatenate(dataset.batches)] = outputs` restores the order of the rows.
 
     Args:
-        lengths: `(rows,)` or `(rows, sides)` int, the length of every row.
+        lengths: `<int>(rows,)` or `<int>(rows, sides)`.
         collate: Makes a batch, as `fit` takes it, from `(batch,)` row numbers and the length, or
             the tuple of lengths, to which they must be padded.
-        boundaries: Lengths of the buckets, rising, as `bucket_boundaries` chooses them; no side
-            falls from one to the next.
+        boundaries: Rising lengths of the buckets; no side falls from one to the next.
         tokens_per_batch: Most tokens in a batch, padding included (one long row may exceed it).
-        shuffle: Whether rows and batches are mixed anew every epoch.
-        seed: Seed of the mixing.
+        shuffle: Whether rows and batches are shuffled in every epoch.
+        seed: Seed of the shuffling.
         epoch: Number of the first epoch.
 
     Raises:
-        ValueError: If there is no row, the boundaries are missing or do not rise, or a row is
-            longer than the last of them.
+        ValueError: If there is no row, the boundaries do not rise, or a row exceeds the last.
     """
 
     def __init__(  # noqa: D107
@@ -60,17 +54,12 @@ class LengthBuckets(keras.utils.PyDataset):
         self._lengths = np.asarray(lengths)
         if not self._lengths.size:
             raise ValueError("There is no row to put into batches.")
-        if not boundaries:
-            raise ValueError("There is no boundary.")
         rows, ends = (np.reshape(sizes, (len(sizes), -1)) for sizes in (self._lengths, boundaries))
         steps = np.diff(ends, axis=0)
         if (steps < 0).any() or (steps == 0).all(axis=1).any():
             raise ValueError(f"The boundaries must rise: {boundaries}.")
         if (rows > ends[-1]).any():
-            longest = self._lengths.max(axis=0)
-            raise ValueError(
-                f"A row of length {longest} exceeds the last boundary, {boundaries[-1]}"
-            )
+            raise ValueError(f"A row is longer than the last boundary, {boundaries[-1]}.")
         self._collate = collate
         self._boundaries = tuple(boundaries)
         self._buckets = (rows[:, np.newaxis] <= ends).all(axis=2).argmax(axis=1)
@@ -91,7 +80,7 @@ class LengthBuckets(keras.utils.PyDataset):
 
     @property
     def batches(self) -> list[np.ndarray]:
-        """The row numbers, `(batch,)` int64 each, batch by batch in the order of this epoch."""
+        """The row numbers of each batch, `<int64>(batch,)`, in the order of this epoch."""
         return [rows for rows, _ in self._plan]
 
     @property
@@ -111,8 +100,8 @@ class LengthBuckets(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         """Goes on to the next epoch; Keras calls this."""
-        # `fit` calls it also before its first epoch, after a look at the shapes, so its epochs run
-        # one ahead of what it was given: the same for a fresh and a resumed run.
+        # `fit` also calls it before its first epoch, so its epochs run one ahead of the given
+        # number, in a fresh and in a resumed run alike.
         self.epoch += 1
 
     def _make_plan(self) -> list[tuple[np.ndarray, Length]]:
@@ -120,7 +109,7 @@ class LengthBuckets(keras.utils.PyDataset):
         generator = np.random.default_rng((self._seed, self._epoch))
         plan = []
         left_over = np.empty(0, dtype=np.int64)
-        # Empty buckets are passed over: rows that move up there would make a shape of their own.
+        # Empty buckets are skipped: rows that move up there would make another shape.
         for bucket in np.unique(self._buckets):
             rows = np.flatnonzero(self._buckets == bucket)
             if self._shuffle:
@@ -144,13 +133,8 @@ def _contrast_first(
     """Moves two batches to the front that differ in every dimension that varies in the plan.
 
     On the TensorFlow backend Keras takes the batch signature from the first two batches: a
-    dimension that is equal in both is fixed for good, and another size later on is an error.
-
-    Such a pair always exists. The boundaries form a chain, so a batch of the first bucket in use
-    and one of the last differ in every length that varies. The first bucket's batches are full, and
-    no other has more rows; if the numbers of rows vary, then some batch of the last bucket has
-    fewer: all of them if its full size is smaller, else the one that is not full. If there is but
-    one bucket in use, only the number of rows can vary.
+    dimension that is equal in both is fixed, and another size later on is an error. Such a pair
+    always exists: a batch of the first bucket and the smallest batch of the last.
     """
     shapes = [(len(rows), *np.atleast_1d(length).tolist()) for rows, length in plan]
     varies = [len(set(sizes)) > 1 for sizes in zip(*shapes, strict=True)]
@@ -177,7 +161,7 @@ def bucket_boundaries(
     """Chooses the bucket boundaries that leave the least padding, by dynamic programming.
 
     Args:
-        lengths: `(rows,)` int, the lengths of all rows that will be put into these buckets.
+        lengths: `<int>(rows,)`.
         count: Most boundaries.
         multiple: Every boundary is a multiple of this, or `maximum`.
         maximum: No boundary is above this.
@@ -202,7 +186,7 @@ def bucket_boundaries(
 
 
 def cheapest_chain(costs: np.ndarray, *, count: int) -> list[int]:
-    """Finds the cheapest way from the first point to the last, by dynamic programming.
+    """Finds the cheapest path from the first point to the last, by dynamic programming.
 
     Args:
         costs: `(points, points)`, the cost of each step; infinite where there is none.
@@ -228,11 +212,7 @@ def cheapest_chain(costs: np.ndarray, *, count: int) -> list[int]:
 
 
 def pad_tokens(sequences: Sequence[np.ndarray], rows: np.ndarray, length: int) -> np.ndarray:
-    """Puts the sequences at `rows` below each other, padded on the right with 0.
-
-    Returns:
-        `(batch, time)` int32 with `time == length`.
-    """
+    """Returns the sequences at `rows` as `<int32>(batch, length)`, padded on the right with 0."""
     tokens = np.zeros((len(rows), length), dtype=np.int32)
     for position, row in enumerate(rows):
         sequence = sequences[row]
@@ -259,18 +239,13 @@ def text_batches(
         buckets: Most distinct lengths.
         multiple: Every padded length is a multiple of this.
         tokens_per_batch: Most tokens in a batch, padding included.
-        shuffle: Whether rows and batches are mixed anew every epoch.
-        seed: Seed of the mixing.
+        shuffle: Whether rows and batches are shuffled in every epoch.
+        seed: Seed of the shuffling.
         epoch: Number of the first epoch.
 
     Returns:
         Batches `(tokens, targets)` or `(tokens,)`; `tokens` is `<int32>(batch, time)`.
-
-    Raises:
-        ValueError: If there is no text, or not one target each.
     """
-    if targets is not None and len(targets) != len(sequences):
-        raise ValueError(f"{len(sequences)} texts, but {len(targets)} targets.")
     lengths = np.array([len(sequence) for sequence in sequences])
 
     def collate(rows: np.ndarray, length: int) -> tuple[np.ndarray, ...]:

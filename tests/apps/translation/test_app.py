@@ -207,15 +207,13 @@ def test_a_run_goes_on_from_another_one_with_its_weights_subwords_and_shape(
 ):
     run = tmp_path / "more"
     # So small a rate moves no weight by more than a millionth.
-    settings = "--epochs 1 --learning-rate 1e-9 --bpe-dropout 0.3".split()
+    settings = "--epochs 1 --learning-rate 1e-9".split()
     call(train.main, *DATA, *settings, "--init-from", whole, "--data", more_tsv, "--run", run)
     for before, after in zip(weights_of(whole), weights_of(run), strict=True):
         np.testing.assert_allclose(after, before, atol=1e-6)
-    # The subwords without the dropout that they were cut with.
     assert (run / "tokenizer.json").read_bytes() == (whole / "tokenizer.json").read_bytes()
-    assert json.loads((run / "tokenizer.json").read_text())["model"]["dropout"] is None
     config = read_json(run / "config.json")
-    assert (config["units"], config["vocab_size"], config["bpe_dropout"]) == (6, 480, 0.3)
+    assert (config["units"], config["vocab_size"]) == (6, 480)
     before, after = (read_json(folder / "metrics.json") for folder in (whole, run))
     origin = after["init_from"]
     assert (origin["run"], origin["data"]) == (str(whole), before["data"])
@@ -734,7 +732,6 @@ def test_a_teacher_that_does_not_fit_is_refused(flags, message, whole, pairs_tsv
     [
         ("--dropout 1", "--dropout is a share"),
         ("--label-smoothing -0.1", "--label-smoothing is a share"),
-        ("--bpe-dropout nan", "--bpe-dropout is a share"),
         ("--word-dropout 1.5", "--word-dropout is a share"),
         ("--embedding-dropout 2", "--embedding-dropout is a share"),
         ("--recurrent-dropout 1", "--recurrent-dropout is a share"),

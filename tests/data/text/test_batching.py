@@ -27,19 +27,15 @@ def some_lengths(seed, rows):
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_every_row_stands_in_exactly_one_batch_of_every_epoch(shuffle):
-    dataset = make(some_lengths(0, 203), shuffle=shuffle)
+def test_every_row_fits_into_exactly_one_batch_of_every_epoch(shuffle):
+    lengths = some_lengths(0, 203)
+    dataset = make(lengths, shuffle=shuffle)
     for _ in range(3):
         assert sorted(np.concatenate(dataset.batches)) == list(range(203))
+        for rows, (count, length) in zip(dataset.batches, shapes_of(dataset), strict=True):
+            assert count == len(rows)
+            assert lengths[rows].max() <= length
         dataset.on_epoch_end()
-
-
-def test_every_row_fits_into_its_batch():
-    lengths = some_lengths(1, 100)
-    dataset = make(lengths)
-    for rows, (count, length) in zip(dataset.batches, shapes_of(dataset), strict=True):
-        assert count == len(rows)
-        assert lengths[rows].max() <= length
 
 
 def test_at_most_one_batch_is_not_full_and_it_has_the_greatest_length():
@@ -70,13 +66,6 @@ def test_the_order_depends_on_seed_and_epoch_alone():
         assert all(map(np.array_equal, through.batches, other.batches))
     for other in (make(lengths, seed=5), make(lengths, seed=6, epoch=3)):
         assert not np.array_equal(np.concatenate(through.batches), np.concatenate(other.batches))
-
-
-def test_the_shapes_are_the_same_in_every_epoch():
-    dataset = make(some_lengths(3, 120))
-    first = sorted(shapes_of(dataset))
-    dataset.on_epoch_end()
-    assert sorted(shapes_of(dataset)) == first
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -143,7 +132,7 @@ def test_keras_trains_on_all_lengths_and_a_resumed_run_sees_the_same_batches():
 
 
 def test_a_row_beyond_the_last_boundary_is_refused():
-    with pytest.raises(ValueError, match="41 exceeds the last boundary, 40"):
+    with pytest.raises(ValueError, match="last boundary, 40"):
         make([3, 41])
 
 
