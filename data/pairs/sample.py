@@ -19,8 +19,6 @@ from data.download import data_directory
 from data.pairs.files import GENERATED_NOTE
 from data.sample_command import sample_command
 
-_NOTE_TEXT = "Sentences that `python -m data.pairs.sample` has made up, not Multi30k.\n"
-
 
 def _table(text: str) -> list[list[str]]:
     """Returns the words of entries between bars or line ends; an underscore is a space."""
@@ -58,17 +56,16 @@ white blanc blancs blanche blanches | black noir noirs noire noires
 heavy lourd lourds lourde lourdes
 """)
 # English for I and for he; French for je, il, nous and ils.
-_BOTH = """
+TO_BEINGS = _table("""
 see sees vois voit voyons voient | look_for looks_for cherche cherche cherchons cherchent
-"""
-TO_BEINGS = _table(f"""{_BOTH}
 hear hears entends entend entendons entendent | love loves aime aime aimons aiment
 wait_for waits_for attends attend attendons attendent
-""".replace("\n\n", "\n"))
-TO_THINGS = _table(f"""{_BOTH}
+""")
+TO_THINGS = _table("""
+see sees vois voit voyons voient | look_for looks_for cherche cherche cherchons cherchent
 carry carries porte porte portons portent | buy buys achète achète achetons achètent
-draw draws dessine dessine dessinons dessinent | choose chooses choisis choisit choisissons choisissent
-""".replace("\n\n", "\n"))
+draw draws dessine dessine dessinons dessinent
+""")
 PLACES = _table("near près_de | next_to à_côté_de | behind derrière | in_front_of devant")
 OBJECTS = _table("him le | her la | them les")
 # French masculine, feminine and plural.
@@ -90,9 +87,14 @@ class Phrase(NamedTuple):
     person: int
     feminine: bool = False
 
+    @property
+    def plural(self) -> bool:
+        """Whether there are several."""
+        return self.person > 1
+
     def form(self, adjective: list[str]) -> str:
         """Returns the French form of an adjective that agrees with this."""
-        return adjective[1 + 2 * self.feminine + (self.person > 1)]
+        return adjective[1 + 2 * self.feminine + self.plural]
 
 
 PRONOUNS = [Phrase("I", "je", 0), Phrase("he", "il", 1), Phrase("she", "elle", 1, True)]
@@ -117,10 +119,9 @@ def noun_phrase(
         english = [several.get(determiner, determiner)]
     if determiner == "a" and (negated or (plural and size)):
         french = ["de"]
-    english += [adjective[0] for adjective in (size, quality) if adjective]
-    french += [bare.form(size)] if size else []
-    french += [bare.french, *([bare.form(quality)] if quality else [])]
-    return bare._replace(english=" ".join([*english, bare.english]), french=" ".join(french))
+    english += [adjective[0] for adjective in (size, quality) if adjective] + [bare.english]
+    french += [bare.form(size) if size else "", bare.french, bare.form(quality) if quality else ""]
+    return bare._replace(english=" ".join(english), french=" ".join(filter(None, french)))
 
 
 def finished(english: str, french: str) -> tuple[str, str]:
@@ -140,40 +141,38 @@ def random_pair(generator: random.Random) -> tuple[str, str]:
     """Returns a random English sentence and its translation."""
     pick, chance = generator.choice, generator.random
     negated = chance() < 0.3
+    not_ = " not" * negated
 
-    def phrase(nouns: list, qualities: list | None = None, determiner: str = "", **options):
+    def phrase(nouns: list, qualities: list, determiner: str = "", **options) -> Phrase:
         return noun_phrase(
             pick(nouns),
-            determiner or pick(("the", "the", "a", "a", "my", "this")),
+            determiner or pick("the the a a my this".split()),
             plural=chance() < 0.4,
             size=pick(SIZES) if chance() < 0.3 else None,
             quality=pick(qualities) if qualities and chance() < 0.4 else None,
             **options,
         )
 
-    def around(verb: str) -> str:
+    def ne(verb: str) -> str:
         return f"ne {verb} pas" if negated else verb
 
-    if chance() < 0.5:
-        nouns, qualities, verbs = BEINGS, MOODS, TO_BEINGS
-    else:
-        nouns, qualities, verbs = THINGS, COLOURS, TO_THINGS
+    kinds = (BEINGS, MOODS, TO_BEINGS), (THINGS, COLOURS, TO_THINGS)
+    nouns, qualities, verbs = pick(kinds)
     subject = pick(PRONOUNS) if chance() < 0.4 else phrase(BEINGS, MOODS)
     kind = generator.choices(("act", "refer", "describe", "exist"), (9, 4, 4, 3))[0]
     if kind == "describe":
         # French tells the gender of "I" and "we", English does not.
         if nouns is THINGS or subject.person in (0, 2):
-            subject = phrase(nouns)
-        adjective = pick(qualities)
-        plural = subject.person > 1
-        english = f"{'are' if plural else 'is'}{' not' * negated} {adjective[0]}"
-        french = f"{around('sont' if plural else 'est')} {subject.form(adjective)}"
-        return finished(f"{subject.english} {english}", f"{subject.french} {french}")
+            subject = phrase(nouns, [])
+        adjective, be = pick(qualities), ("is", "are")[subject.plural]
+        english = f"{subject.english} {be}{not_} {adjective[0]}"
+        est = ne(("est", "sont")[subject.plural])
+        return finished(english, f"{subject.french} {est} {subject.form(adjective)}")
     if kind == "exist":
         thing = phrase(nouns, qualities, "a", negated=negated)
         noun = f"no {thing.english.partition(' ')[2]}" if negated else thing.english
-        english = f"there {'are' if thing.person > 1 else 'is'} {noun}"
-        french = f"il {around('y a')} {thing.french}"
+        english = f"there {('is', 'are')[thing.plural]} {noun}"
+        french = f"il {ne('y a')} {thing.french}"
     else:
         verb = pick(TO_BEINGS if kind == "refer" else verbs)
         singular = subject.person == 1
@@ -181,13 +180,13 @@ def random_pair(generator: random.Random) -> tuple[str, str]:
         french = verb[2 + subject.person]
         if kind == "refer":
             pronoun = pick(OBJECTS)
-            english, french = f"{english} {pronoun[0]}", around(f"{pronoun[1]} {french}")
+            english, french = f"{english} {pronoun[0]}", ne(f"{pronoun[1]} {french}")
         else:
             thing = phrase(nouns, qualities, negated=negated)
-            english, french = f"{english} {thing.english}", f"{around(french)} {thing.french}"
+            english, french = f"{english} {thing.english}", f"{ne(french)} {thing.french}"
         english, french = f"{subject.english} {english}", f"{subject.french} {french}"
     if chance() < 0.4:
-        place, thing = pick(PLACES), phrase(THINGS)
+        place, thing = pick(PLACES), phrase(THINGS, [])
         english += f" {place[0]} {thing.english}"
         french += f" {place[1]} {thing.french}"
     return finished(english, french)
@@ -228,7 +227,7 @@ def write_translation_sample(
         raise UserError(f"{folder} has other data already: name another --data-dir.")
     sizes = {"train": train, "val": validation, "test_2016_flickr": test, "test_2017_flickr": test}
     rows = pairs(sum(sizes.values()), seed=seed)
-    write_text(folder / GENERATED_NOTE, _NOTE_TEXT)
+    write_text(folder / GENERATED_NOTE, "Generated by `python -m data.pairs.sample`.\n")
     for split, size in sizes.items():
         part, rows = rows[:size], rows[size:]
         for language, sentences in zip(("en", "fr"), zip(*part, strict=True), strict=True):
