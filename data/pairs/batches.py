@@ -2,44 +2,9 @@
 
 import numpy as np
 
-from data.text.batching import LengthBuckets, cheapest_chain, pad_tokens
+from data.text.batching import LengthBuckets, bucket_boundaries, pad_tokens
 
 Sequences = list[np.ndarray]
-
-# Finer boundaries take much time to choose and gain nothing.
-_MOST_CELLS = 48
-
-
-def pair_boundaries(
-    lengths: np.ndarray, *, count: int, multiple: int
-) -> tuple[tuple[int, int], ...]:
-    """Chooses a chain of buckets, rising on both sides, with the least padding.
-
-    Args:
-        lengths: `<int>(rows, 2)`, at least one row.
-        count: Most boundaries.
-        multiple: Every boundary is a multiple of this.
-
-    Returns:
-        Boundaries of both sides; the last one covers the longest of either.
-    """
-    longest = np.maximum(lengths.max(axis=0), 1)
-    multiple *= int(max(1, -(-longest.max() // (_MOST_CELLS * multiple))))
-    cells = -(-longest // multiple)
-    places = np.maximum(-(-lengths // multiple), 1)
-    histogram = np.zeros(cells + 1, dtype=np.int64)
-    np.add.at(histogram, tuple(places.T), 1)
-    # The number of rows that fit into each boundary; the one at (0, 0) is the start of the chain.
-    fitting = histogram.cumsum(axis=0).cumsum(axis=1).ravel()
-    points = np.indices(cells + 1).reshape(2, -1).T
-    # costs[start, end]: all rows that fit into `end` and not into `start`, padded to `end`.
-    costs = (fitting[None, :] - fitting[:, None]) * (points.sum(axis=1) * multiple).astype(float)
-    rises = (points[:, None] <= points[None, :]).all(axis=2)
-    np.fill_diagonal(rises, False)
-    # No boundary is shorter than one multiple on either side.
-    rises[:, (points == 0).any(axis=1)] = False
-    chain = cheapest_chain(np.where(rises, costs, np.inf), count=min(count, len(points)))
-    return tuple((int(source), int(target)) for source, target in points[chain] * multiple)
 
 
 def pair_batches(
@@ -90,7 +55,7 @@ def pair_batches(
     return LengthBuckets(
         lengths,
         collate,
-        boundaries=pair_boundaries(lengths, count=buckets, multiple=multiple),
+        boundaries=bucket_boundaries(lengths, count=buckets, multiple=multiple),
         tokens_per_batch=tokens_per_batch,
         shuffle=shuffle,
         seed=seed,

@@ -81,8 +81,7 @@ def caption_batches(
         }
         return inputs, pad_tokens(ended, order, boundary[1])
 
-    longest = -(-int(lengths.max()) // multiple) * multiple
-    ends = bucket_boundaries(lengths, count=buckets, multiple=multiple, maximum=longest)
+    ends = bucket_boundaries(lengths, count=buckets, multiple=multiple)
     dataset = LengthBuckets(
         np.stack([np.full_like(lengths, memory_length), lengths], axis=1),
         collate,

@@ -9,6 +9,9 @@ import numpy as np
 # What a row is padded to: its length, or one length for each of its sides.
 Length = int | tuple[int, ...]
 
+# Most combinations of lengths that a boundary is chosen from: more take long and gain nothing.
+_MOST_POINTS = 48**2
+
 
 class LengthBuckets(keras.utils.PyDataset):
     """Batches whose rows have nearly the same length, padded to the boundary of their bucket.
@@ -155,49 +158,51 @@ def _contrast_first(
     return [plan[first], plan[second], *rest]
 
 
-def bucket_boundaries(
-    lengths: np.ndarray, *, count: int, multiple: int, maximum: int
-) -> tuple[int, ...]:
+def bucket_boundaries(lengths: np.ndarray, *, count: int, multiple: int) -> tuple[Length, ...]:
     """Chooses the bucket boundaries that leave the least padding, by dynamic programming.
 
     Args:
-        lengths: `<int>(rows,)`.
+        lengths: `<int>(rows,)` or `<int>(rows, sides)`, at least one row.
         count: Most boundaries.
-        multiple: Every boundary is a multiple of this, or `maximum`.
-        maximum: No boundary is above this.
+        multiple: Every boundary is a multiple of this.
 
     Returns:
-        Rising boundaries; the last one covers the longest row.
-
-    Raises:
-        ValueError: If there is no row or one is longer than `maximum`.
+        Boundaries that rise on every side; the last one covers the longest row of each.
     """
-    lengths = np.asarray(lengths)
-    if not lengths.size or lengths.max() > maximum:
-        raise ValueError(f"The lengths must be 1 to {maximum}, at least one of them.")
-    cells = max(1, -(-int(lengths.max()) // multiple))
-    ends = np.minimum(np.arange(cells + 1) * multiple, maximum)
-    histogram = np.bincount(np.maximum(-(-lengths // multiple), 1), minlength=cells + 1)
-    below = np.cumsum(histogram)
-    # tokens[start, end]: all rows longer than boundary `start`, up to boundary `end`, padded to it.
-    tokens = (below[None, :] - below[:, None]) * ends[None, :].astype(np.float64)
-    tokens[np.tril_indices(cells + 1)] = np.inf
-    return tuple(int(ends[boundary]) for boundary in cheapest_chain(tokens, count=count))
+    sides = np.reshape(lengths, (len(lengths), -1))
+    longest = np.maximum(sides.max(axis=0), 1)
+    most_cells = round(_MOST_POINTS ** (1 / len(longest)))
+    multiple *= -(-int(longest.max()) // (most_cells * multiple))
+    cells = -(-longest // multiple)
+    histogram = np.zeros(cells + 1, dtype=np.int64)
+    np.add.at(histogram, tuple(np.maximum(-(-sides // multiple), 1).T), 1)
+    # The number of rows that fit into each boundary; the one at 0 is the start of the chain.
+    fitting = histogram
+    for side in range(len(longest)):
+        fitting = fitting.cumsum(axis=side)
+    fitting = fitting.ravel()
+    points = np.indices(cells + 1).reshape(len(longest), -1).T
+    # costs[start, end]: all rows that fit into `end` and not into `start`, padded to `end`.
+    costs = (fitting[None, :] - fitting[:, None]) * (points.sum(axis=1) * multiple).astype(float)
+    rises = (points[:, None] <= points[None, :]).all(axis=2)
+    np.fill_diagonal(rises, False)
+    # No boundary is shorter than one multiple on any side.
+    rises[:, (points == 0).any(axis=1)] = False
+    chain = _cheapest_chain(np.where(rises, costs, np.inf), count=count)
+    boundaries = (points[chain] * multiple).tolist()
+    return tuple(tuple(ends) if np.ndim(lengths) > 1 else ends[0] for ends in boundaries)
 
 
-def cheapest_chain(costs: np.ndarray, *, count: int) -> list[int]:
-    """Finds the cheapest path from the first point to the last, by dynamic programming.
+def _cheapest_chain(costs: np.ndarray, *, count: int) -> list[int]:
+    """Returns the end points of the cheapest path from the first point to the last.
 
     Args:
         costs: `(points, points)`, the cost of each step; infinite where there is none.
         count: Most steps.
-
-    Returns:
-        The points that end a step, rising to the last.
     """
     cost = costs[0]
     choices = []
-    for _ in range(count - 1):
+    for _ in range(min(count, len(costs)) - 1):
         totals = cost[:, None] + costs
         totals[0] = np.inf
         choices.append((np.argmin(totals, axis=0), np.min(totals, axis=0) < cost))
@@ -252,16 +257,10 @@ def text_batches(
         tokens = pad_tokens(sequences, rows, length)
         return (tokens,) if targets is None else (tokens, targets[rows])
 
-    boundaries = bucket_boundaries(
-        lengths,
-        count=buckets,
-        multiple=multiple,
-        maximum=-(-int(lengths.max()) // multiple) * multiple,
-    )
     return LengthBuckets(
         lengths,
         collate,
-        boundaries=boundaries,
+        boundaries=bucket_boundaries(lengths, count=buckets, multiple=multiple),
         tokens_per_batch=tokens_per_batch,
         shuffle=shuffle,
         seed=seed,

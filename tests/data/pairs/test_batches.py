@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from data.pairs.batches import pair_batches, pair_boundaries
-from data.text.batching import LengthBuckets
+from data.pairs.batches import pair_batches
+from data.text.batching import LengthBuckets, bucket_boundaries
 
 START, END = 2, 3
 
@@ -87,28 +87,11 @@ def test_the_first_two_batches_differ_in_every_dimension_that_varies(shuffle):
             dataset.on_epoch_end()
 
 
-def test_the_order_depends_on_seed_and_epoch_alone():
-    pairs = some_pairs(2, 90)
-    through = make(pairs, seed=5)
-    for _ in range(3):
-        through.on_epoch_end()
-    assert all(map(np.array_equal, through.batches, make(pairs, seed=5, epoch=3).batches))
-    other = make(pairs, seed=6, epoch=3)
-    assert not np.array_equal(np.concatenate(through.batches), np.concatenate(other.batches))
-
-
-def test_the_padding_share_counts_the_padded_cells():
-    dataset = make(some_pairs(3, 80))
-    batches = [dataset[index] for index in range(len(dataset))]
-    cells = [side.ravel() for inputs, out in batches for side in (inputs["source"], out)]
-    assert dataset.padding_share == pytest.approx(np.mean(np.concatenate(cells) == 0))
-
-
 def test_the_boundaries_waste_as_little_as_the_best_chain():
     for seed in range(8):
         lengths = np.random.default_rng(seed).integers(1, 17, (20, 2))
         count = 1 + seed % 3
-        chosen = pair_boundaries(lengths, count=count, multiple=4)
+        chosen = bucket_boundaries(lengths, count=count, multiple=4)
         last = tuple((-(-lengths.max(axis=0) // 4) * 4).tolist())
         grid = list(itertools.product(range(4, last[0] + 1, 4), range(4, last[1] + 1, 4)))
 
@@ -133,7 +116,7 @@ def test_the_boundaries_waste_as_little_as_the_best_chain():
 
 def test_very_long_pairs_have_boundaries_on_a_coarser_grid():
     lengths = np.array([[3, 5], [4_000, 10], [2_000, 3_900]])
-    chosen = pair_boundaries(lengths, count=3, multiple=4)
+    chosen = bucket_boundaries(lengths, count=3, multiple=4)
     assert chosen[-1] >= (4_000, 3_900)
     assert all(length % 4 == 0 for boundary in chosen for length in boundary)
 

@@ -140,7 +140,7 @@ def test_the_boundaries_waste_as_little_as_the_best_of_all_choices():
     for seed in range(12):
         lengths = np.random.default_rng(seed).integers(1, 33, 25)
         count = 1 + seed % 4
-        chosen = bucket_boundaries(lengths, count=count, multiple=4, maximum=64)
+        chosen = bucket_boundaries(lengths, count=count, multiple=4)
         last = -(-lengths.max() // 4) * 4
 
         def padded(boundaries, lengths=lengths):
@@ -155,15 +155,6 @@ def test_the_boundaries_waste_as_little_as_the_best_of_all_choices():
         assert len(chosen) <= count
         assert all(boundary % 4 == 0 for boundary in chosen)
         assert chosen[-1] == last
-
-
-def test_no_boundary_exceeds_the_maximum():
-    assert bucket_boundaries(np.array([3, 249, 250]), count=2, multiple=16, maximum=250) == (
-        16,
-        250,
-    )
-    with pytest.raises(ValueError, match="1 to 250"):
-        bucket_boundaries(np.array([251]), count=2, multiple=16, maximum=250)
 
 
 def test_padding_stands_on_the_right():
