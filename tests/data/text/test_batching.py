@@ -46,10 +46,6 @@ def test_at_most_one_batch_is_not_full_and_it_has_the_greatest_length():
         assert all(length == max(shapes, key=lambda shape: shape[1])[1] for _, length in partial)
 
 
-def test_an_empty_bucket_adds_no_shape():
-    assert set(shapes_of(make([3, 3, 3, 39], shuffle=False))) == {(1, 40)}
-
-
 def test_a_row_longer_than_the_token_budget_is_a_batch_of_its_own():
     assert shapes_of(make([30, 31], tokens=10)) == [(1, 40), (1, 40)]
 
@@ -80,15 +76,6 @@ def test_the_first_two_batches_differ_in_every_dimension_that_varies(shuffle):
             for sizes in zip(*shapes, strict=True):
                 assert len(set(sizes)) == 1 or sizes[0] != sizes[1]
             dataset.on_epoch_end()
-
-
-def test_concatenated_batches_restore_the_order_of_the_rows():
-    lengths = some_lengths(5, 70)
-    dataset = make(lengths, shuffle=False)
-    outputs = np.concatenate([lengths[rows] for rows in dataset.batches])
-    restored = np.empty_like(outputs)
-    restored[np.concatenate(dataset.batches)] = outputs
-    assert np.array_equal(restored, lengths)
 
 
 def test_the_padding_share_counts_the_padded_cells():

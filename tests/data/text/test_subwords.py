@@ -54,17 +54,10 @@ def test_any_characters_survive(tokenizer):
     assert round_trip(tokenizer, texts) == [unicodedata.normalize("NFC", text) for text in texts]
 
 
-def test_white_space_and_compositions_make_no_difference(tokenizer):
-    spread = "\u00a0 L'e\u0301te\u0301\u202f!\t Oui\n\u2009\u200b.  "
-    assert round_trip(tokenizer, [spread]) == ["L'été ! Oui ."]
-
-
 def test_typographic_apostrophes_and_quotes_become_plain_and_guillemets_stay(tokenizer):
-    assert round_trip(tokenizer, ["l\u2019ami \u201cici\u201d «là»"]) == ['l\'ami "ici" «là»']
-
-
-def test_case_is_kept(tokenizer):
-    assert round_trip(tokenizer, ["Él A"]) == ["Él A"]
+    assert round_trip(tokenizer, ["l\u2019Ami\u202f \u201cici\u201d «là»\u200b"]) == [
+        'l\'Ami "ici" «là»'
+    ]
 
 
 def test_a_word_is_cut_alike_at_the_beginning_and_within_a_sentence(tokenizer):
@@ -98,12 +91,6 @@ def test_decoding_stops_at_the_end_and_leaves_out_the_marks(tokenizer):
     cat, dog = encode_texts(tokenizer, ["le chat", "chien"])
     batch = [np.concatenate([[START_ID], cat, [END_ID], dog, [PAD_ID]]), np.append(dog, PAD_ID)]
     assert decode_texts(tokenizer, batch) == ["le chat", "chien"]
-
-
-def test_a_cut_text_keeps_its_beginning(tokenizer):
-    whole, cut = (encode_texts(tokenizer, TEXTS[:1], max_length=n)[0] for n in (None, 3))
-    assert cut.tolist() == whole[:3].tolist()
-    assert cut.dtype == np.int32
 
 
 def test_pairs_with_a_long_side_are_left_out(tokenizer):
