@@ -141,7 +141,6 @@ def random_pair(generator: random.Random) -> tuple[str, str]:
     """Returns a random English sentence and its translation."""
     pick, chance = generator.choice, generator.random
     negated = chance() < 0.3
-    not_ = " not" * negated
 
     def phrase(nouns: list, qualities: list, determiner: str = "", **options) -> Phrase:
         return noun_phrase(
@@ -153,11 +152,10 @@ def random_pair(generator: random.Random) -> tuple[str, str]:
             **options,
         )
 
-    def ne(verb: str) -> str:
+    def around(verb: str) -> str:
         return f"ne {verb} pas" if negated else verb
 
-    kinds = (BEINGS, MOODS, TO_BEINGS), (THINGS, COLOURS, TO_THINGS)
-    nouns, qualities, verbs = pick(kinds)
+    nouns, qualities, verbs = pick([(BEINGS, MOODS, TO_BEINGS), (THINGS, COLOURS, TO_THINGS)])
     subject = pick(PRONOUNS) if chance() < 0.4 else phrase(BEINGS, MOODS)
     kind = generator.choices(("act", "refer", "describe", "exist"), (9, 4, 4, 3))[0]
     if kind == "describe":
@@ -165,14 +163,14 @@ def random_pair(generator: random.Random) -> tuple[str, str]:
         if nouns is THINGS or subject.person in (0, 2):
             subject = phrase(nouns, [])
         adjective, be = pick(qualities), ("is", "are")[subject.plural]
-        english = f"{subject.english} {be}{not_} {adjective[0]}"
-        est = ne(("est", "sont")[subject.plural])
-        return finished(english, f"{subject.french} {est} {subject.form(adjective)}")
+        english = f"{subject.english} {be}{' not' * negated} {adjective[0]}"
+        french = around(("est", "sont")[subject.plural])
+        return finished(english, f"{subject.french} {french} {subject.form(adjective)}")
     if kind == "exist":
         thing = phrase(nouns, qualities, "a", negated=negated)
         noun = f"no {thing.english.partition(' ')[2]}" if negated else thing.english
         english = f"there {('is', 'are')[thing.plural]} {noun}"
-        french = f"il {ne('y a')} {thing.french}"
+        french = f"il {around('y a')} {thing.french}"
     else:
         verb = pick(TO_BEINGS if kind == "refer" else verbs)
         singular = subject.person == 1
@@ -180,10 +178,10 @@ def random_pair(generator: random.Random) -> tuple[str, str]:
         french = verb[2 + subject.person]
         if kind == "refer":
             pronoun = pick(OBJECTS)
-            english, french = f"{english} {pronoun[0]}", ne(f"{pronoun[1]} {french}")
+            english, french = f"{english} {pronoun[0]}", around(f"{pronoun[1]} {french}")
         else:
             thing = phrase(nouns, qualities, negated=negated)
-            english, french = f"{english} {thing.english}", f"{ne(french)} {thing.french}"
+            english, french = f"{english} {thing.english}", f"{around(french)} {thing.french}"
         english, french = f"{subject.english} {english}", f"{subject.french} {french}"
     if chance() < 0.4:
         place, thing = pick(PLACES), phrase(THINGS, [])

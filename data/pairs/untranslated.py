@@ -146,7 +146,7 @@ def main() -> None:
     if flags.pair:
         english, french = map(read_lines, flags.pair)
         if len(english) != len(french):
-            raise UserError(f"{flags.pair[0]} and {flags.pair[1]} must have as many lines.")
+            raise UserError(f"{' and '.join(map(str, flags.pair))} must have as many lines.")
         print("en\tfr", *map("\t".join, usable(english, french)), sep="\n")
         return
     data_dir = data_directory(flags.data_dir)
