@@ -205,17 +205,8 @@ def write_translation_sample(
 ) -> Path:
     """Writes the files of a generated Multi30k, which `load_pairs("multi30k", ...)` opens.
 
-    No English sentence stands in two splits; the same seed writes the same bytes.
-
-    Args:
-        data_dir: Folder of downloads to write into.
-        train: Number of training pairs.
-        validation: Number of validation pairs.
-        test: Number of pairs in each of the two tests.
-        seed: Of the random sentences.
-
-    Returns:
-        The folder of the files.
+    No English sentence stands in two splits; the same seed writes the same bytes. The numbers are
+    of pairs, `test` for each of the two tests.
 
     Raises:
         UserError: If the folder has other pairs, which generated ones must not replace.

@@ -31,11 +31,9 @@ PLAIN = (
     "The {aspect} was {right} and {right2}.",
     "I found the {aspect} {right}.",
     "What a {right} {film}!",
-    "Above all, the {aspect} was {right}.",
 )
 NEGATED = (
     "The {aspect} was not {wrong}.",
-    "The {aspect} was never {wrong}.",
     "The {aspect} was anything but {wrong}.",
     "The {aspect} was far from {wrong}.",
     "There was nothing {wrong} about the {aspect}.",
@@ -47,7 +45,6 @@ CONTRASTED = (
     "I expected a {wrong} {film}, but it was a {right} one.",
     "The trailer looked {wrong}, but the {film} itself was {right}.",
     "A friend had called it {wrong}, but I found it {right}.",
-    "It may sound {wrong}, but it was {right}.",
     "The {aspect} was {right} rather than {wrong}.",
 )
 # Shares of the three kinds; counting words solves only the first.
@@ -57,10 +54,8 @@ NEUTRAL = (
     "My {relative} and I saw it in a small cinema in {place}.",
     "I watched it with my {relative} on a rainy {day}.",
     "The plot follows {hero} who returns to {place} after {number} years.",
-    "Most of it was shot in {place} within {number} weeks.",
     "It runs for about two hours, and {name} plays {hero}.",
     "{name} directed it after {number} years in the theatre.",
-    "I had not read the book by {name}.",
     "There is a scene with {hero} at the station of {place}.",
 )
 WORDS = {

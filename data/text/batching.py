@@ -70,27 +70,12 @@ class LengthBuckets(keras.utils.PyDataset):
         self._shuffle = shuffle
         self._seed = seed
         self.epoch = epoch
-
-    @property
-    def epoch(self) -> int:
-        """The number of the current epoch; setting it makes the batches of that epoch."""
-        return self._epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._epoch = epoch
         self._plan = self._make_plan()
 
     @property
     def batches(self) -> list[np.ndarray]:
         """The row numbers of each batch, `<int64>(batch,)`, in the order of this epoch."""
         return [rows for rows, _ in self._plan]
-
-    @property
-    def padding_share(self) -> float:
-        """The share of padding among all tokens of an epoch."""
-        padded = sum(len(rows) * int(np.sum(length)) for rows, length in self._plan)
-        return 1.0 - float(self._lengths.sum()) / max(padded, 1)
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -106,10 +91,11 @@ class LengthBuckets(keras.utils.PyDataset):
         # `fit` also calls it before its first epoch, so its epochs run one ahead of the given
         # number, in a fresh and in a resumed run alike.
         self.epoch += 1
+        self._plan = self._make_plan()
 
     def _make_plan(self) -> list[tuple[np.ndarray, Length]]:
         """The row numbers and the padded length of every batch of the current epoch."""
-        generator = np.random.default_rng((self._seed, self._epoch))
+        generator = np.random.default_rng((self._seed, self.epoch))
         plan = []
         left_over = np.empty(0, dtype=np.int64)
         # Empty buckets are skipped: rows that move up there would make another shape.

@@ -94,11 +94,6 @@ def kept_positions(length: int, max_length: int) -> np.ndarray:
     return np.concatenate([np.arange(head), np.arange(length - max_length + head, length)])
 
 
-def head_and_tail(ids: np.ndarray, max_length: int) -> np.ndarray:
-    """Shortens `(length,)` token ids to the `kept_positions`."""
-    return ids[kept_positions(len(ids), max_length)]
-
-
 def encoded(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> Iterator[np.ndarray]:
     """Encodes raw texts one after the other; one without any token becomes a single `[UNK]`.
 
@@ -109,7 +104,7 @@ def encoded(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> I
     for start in range(0, len(texts), _CHUNK):
         for encoding in tokenizer.encode_batch_fast(texts[start : start + _CHUNK]):
             ids = np.asarray(encoding.ids or [UNK_ID], dtype=np.int32)
-            yield head_and_tail(ids, max_length)
+            yield ids[kept_positions(len(ids), max_length)]
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> list[np.ndarray]:

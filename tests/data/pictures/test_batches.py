@@ -90,7 +90,6 @@ def test_without_pictures_the_batches_are_those_of_texts():
     options = {"buckets": 3, "multiple": 4, "tokens_per_batch": 90, "shuffle": True, "seed": 4}
     dataset = make((captions, pictures), buckets=3, tokens=90, seed=4)
     texts = text_batches(ended, **options)
-    assert dataset.padding_share == texts.padding_share
     for (_, target_out), (tokens,) in zip(batches_of(dataset), batches_of(texts), strict=True):
         assert np.array_equal(target_out, tokens)
 

@@ -6,7 +6,6 @@ from data.text.tokenization import (
     PAD_ID,
     UNK_ID,
     encode,
-    head_and_tail,
     kept_positions,
     load_tokenizer,
     train_tokenizer,
@@ -90,9 +89,9 @@ def test_a_broken_tokenizer_file_is_named(tmp_path):
 
 
 def test_a_long_text_keeps_its_first_quarter_and_its_last_three_quarters():
-    assert head_and_tail(np.arange(100), 8).tolist() == [0, 1, 94, 95, 96, 97, 98, 99]
-    assert head_and_tail(np.arange(8), 8).tolist() == list(range(8))
-    assert head_and_tail(np.arange(9), 1).tolist() == [8]
+    assert kept_positions(100, 8).tolist() == [0, 1, 94, 95, 96, 97, 98, 99]
+    assert kept_positions(8, 8).tolist() == list(range(8))
+    assert kept_positions(9, 1).tolist() == [8]
     assert kept_positions(3, 8).tolist() == [0, 1, 2]
 
 
