@@ -1,4 +1,4 @@
-"""Where bytes live: folders for downloads and derived files, atomic writes, TensorFlow Datasets."""
+"""Folders of downloads and derived files, checksums, and TensorFlow Datasets."""
 
 import contextlib
 import hashlib
@@ -18,24 +18,19 @@ import platformdirs
 
 from common.errors import UserError
 
-_PROJECT = "recurrent-apps"
-
 
 def data_directory(flag: str = "") -> Path:
-    """The folder of downloads: the flag, else `DATA_DIR`, else the user's cache folder."""
-    return _directory(flag, "DATA_DIR", "downloads")
+    """Returns the folder of downloads: the flag, else `DATA_DIR`, else a user's cache folder."""
+    return _directory(flag or os.environ.get("DATA_DIR", ""), "downloads")
 
 
 def cache_directory() -> Path:
-    """The folder of derived files: `CACHE_DIR`, else the user's cache folder."""
-    return _directory("", "CACHE_DIR", "derived")
+    """Returns the folder of derived files: `CACHE_DIR`, else a user's cache folder."""
+    return _directory(os.environ.get("CACHE_DIR", ""), "derived")
 
 
-def _directory(flag: str, variable: str, name: str) -> Path:
-    chosen = flag or os.environ.get(variable, "")
-    if chosen:
-        return Path(chosen).expanduser()
-    return Path(platformdirs.user_cache_dir(_PROJECT)) / name
+def _directory(path: str, name: str) -> Path:
+    return Path(path or f"{platformdirs.user_cache_dir('recurrent-apps')}/{name}").expanduser()
 
 
 def sha256_of(path: Path) -> str:
@@ -50,16 +45,10 @@ def checksum_of(path: Path, algorithm: str) -> str:
 
 
 def unknown_files(sha256s: dict[Path, str], known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Returns a warning for each file that is not the public one of its name.
-
-    Args:
-        sha256s: The SHA-256 of each file.
-        known: The checksums that a file of that name may have, `sha256:...` or `md5:...`; files of
-            other names are not judged.
-    """
+    """Returns a warning for each file that has none of the `known` checksums of its name."""
     return tuple(
-        f"{path} is not the public file of that name (another checksum), so that scores do not "
-        "compare with published ones; delete it to download that one."
+        f"{path} has another checksum than the public file: scores do not compare with published "
+        "ones; delete it to download the public file."
         for path, sha256 in sha256s.items()
         if path.name in known
         and f"sha256:{sha256}" not in known[path.name]
@@ -68,7 +57,7 @@ def unknown_files(sha256s: dict[Path, str], known: dict[str, tuple[str, ...]]) -
 
 
 def import_tfds() -> tuple[ModuleType, ModuleType]:
-    """Imports TensorFlow Datasets and TensorFlow, without the pages of their start-up log.
+    """Imports TensorFlow Datasets and TensorFlow without their start-up log.
 
     Raises:
         UserError: If they are not installed.
@@ -95,16 +84,16 @@ def import_tfds() -> tuple[ModuleType, ModuleType]:
 
 @contextlib.contextmanager
 def _quiet_native_code() -> Iterator[None]:
-    """Holds back what native code writes to standard error; errors come as exceptions."""
+    """Discards what native code writes to standard error; errors come as exceptions."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    original = os.dup(2)
     try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(original, 2)
+        os.close(original)
 
 
 def prepare_tfds(name: str, root: Path, *, host: str) -> None:
@@ -116,18 +105,17 @@ def prepare_tfds(name: str, root: Path, *, host: str) -> None:
         host: The address that the data set comes from.
 
     Raises:
-        UserError: If the network or the disk fails, or a download has not the checksum that
-            TensorFlow Datasets knows for it.
+        UserError: If the network or the disk fails, or a download has an unknown checksum.
     """
     remedy = (
-        "nothing half-written stays; check the connection and the disk and run again, or point "
-        "DATA_DIR / --data-dir to a filled cache."
+        "check the connection and the disk and run again, or point DATA_DIR / --data-dir to a "
+        "filled folder."
     )
     try:
-        # Without a network the downloader below would go on trying for minutes.
+        # Without a network the downloader below would try for minutes.
         urllib.request.urlopen(urllib.request.Request(host, method="HEAD"), timeout=20).close()
     except urllib.error.HTTPError:
-        pass  # The host answers; what it says of this page does not matter.
+        pass  # The host answers.
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise UserError(f"{name} cannot be downloaded from {host} ({reason}): {remedy}") from error
@@ -152,13 +140,9 @@ def prepare_tfds(name: str, root: Path, *, host: str) -> None:
 
 @contextlib.contextmanager
 def tfds_draft(name: str, root: Path) -> Iterator[Path]:
-    """Lends a `data_dir` in which to prepare a data set; it moves to `root` if all went well.
+    """Yields a temporary `data_dir`; the data set `name` moves to `root` if the block succeeds.
 
-    What else lies there, such as a downloaded archive, is deleted in any case.
-
-    Args:
-        name: The data set as `<name>/<configuration>:<version>`.
-        root: The `data_dir` where the data set shall stand.
+    Anything else there, such as a downloaded archive, is deleted.
     """
     folder = name.replace(":", "/")
     root.mkdir(parents=True, exist_ok=True)

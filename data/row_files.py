@@ -1,9 +1,10 @@
 """Texts and token ids in a file instead of in memory, so that data may be larger than memory."""
 
 import array
+import contextlib
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,32 +12,30 @@ import numpy as np
 
 from common.errors import UserError
 
-# Bytes that are written at a time.
-_TOGETHER = 1 << 20
+# Bytes that are collected before a write.
+_BUFFER = 1 << 20
 
 
 class RowFile(Sequence):
-    """Rows of unequal length in a file without a name, each read when it is asked for.
+    """Rows of unequal length in an unnamed temporary file, each read when it is asked for.
 
     The file goes with the last object that reads it, also if the process is killed. It is not
-    mapped into memory: what was read of a mapped file counts as the process's own.
+    memory-mapped: pages read from a mapping count as the memory of the process.
+
+    Args:
+        file: The file that holds the rows.
+        starts: `<int64>(rows,)`, where each begins.
+        sizes: `<int64>(rows,)`, the bytes of each.
+        decode: Turns bytes into a row.
     """
 
-    def __init__(
+    def __init__(  # noqa: D107
         self,
         file: BinaryIO,
         starts: np.ndarray,
         sizes: np.ndarray,
         decode: Callable[[bytes], Any],
     ):
-        """Takes what is there; `texts_on_disk` and `tokens_on_disk` make it.
-
-        Args:
-            file: What holds the rows.
-            starts: `<int64>(rows,)`, where each begins.
-            sizes: `<int64>(rows,)`, the bytes of each.
-            decode: Turns bytes into a row.
-        """
         self._file, self._starts, self._sizes, self._decode = file, starts, sizes, decode
         self._lock = threading.Lock()
 
@@ -54,7 +53,7 @@ class RowFile(Sequence):
             return self._decode(self._file.read(size))
 
     def take(self, rows: np.ndarray) -> "RowFile":
-        """Picks rows, by number or by a mask, as from an array; nothing is copied but where."""
+        """Picks rows by number or mask, without copying the file."""
         taken = RowFile(self._file, self._starts[rows], self._sizes[rows], self._decode)
         # One file has one position.
         taken._lock = self._lock
@@ -82,44 +81,32 @@ def tokens_on_disk(sequences: Iterable[np.ndarray], folder: Path) -> RowFile:
 
 
 def _row_file(rows: Iterable[bytes], folder: Path, decode: Callable[[bytes], Any]) -> RowFile:
-    file, folder = _nameless_file(folder)
-    sizes, pending = array.array("q"), bytearray()
+    with _naming(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = tempfile.TemporaryFile(dir=folder, buffering=_BUFFER)
+        except OSError:
+            # The folder may be read-only; the system's folder of temporary files will do.
+            file = tempfile.TemporaryFile(buffering=_BUFFER)
+    sizes = array.array("q")
     for row in rows:
-        pending += row
+        with _naming(folder):
+            file.write(row)
         sizes.append(len(row))
-        if len(pending) >= _TOGETHER:
-            _write(file, pending, folder)
-    _write(file, pending, folder)
+    with _naming(folder):
+        # Without the buffer, which would read a whole block for each row.
+        file = file.detach()
     sizes = np.array(sizes, dtype=np.int64)
     return RowFile(file, np.cumsum(sizes) - sizes, sizes, decode)
 
 
-def _nameless_file(folder: Path) -> tuple[BinaryIO, Path]:
-    """Opens a file below `folder`, or, where nothing can be written, below the system's own."""
+@contextlib.contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Turns a failure of the disk into a line that names the folder."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryFile(dir=folder, buffering=0), folder
-    except OSError:
-        try:
-            return tempfile.TemporaryFile(buffering=0), Path(tempfile.gettempdir())
-        except OSError as error:
-            raise _unwritable(folder, error) from error
-
-
-def _write(file: BinaryIO, pending: bytearray, folder: Path) -> None:
-    """Appends what is pending, and empties it."""
-    with memoryview(pending) as left:
-        start = 0
-        while start < len(left):
-            try:
-                start += file.write(left[start:])
-            except OSError as error:
-                raise _unwritable(folder, error) from error
-    pending.clear()
-
-
-def _unwritable(folder: Path, error: OSError) -> UserError:
-    return UserError(
-        f"Cannot write to {folder} ({error.strerror or error}): make room there, or point CACHE_DIR"
-        " to another folder."
-    )
+        yield
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {folder} ({error.strerror or error}): make room there, or point "
+            "CACHE_DIR to another folder."
+        ) from error

@@ -1,28 +1,16 @@
-"""The command line that the modules that write samples share."""
+"""The command line of the modules that write samples."""
 
 import argparse
 import contextlib
 from collections.abc import Iterator
 
-from common.errors import UserError
+from common.errors import in_one_line
 
 
 @contextlib.contextmanager
 def sample_command(description: str) -> Iterator[argparse.ArgumentParser]:
-    """Lends a parser that knows `--data-dir`; a user's mistake in the block ends the process.
-
-    It becomes one line on standard error and exit status 2, and so does an error of the operating
-    system, such as a folder that cannot be written.
-
-    Args:
-        description: What the command does, for `--help`.
-    """
+    """Yields a parser with `--data-dir`; an error in the block ends the command in one line."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data-dir", default="", help="folder of downloads (default: DATA_DIR)")
-    try:
+    with in_one_line():
         yield parser
-    except UserError as error:
-        parser.exit(2, f"{error}\n")
-    except OSError as error:
-        reason = f"{error.filename or 'input/output'}: {error.strerror or error}"
-        parser.exit(2, f"{reason}; make room there, or name another folder.\n")

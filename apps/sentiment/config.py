@@ -30,8 +30,6 @@ class Config(TrainingSettings):
     split_seed: int = 0
     """Which reviews are cut off; the same for all training seeds."""
 
-    tokenizer: Literal["word", "bpe"] = "word"
-    """Whole words, or byte-pair pieces of words."""
     vocab_size: int = 30000
     """Distinct tokens that are kept."""
     max_length: int = 400

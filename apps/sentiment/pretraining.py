@@ -25,7 +25,6 @@ _DRAWN, _OPTIMIZER, _RATE, _WARMUP, _DROPOUT, _SEED = 1024, "adam", 2e-3, 300, 0
 _TOGETHER = 1000
 # The settings that the encoder's weights depend on.
 _SETTINGS = (
-    "tokenizer",
     "vocab_size",
     "max_length",
     "cell",

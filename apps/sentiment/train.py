@@ -143,9 +143,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         if flags.resume:
             tokenizer = load_tokenizer(run / TOKENIZER)
         else:
-            tokenizer = train_tokenizer(
-                everything, kind=config.tokenizer, vocab_size=config.vocab_size
-            )
+            tokenizer = train_tokenizer(everything, vocab_size=config.vocab_size)
 
         # After the teachers, so that the student is the same whether they had to label or not.
         keras.utils.set_random_seed(config.seed)

@@ -1,7 +1,6 @@
 """Reads sentence pairs from files: two parallel files, or columns between tabs."""
 
 import gzip
-import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,17 +11,11 @@ from common.errors import UserError
 # Marks a folder or zip whose content a sample command has generated.
 GENERATED_NOTE = "GENERATED.txt"
 
-_LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]+)*")
-
 
 def read_lines(path: Path, *, member: str = "") -> list[str]:
-    """Returns the lines of a UTF-8 text, which may be compressed.
+    """Returns the lines of a UTF-8 text: a plain file, a `.gz` file or a `member` of a `.zip`.
 
     Only line feeds end a line: some corpora have Python's other line ends inside sentences.
-
-    Args:
-        path: A plain file, a `.gz` file, or a `.zip` archive.
-        member: The file in the archive.
 
     Raises:
         UserError: If the file is missing, damaged or not UTF-8.
@@ -66,51 +59,38 @@ def read_parallel(source_path: Path, target_path: Path) -> list[tuple[str, str]]
     if len(sources) != len(targets):
         raise UserError(
             f"{source_path} has {len(sources):,} lines, but {target_path.name} has "
-            f"{len(targets):,}: both must hold the same sentences, line by line."
+            f"{len(targets):,}: both must have the same sentences, line by line."
         )
-    pairs = []
-    for number, sides in enumerate(zip(sources, targets, strict=True), start=1):
-        source, target = map(clean, sides)
-        if source and target:
-            pairs.append((source, target))
-        elif source or target:
-            raise UserError(
-                f"{target_path if source else source_path}, line {number}: empty; fill it in, or "
-                "remove the line from both files."
-            )
-    return pairs
+    lines = ["\t".join(map(clean, sides)) for sides in zip(sources, targets, strict=True)]
+    return list(read_columns(lines, (0, 1), most=2, name=f"{source_path} or {target_path.name}"))
 
 
 def read_columns(
     lines: list[str], columns: tuple[int, ...], *, most: int, name: str, first_line: int = 1
-) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yields the number of each line that is not blank, and its cells at `columns`.
+) -> Iterator[tuple[str, ...]]:
+    """Yields the cells at `columns` of each line that is not blank.
 
     Args:
         lines: Cells between tabs; quotes have no meaning.
         columns: Positions of the cells, from 0.
         most: The most cells that a line may have.
-        name: What messages call the file.
+        name: What the message calls the file.
         first_line: The number of the first line.
 
     Raises:
-        UserError: If a line lacks one of the cells, or has too many.
+        UserError: If one of the cells is empty, or a line has too many.
     """
     for number, line in enumerate(lines, start=first_line):
         cells = [clean(cell) for cell in line.split("\t")]
-        if len(cells) > most and any(cells):
+        if not any(cells):
+            continue
+        chosen = tuple(cells[column] for column in columns if column < len(cells))
+        if len(cells) > most or len(chosen) < len(columns) or not all(chosen):
             raise UserError(
-                f"{name}, line {number}: {len(cells)} columns instead of {most}; put one tab "
-                "between two columns and none elsewhere."
+                f"{name}, line {number}: a cell is empty or there are more than {most}; put one "
+                "tab between two columns and none elsewhere, or remove the line."
             )
-        for column in columns if any(cells) else ():
-            if not "".join(cells[column : column + 1]):
-                raise UserError(
-                    f"{name}, line {number}: column {column + 1} is empty; put one tab between "
-                    "two columns, or remove the line."
-                )
-        if any(cells):
-            yield number, tuple(cells[column] for column in columns)
+        yield chosen
 
 
 def read_tsv(path: Path, languages: tuple[str, str]) -> list[tuple[str, str, str]]:
@@ -120,28 +100,20 @@ def read_tsv(path: Path, languages: tuple[str, str]) -> list[tuple[str, str, str
         Source, target and split of each row; all is `train` where there is no column `split`.
 
     Raises:
-        UserError: If the file cannot be read, or the languages or a cell are missing or wrong.
+        UserError: If the file cannot be read, or a column or a cell is missing or wrong.
     """
     lines = read_lines(path)
-    header = [clean(cell) for cell in lines[0].split("\t")] if lines else []
-    names = [column for column in header if column != "split"]
-    if len(names) < 2 or len(set(header)) < len(header) or not all(map(_LANGUAGE.fullmatch, names)):
-        raise UserError(
-            f"{path}, line 1: the first line must name the languages of the columns, each once, "
-            "such as en<TAB>fr or en<TAB>fr<TAB>split; add it."
-        )
-    check_languages(path, languages, names)
-    columns = [header.index(language) for language in languages]
-    if "split" in header:
-        columns.append(header.index("split"))
+    header = [clean(cell) for cell in "".join(lines[:1]).split("\t")]
+    check_languages(path, languages, header)
+    columns = [header.index(name) for name in (*languages, "split") if name in header]
     rows = []
-    for number, (source, target, *split) in read_columns(
+    for source, target, *split in read_columns(
         lines[1:], tuple(columns), most=len(header), name=str(path), first_line=2
     ):
         if not (name := split_name(*split or ["train"])):
             raise UserError(
-                f'{path}, line {number}: the split is "{split[0]}"; it must be train, validation '
-                "or test."
+                f'{path}, "{source}": the split is "{split[0]}"; it must be train, validation or '
+                "test."
             )
         rows.append((source, target, name))
     return rows
@@ -163,8 +135,9 @@ def check_languages(path: Path, languages: tuple[str, str], available: list[str]
     for language in languages:
         if language not in available:
             raise UserError(
-                f'{path} holds the languages {", ".join(available)}, not "{language}": set '
-                "--source-language and --target-language to two of them."
+                f'{path} has the languages {", ".join(available)}, not "{language}": set '
+                "--source-language and --target-language to two of them. The first line of a .tsv "
+                "file must name its columns, such as en<TAB>fr or en<TAB>fr<TAB>split."
             )
 
 
@@ -172,16 +145,16 @@ def find_parallel(folder: Path, languages: tuple[str, str]) -> dict[str, tuple[P
     """Returns the two files `<name>.<language>` or `<name>.<language>.gz` of each name.
 
     Raises:
-        UserError: If there is no `train`, or a name has a file in one language alone.
+        UserError: If there is no `train`, or a name has a file in only one language.
     """
-    sides = []
-    for language in languages:
-        files = {}
-        for ending in (f".{language}.gz", f".{language}"):
-            for path in sorted(folder.glob(f"[!.]*{ending}")):
-                files[path.name.removesuffix(ending)] = path
-        sides.append(files)
-    source, target = sides
+    source, target = (
+        {
+            path.name.removesuffix(ending): path
+            for ending in (f".{language}.gz", f".{language}")
+            for path in sorted(folder.glob(f"[!.]*{ending}"))
+        }
+        for language in languages
+    )
     if "train" not in source.keys() & target.keys():
         raise UserError(
             f"{folder} needs train.{languages[0]} and train.{languages[1]} (or both with .gz): add "

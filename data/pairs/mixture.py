@@ -1,6 +1,5 @@
-"""Joins several sets of sentence pairs into one that trains a general model."""
+"""Joins several sets of sentence pairs into one, to train a general model."""
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from data.pairs.sources import NAMED_SETS, Pairs, load_pairs
 from data.pairs.splits import PairSplit
 from data.pairs.untranslated import nearly_among
 
-# Marks that end a sentence; a hurried writer leaves them out.
+# Final punctuation, which a hurried writer leaves out.
 _FINAL_MARKS = ".!?…"
 
 
@@ -27,19 +26,16 @@ def load_sets(
     log: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Pairs:
-    """Loads one or several sets of pairs, as if they were one.
+    """Loads one or several sets of pairs as one.
 
-    In a list, the held-out splits of the first set keep their names. Those of another set begin
-    with the name of the set or file: `tatoeba_test`. `validation` takes turns between the sets.
-    A file without held-out splits that is not the first one is used for training alone. Training
-    pairs whose source nearly equals a held-out source of any set are left out.
+    The held-out splits of the first set keep their names; others are called `tatoeba_test`.
+    `validation` takes turns between the sets. A further file without splits is for training only.
+    Training pairs whose source is nearly a held-out source of any set are left out.
 
     Args:
         names: Each as `load_pairs` takes it.
-        repeats: How many times an epoch holds the training pairs of each of several sets; once
-            each if empty.
-        training: Whether the pairs are for training; otherwise a further file of training pairs
-            may be missing, as it is where a model came without its data.
+        repeats: How many times an epoch has the training pairs of each set; empty for once each.
+        training: Whether the pairs are for training; otherwise further files may be missing.
         log: Takes a line for each download and for the pairs that are left out.
         **options: For `load_pairs`.
 
@@ -52,13 +48,9 @@ def load_sets(
     if len(names) == 1:
         return load_pairs(names[0], log=log, **options)
     if not training:
-        there = [
-            name
-            for position, name in enumerate(names)
-            if position == 0 or name in NAMED_SETS or Path(name).exists()
-        ]
-        if len(there) < len(names):
-            return load_sets(there, training=False, log=log, **options)
+        further = [name for name in names[1:] if name in NAMED_SETS or Path(name).exists()]
+        if len(further) < len(names) - 1:
+            return load_sets([names[0], *further], training=False, log=log, **options)
     sets = [
         load_pairs(name, log=log, cut=position == 0 or name in NAMED_SETS, **options)
         for position, name in enumerate(names)
@@ -81,9 +73,9 @@ def load_sets(
         for _ in range(count):
             train = joined(train, kept)
     if log:
-        log(f"{left_out:,} training pairs are left out: their source is held out, or nearly")
+        log(f"{left_out:,} training pairs are left out: their source is (nearly) held out")
     return Pairs(
-        # All validation sentences, the sets in turns, so that the first ones show each set alike.
+        # In turns, so that the first validation sentences are of each set alike.
         {**splits, "train": train, "validation": _in_turns(validation)},
         sets[0].languages,
         hashes,
@@ -92,15 +84,9 @@ def load_sets(
 
 
 def with_typed_copies(split: PairSplit, share: float, *, seed: int) -> PairSplit:
-    """Adds copies of pairs whose source is written as people type in a hurry.
+    """Adds copies of a share of the pairs, with the source written as people type in a hurry.
 
-    In turns a copy has small letters alone, no final mark, or neither capitals nor mark. The
-    target stays as it is.
-
-    Args:
-        split: Pairs to train on.
-        share: Copies, as a share of the pairs.
-        seed: Another seed draws other pairs.
+    In turns a copy has no capitals, no final punctuation, or neither. The target stays as it is.
     """
     count = round(share * len(split.source))
     rows = np.random.default_rng(seed).permutation(len(split.source))[:count].tolist()
@@ -119,10 +105,9 @@ def with_typed_copies(split: PairSplit, share: float, *, seed: int) -> PairSplit
 def joined(first: PairSplit, second: PairSplit) -> PairSplit:
     """Returns the pairs of both splits, in their order."""
     return PairSplit(
-        *(
-            getattr(first, field.name) + getattr(second, field.name)
-            for field in dataclasses.fields(PairSplit)
-        )
+        first.source + second.source,
+        first.target + second.target,
+        first.references + second.references,
     )
 
 
@@ -141,7 +126,7 @@ def _without_near(split: PairSplit, held_out: list[str]) -> tuple[PairSplit, int
 
 
 def _in_turns(splits: list[PairSplit]) -> PairSplit:
-    """Returns one row of each split in turn, until all are through."""
+    """Returns one row of each split in turn, until all are used."""
     positions = itertools.zip_longest(*(range(len(split.source)) for split in splits))
     rows = [
         (split.source[row], split.target[row], split.references[row])

@@ -19,8 +19,8 @@ class PairSplit:
 
     Attributes:
         source: The sentences to translate.
-        target: One right translation of each.
-        references: All right translations of each, `target` the first of them.
+        target: One correct translation of each.
+        references: All correct translations of each, `target` first.
     """
 
     source: list[str]
@@ -46,8 +46,8 @@ def by_source(rows: Rows) -> PairSplit:
 def cut_pairs(rows: Rows, sizes: dict[str, int], *, seed: int) -> dict[str, Rows]:
     """Cuts parts off so that no sentence of a part, in either language, occurs elsewhere.
 
-    Pairs that share a sentence stay together, and so do those that share it through others. Case,
-    marks and spaces make no difference: "Go." and "Go!" are one sentence here.
+    Pairs that share a sentence, directly or through others, stay together. Case, punctuation and
+    spaces are ignored: "Go." and "Go!" are the same sentence.
 
     Args:
         rows: The pairs.
@@ -87,7 +87,7 @@ def cut_pairs(rows: Rows, sizes: dict[str, int], *, seed: int) -> dict[str, Rows
 
 
 def folded(sentence: str) -> str:
-    """Returns a sentence without case, marks and spaces, unless it has nothing else."""
+    """Returns a sentence without case, punctuation and spaces, unless it has nothing else."""
     return _MARKS.sub("", sentence.casefold()) or sentence
 
 
@@ -102,7 +102,7 @@ def _numbers(keys: list[str]) -> np.ndarray:
 
 
 def _connected(sources: np.ndarray, targets: np.ndarray) -> list[int]:
-    """Returns one number for all rows that share a source or a target, also through other rows."""
+    """Returns the same number for rows that share a source or a target, also through others."""
     # A graph whose nodes are the sources and, numbered after them, the targets.
     targets = targets + len(sources)
     size = 2 * len(sources)
@@ -111,7 +111,7 @@ def _connected(sources: np.ndarray, targets: np.ndarray) -> list[int]:
 
 
 def overlap_warnings(train: Rows, held_out: dict[str, PairSplit]) -> tuple[str, ...]:
-    """Returns a line for each split of which training has seen more than a hundredth."""
+    """Returns a line for each split of which more than 1 % of the sources are training sources."""
     seen = {folded(source) for source, _ in train}
     counts = {
         name: sum(folded(source) in seen for source in split.source)
@@ -119,7 +119,7 @@ def overlap_warnings(train: Rows, held_out: dict[str, PairSplit]) -> tuple[str, 
     }
     return tuple(
         f"{counts[name]:,} of the {len(split.source):,} source sentences of {name} stand in train "
-        "too: its score will flatter."
+        "too: its score will be too high."
         for name, split in held_out.items()
         if counts[name] > len(split.source) / 100
     )

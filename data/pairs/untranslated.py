@@ -1,4 +1,4 @@
-"""Sentences without a translation, for a model that learns from its teacher's: files, Flickr8k.
+"""English sentences without a translation, to be translated by a trained model (self-training).
 
 python -m data.pairs.untranslated > captions.txt       # English captions that no split holds out
 python -m data.pairs.untranslated --pair captions.txt captions.fr > captions.tsv
@@ -20,11 +20,11 @@ from data.pairs.sources import NAMED_SETS, load_pairs
 from data.pairs.splits import folded
 from data.pictures.flickr8k import fetch_captions, token_captions
 
-# In percent, how alike two sentences are that count as one: with another spelling, a word mended.
+# Similarity in percent from which two sentences count as the same.
 _ALIKE = 90
-# Fewest and most words of a translation, as shares of its source's: outside, it has run away.
+# Fewest and most words of a usable translation, as a ratio to its source's.
 _LENGTHS = 0.5, 2.0
-# Pairs of sentences that are compared at once, a byte each.
+# Pairs of sentences that are compared at once, one byte each.
 _COMPARED = 20_000_000
 
 
@@ -36,31 +36,29 @@ def load_untranslated(
     known: Iterable[str],
     log: Callable[[str], None] | None = None,
 ) -> tuple[list[str], Path]:
-    """Loads sentences and leaves out what would leak, what is known, and what comes twice.
+    """Loads sentences without those that are held out, nearly held out, known or repeated.
 
-    Case, marks and spaces make no difference. What is nearly held out counts as held out: Multi30k
-    has mended the spelling of some captions. Its pictures are of the same collection as Flickr8k's,
-    so of a picture with one caption that is held out no other caption stays either.
+    Case, punctuation and spaces are ignored. Multi30k's pictures are of the same collection as
+    Flickr8k's, so if one caption of a picture is held out, all its captions are left out.
 
     Args:
-        name: `"flickr8k"` for its English captions, put from tokens into plain writing, or a text
-            file with a sentence a line.
+        name: `"flickr8k"` for its English captions, or a text file with a sentence a line.
         data_dir: Folder of downloads.
         held_out: The source sentences of all splits that score.
-        known: The source sentences to train on.
-        log: What takes a line for each download, and one for what was left out.
+        known: The source sentences of the training pairs.
+        log: Takes a line for each download, and one for the sentences that were left out.
 
     Returns:
         The sentences in their order, and the file that they were read from.
 
     Raises:
-        UserError: If the file cannot be had or read, or nothing is left of it.
+        UserError: If the file cannot be downloaded or read, or nothing is left of it.
     """
     if name == "flickr8k":
         path = fetch_captions(data_dir, log)
-        plain = MosesDetokenizer(lang="en")
+        detokenizer = MosesDetokenizer(lang="en")
         groups = [
-            [_written(plain, caption) for caption in captions]
+            [_written(detokenizer, caption) for caption in captions]
             for captions in token_captions(path).values()
         ]
     else:
@@ -68,67 +66,52 @@ def load_untranslated(
         if not path.is_file():
             raise UserError(f'--untranslated {name} is neither "flickr8k" nor a file: check it.')
         groups = [[clean(line)] for line in read_lines(path)]
-    groups = [[sentence for sentence in group if sentence] for group in groups]
-    leaks = _leaks(groups, held_out)
-    seen, found = {folded(sentence) for sentence in known}, []
-    for group, leak in zip(groups, leaks, strict=True):
-        for sentence in [] if leak else group:
-            if (key := folded(sentence)) not in seen:
-                seen.add(key)
-                found.append(sentence)
-    if not found:
+    rows = [
+        (number, sentence) for number, group in enumerate(groups) for sentence in group if sentence
+    ]
+    near = nearly_among([sentence for _, sentence in rows], held_out)
+    leaks = {number for (number, _), leak in zip(rows, near, strict=True) if leak}
+    seen = {folded(sentence) for sentence in known}
+    sentences = []
+    for number, sentence in rows:
+        if number not in leaks and (key := folded(sentence)) not in seen:
+            seen.add(key)
+            sentences.append(sentence)
+    if not sentences:
         raise UserError(
-            f"{path} has no sentence that the training does not know and no split holds out: name"
-            " another with --untranslated."
+            f"{path} has no sentence that is neither a training sentence nor held out: name another"
+            " with --untranslated."
         )
     if log:
-        left_out = sum(len(group) for group, leak in zip(groups, leaks, strict=True) if leak)
-        log(
-            f"{path}: {len(found):,} sentences to translate; {left_out:,} left out, which are held"
-            " out, nearly so, or describe a picture of one that is"
-        )
-    return found, path
-
-
-def _leaks(groups: list[list[str]], held_out: Iterable[str]) -> list[bool]:
-    """Whether a group has a sentence that is held out, or nearly."""
-    owners = [number for number, group in enumerate(groups) for _ in group]
-    alike = nearly_among([sentence for group in groups for sentence in group], held_out)
-    leaks = [False] * len(groups)
-    for row in np.flatnonzero(alike):
-        leaks[owners[row]] = True
-    return leaks
+        left_out = sum(number in leaks for number, _ in rows)
+        log(f"{path}: {len(sentences):,} new sentences; {left_out:,} left out as (nearly) held out")
+    return sentences, path
 
 
 def nearly_among(sentences: Iterable[str], others: Iterable[str]) -> np.ndarray:
-    """Returns which sentences stand among others, in these words or nearly.
+    """Returns `<bool>(sentences,)`: which of them occur among others, or nearly.
 
-    Args:
-        sentences: What to look for.
-        others: Where to look; case, marks and spaces make no difference.
-
-    Returns:
-        `<bool>(sentences,)`.
+    Case, punctuation and spaces are ignored.
     """
     keys = list({folded(sentence) for sentence in others})
-    wanted = [folded(sentence) for sentence in sentences]
-    found = np.zeros(len(wanted), bool)
+    queries = [folded(sentence) for sentence in sentences]
+    near = np.zeros(len(queries), bool)
     piece = max(1, _COMPARED // max(1, len(keys)))
-    for start in range(0, len(wanted) if keys else 0, piece):
-        alike = process.cdist(
-            wanted[start : start + piece],
+    for start in range(0, len(queries) if keys else 0, piece):
+        similar = process.cdist(
+            queries[start : start + piece],
             keys,
             scorer=fuzz.ratio,
             score_cutoff=_ALIKE,
             dtype=np.uint8,
         )
-        found[start : start + piece] = alike.any(axis=1)
-    return found
+        near[start : start + piece] = similar.any(axis=1)
+    return near
 
 
-def _written(plain: MosesDetokenizer, caption: str) -> str:
-    """A caption as Multi30k writes: a capital first, a full stop last, no space before marks."""
-    text = plain.detokenize(caption.split()).replace(" .", ".").strip()
+def _written(detokenizer: MosesDetokenizer, caption: str) -> str:
+    """Returns a caption in Multi30k's style, with a capital and a full stop."""
+    text = detokenizer.detokenize(caption.split()).replace(" .", ".").strip()
     if not text:
         return ""
     text = text[0].upper() + text[1:]
@@ -163,11 +146,11 @@ def main() -> None:
     if flags.pair:
         english, french = map(read_lines, flags.pair)
         if len(english) != len(french):
-            raise UserError(f"{flags.pair[0]} and {flags.pair[1]} must have as many lines.")
+            raise UserError(f"{' and '.join(map(str, flags.pair))} must have as many lines.")
         print("en\tfr", *map("\t".join, usable(english, french)), sep="\n")
         return
-    place = data_directory(flags.data_dir)
-    multi30k, tatoeba = (load_pairs(name, data_dir=place) for name in NAMED_SETS)
+    data_dir = data_directory(flags.data_dir)
+    multi30k, tatoeba = (load_pairs(name, data_dir=data_dir) for name in NAMED_SETS)
     held_out = [
         source
         for pairs in (multi30k, tatoeba)
@@ -177,7 +160,7 @@ def main() -> None:
     ]
     sentences, _ = load_untranslated(
         "flickr8k",
-        data_dir=place,
+        data_dir=data_dir,
         held_out=held_out,
         known=multi30k.splits["train"].source,
         log=lambda line: print(line, file=sys.stderr),

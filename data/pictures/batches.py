@@ -71,8 +71,9 @@ def caption_batches(
         }
         return inputs, pad_tokens(ended, order, boundary[1])
 
-    longest = -(-int(lengths.max()) // multiple) * multiple
-    ends = bucket_boundaries(lengths, count=buckets, multiple=multiple, maximum=longest)
+    ends = bucket_boundaries(
+        lengths, count=buckets, multiple=multiple, tokens_per_batch=tokens_per_batch
+    )
     dataset = LengthBuckets(
         np.stack([np.full_like(lengths, memory_length), lengths], axis=1),
         collate,

@@ -20,7 +20,7 @@ _SPLITS = {"train": "train", "test": "test", "unsupervised": "unlabelled"}
 def read_imdb(
     root: Path, cache_dir: Path
 ) -> tuple[dict[str, tuple[RowFile, np.ndarray]], dict[str, str]]:
-    """Reads IMDB; after its first use from Parquet files, without TensorFlow.
+    """Reads IMDB; after the first time from Parquet files, without TensorFlow.
 
     Args:
         root: The `data_dir` of TensorFlow Datasets, where it is downloaded if it is missing.
@@ -64,7 +64,7 @@ def read_imdb(
 
 
 def _read_prepared(root: Path) -> dict[str, pd.DataFrame]:
-    """Reads the prepared data set; a frame with the columns `text` and `label` a split."""
+    """Reads a frame with the columns `text` and `label` for each split."""
     tfds, tensorflow = import_tfds()
     frames = {}
     try:

@@ -28,7 +28,7 @@ def read_own_file(
         cache_dir: Folder in which the texts are kept while they are in use.
 
     Returns:
-        texts: One a row; they stay on disk.
+        texts: One per row, on disk.
         labels: `(batch,)` int32, positions in `label_names`; -1 means unlabelled.
         splits: `(batch,)` int8, positions in `SPLITS`, or None without that column.
         label_names: The labels, sorted.
@@ -59,7 +59,9 @@ def read_own_file(
         raise
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise UserError(f"{path} cannot be read ({reason}): save it in UTF-8, mended.") from error
+        raise UserError(
+            f"{path} cannot be read ({reason}): repair it and save it as UTF-8."
+        ) from error
     merged = pd.api.types.union_categoricals(labels, sort_categories=True) if labels else None
     if merged is None or len(merged.categories) < 2:
         raise UserError(f"{path} needs rows of two labels or more to train a classifier.")
@@ -68,9 +70,9 @@ def read_own_file(
 
 
 def _parts(path: Path) -> Iterator[pd.DataFrame]:
-    """Reads `_ROWS` rows at a time, indexed by their row as a spreadsheet counts."""
+    """Yields `_ROWS` rows at a time, indexed by their row as a spreadsheet counts."""
     if path.suffix.lower() == ".parquet":
-        # Without these options the whole file is in memory before the first row comes.
+        # Without these options the whole file is read into memory.
         with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             names = [name for name in file.schema_arrow.names if name in _COLUMNS]
             start = 1
@@ -125,7 +127,7 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _as_text(value: object) -> str:
-    """A cell as a stripped string; integers that a gap has turned into floats are whole again."""
+    """Returns a cell as a stripped string; integers that a gap turned into floats stay integers."""
     if isinstance(value, bytes):
         value = value.decode("utf-8")
     if isinstance(value, float) and value.is_integer():

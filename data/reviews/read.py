@@ -15,7 +15,7 @@ from data.reviews.imdb import read_imdb
 from data.reviews.own_file import SPLITS, read_own_file
 from data.text.tokenization import TAG_PATTERN
 
-# Letters and digits, from either end, in which two texts are copies if they agree.
+# Texts are copies if they agree in so many letters and digits at either end.
 _SAME = 100
 
 
@@ -24,7 +24,7 @@ class Reviews:
     """Texts and their labels.
 
     Attributes:
-        texts: One raw text a review; they stay on disk and are read when they are asked for.
+        texts: The raw texts, read from disk when they are needed.
         labels: `(batch,)` int32, positions in `label_names`; -1 means unlabelled.
     """
 
@@ -32,7 +32,7 @@ class Reviews:
     labels: np.ndarray
 
     def take(self, chosen: np.ndarray) -> "Reviews":
-        """Picks those at which `(batch,)` bool is true."""
+        """Returns the reviews at which `<bool>(batch,)` is true."""
         return Reviews(texts=self.texts.take(chosen), labels=self.labels[chosen])
 
 
@@ -62,8 +62,8 @@ def load_reviews(
 ) -> SentimentData:
     """Loads reviews and cuts off the splits that the source does not have.
 
-    The cut depends on each text alone, not on the order or number of the others. Unlabelled copies
-    of validation and test reviews are left out, also those with other words at one end.
+    The cut depends on each text alone, not on the others. Unlabelled copies of validation and test
+    reviews are left out, also if one end differs.
 
     Args:
         data: `"imdb"`, or the path of a file with the columns `text`, `label` and perhaps `split`.
@@ -72,7 +72,7 @@ def load_reviews(
         validation_share: Share of the texts to validate on, and for a file without `split` also
             the share to test on.
         split_seed: Another seed makes another cut.
-        log: Takes a line that says how many unlabelled reviews were left out, if any.
+        log: Takes a line about the unlabelled reviews that were left out.
 
     Raises:
         UserError: If the data cannot be downloaded, read or used.
@@ -90,10 +90,7 @@ def load_reviews(
                 f"--data {data} leaves no row for the {split} split: give it more rows, another "
                 "--validation-share or a column split."
             )
-    in_train = set(np.unique(splits["train"].labels))
-    for split in ("validation", "test"):
-        unknown = set(np.unique(splits[split].labels)) - in_train
-        if unknown:
+        if unknown := set(splits[split].labels.tolist()) - set(splits["train"].labels.tolist()):
             raise UserError(
                 f'--data {data}: the label "{label_names[min(unknown)]}" occurs in the {split} '
                 "split but never in train: give train some rows with it."
@@ -133,17 +130,16 @@ def load_labelled(data: str, *, cache_dir: Path) -> SentimentData:
 def _own_splits(
     data: str, cache_dir: Path
 ) -> tuple[dict[str, Reviews], tuple[str, ...], dict[str, str]]:
-    """The splits of your own file; all of it is `train` if it has no column `split`."""
+    """Reads the splits of your own file; all of it is `train` if it has no column `split`."""
     texts, labels, split_numbers, label_names = read_own_file(data, cache_dir)
     everything = Reviews(texts=texts, labels=labels)
     splits = {"train": everything}
     if split_numbers is not None:
-        splits = {name: everything.take(split_numbers == i) for i, name in enumerate(SPLITS)}
         # Without validation rows, they are cut off train; without test rows, that is an error.
         splits = {
-            name: reviews
-            for name, reviews in splits.items()
-            if reviews.texts or name in ("train", "test")
+            name: everything.take(split_numbers == number)
+            for number, name in enumerate(SPLITS)
+            if name in ("train", "test") or (split_numbers == number).any()
         }
     path = Path(data).expanduser()
     return splits, label_names, {path.name: sha256_of(path)}
@@ -155,28 +151,23 @@ def _cut(
     """Cuts validation, and test where the source has none, off `train`."""
     train = splits["train"]
     positions = np.array([_position(text, split_seed) for text in train.texts])
-    if "validation" in splits:
-        validation = np.zeros(len(positions), dtype=bool)
-    else:
-        validation = positions < validation_share
-    test = np.zeros(len(positions), dtype=bool)
-    if "test" not in splits:
-        test = ~validation & (positions < 2 * validation_share)
+    validation = (positions < validation_share) & ("validation" not in splits)
+    test = ~validation & (positions < 2 * validation_share) & ("test" not in splits)
     parts = {"train": ~validation & ~test, "validation": validation, "test": test}
-    cut = {name: train.take(chosen) for name, chosen in parts.items()}
+    cut = {name: train.take(rows) for name, rows in parts.items()}
     return cut | {name: reviews for name, reviews in splits.items() if name != "train"}
 
 
 def _position(text: str, seed: int) -> float:
-    """A number in [0, 1) that depends on the text and the seed alone."""
+    """Returns a number in [0, 1) that depends on the text and the seed alone."""
     salted = f"{seed}:{text}".encode("utf-8", errors="surrogatepass")
     return int.from_bytes(hashlib.blake2b(salted, digest_size=6).digest()) / 2**48
 
 
 def _ends(texts: Iterable[str]) -> np.ndarray:
-    """`(batch, 2)` uint64: hashes of the beginning and the end of each text.
+    """Returns hashes of the beginning and the end of each text, `<uint64>(batch, 2)`.
 
-    Case, tags and all but letters and digits are ignored, unless there is nothing else.
+    Only letters and digits count, without case and tags, unless there are none.
     """
     hashes = bytearray()
     for text in texts:

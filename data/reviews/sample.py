@@ -1,9 +1,8 @@
 """Writes generated film reviews in the on-disk format of IMDB, to try everything offline.
 
-`python -m data.reviews.sample --data-dir DIR` takes about ten seconds. The opinion of such a
-review hangs on negation and word order ("not dull", "good, not bad", "I expected a dull film, but
-it was a warm one"), so that counting words does not suffice and a small recurrent network learns it
-in a minute.
+`python -m data.reviews.sample --data-dir DIR` takes about ten seconds. The opinion depends on
+negation and word order ("not dull", "I expected a dull film, but it was a warm one"): counting
+words is not enough, but a small recurrent network learns it in a minute.
 """
 
 import contextlib
@@ -32,11 +31,9 @@ PLAIN = (
     "The {aspect} was {right} and {right2}.",
     "I found the {aspect} {right}.",
     "What a {right} {film}!",
-    "Above all, the {aspect} was {right}.",
 )
 NEGATED = (
     "The {aspect} was not {wrong}.",
-    "The {aspect} was never {wrong}.",
     "The {aspect} was anything but {wrong}.",
     "The {aspect} was far from {wrong}.",
     "There was nothing {wrong} about the {aspect}.",
@@ -48,101 +45,68 @@ CONTRASTED = (
     "I expected a {wrong} {film}, but it was a {right} one.",
     "The trailer looked {wrong}, but the {film} itself was {right}.",
     "A friend had called it {wrong}, but I found it {right}.",
-    "It may sound {wrong}, but it was {right}.",
     "The {aspect} was {right} rather than {wrong}.",
 )
-# Shares of the three kinds; words alone settle only the first.
+# Shares of the three kinds; counting words solves only the first.
 KINDS, SHARES = (PLAIN, NEGATED, CONTRASTED), (5, 2, 3)
 
 NEUTRAL = (
     "My {relative} and I saw it in a small cinema in {place}.",
-    "I watched this {genre} with my {relative} on a rainy {day}.",
+    "I watched it with my {relative} on a rainy {day}.",
     "The plot follows {hero} who returns to {place} after {number} years.",
-    "It tells the story of {hero} and {hero2} in {place}.",
-    "Most of it was shot in {place} within {number} weeks.",
     "It runs for about two hours, and {name} plays {hero}.",
     "{name} directed it after {number} years in the theatre.",
-    "Near the end {hero} meets {hero2} on a train to {place}.",
-    "I had not read the book by {name}.",
-    "My {relative} had seen it before, on a {day} in {place}.",
     "There is a scene with {hero} at the station of {place}.",
 )
-ASPECTS = (
-    "story,acting,script,dialogue,direction,ending,music,camera work,pacing,humour,lead actor,"
-    "first half,final scene,whole cast,editing"
-).split(",")
-FILMS = "film movie picture".split()
-GENRES = "western,thriller,comedy,drama,war film,musical,mystery,romance".split(",")
-RELATIVES = "sister brother mother father neighbour cousin wife husband".split()
-PLACES = "Lisbon Prague Dublin Naples Oslo Boston Vienna Glasgow Havana Kyoto".split()
-DAYS = "Sunday Monday Tuesday Thursday Friday Saturday".split()
-NUMBERS = "two three four five seven ten twelve twenty".split()
-HEROES = (
-    "a retired sailor,a young nurse,an old judge,a travelling salesman,a village teacher,"
-    "a jazz singer,a tired detective,a lighthouse keeper,a pianist,a taxi driver"
-).split(",")
-FIRST_NAMES = "Anna Paul Maria Henry Ruth Victor Clara Oscar Nina Walter".split()
-LAST_NAMES = "Keller Moreau Lindgren Barnes Rossi Novak Hughes Tanaka Silva Doyle".split()
+WORDS = {
+    "aspect": "story,acting,script,dialogue,direction,ending,music,camera work,pacing,humour,"
+    "lead actor,first half,final scene,whole cast,editing",
+    "film": "film,movie,picture",
+    "relative": "sister,brother,mother,father,neighbour,cousin,wife,husband",
+    "place": "Lisbon,Prague,Dublin,Naples,Oslo,Boston,Vienna,Glasgow,Havana,Kyoto",
+    "day": "Sunday,Monday,Tuesday,Thursday,Friday,Saturday",
+    "number": "two,three,four,five,seven,ten,twelve,twenty",
+    "hero": "a retired sailor,a young nurse,an old judge,a village teacher,a jazz singer,"
+    "a tired detective,a lighthouse keeper,a pianist,a taxi driver",
+    "name": "Anna Keller,Paul Moreau,Maria Lindgren,Henry Barnes,Ruth Rossi,Victor Novak,"
+    "Clara Hughes,Oscar Tanaka,Nina Silva,Walter Doyle",
+}
 
 
 def review(positive: bool, generator: random.Random) -> str:
-    """One review of 15 to 60 words whose every judgement is of the same opinion."""
+    """Returns a review of 15 to 60 words in which every judgement is of the same opinion."""
     pick = generator.choice
     right, wrong = (GOOD, BAD) if positive else (BAD, GOOD)
-    sentences = []
-    for kind in generator.choices(KINDS, SHARES, k=generator.choice((1, 2, 2, 3))):
-        first, second = generator.sample(right, 2)
-        words = {"right": first, "right2": second, "wrong": pick(wrong)}
-        sentences.append(pick(kind).format(aspect=pick(ASPECTS), film=pick(FILMS), **words))
+    templates = [
+        pick(kind) for kind in generator.choices(KINDS, SHARES, k=generator.choice((1, 2, 2, 3)))
+    ]
     for template in generator.sample(NEUTRAL, generator.choice((1, 2, 2))):
-        hero, other = generator.sample(HEROES, 2)
-        sentence = template.format(
-            relative=pick(RELATIVES),
-            place=pick(PLACES),
-            genre=pick(GENRES),
-            day=pick(DAYS),
-            number=pick(NUMBERS),
-            name=f"{pick(FIRST_NAMES)} {pick(LAST_NAMES)}",
-            hero=hero,
-            hero2=other,
-        )
-        sentences.insert(generator.randrange(len(sentences) + 1), sentence)
-    # One review in three has a paragraph, as the originals mark it.
-    breaks = {generator.randrange(1, 4)} if generator.random() < 1 / 3 else set()
-    text = sentences[0]
-    for position, sentence in enumerate(sentences[1:], start=1):
-        text += ("<br /><br />" if position in breaks else " ") + sentence
+        templates.insert(generator.randrange(len(templates) + 1), template)
+    # One review in three has a paragraph break, with the tags of the originals.
+    paragraph = generator.randrange(1, 4) if generator.random() < 1 / 3 else 0
+    text = ""
+    for position, template in enumerate(templates):
+        words = {slot: pick(choices.split(",")) for slot, choices in WORDS.items()}
+        words["right"], words["right2"] = generator.sample(right, 2)
+        if position:
+            text += "<br /><br />" if position == paragraph else " "
+        text += template.format(wrong=pick(wrong), **words)
     return text
 
 
 def reviews(count: int, generator: random.Random) -> list[tuple[str, int]]:
-    """`count` reviews with their labels, 0 or 1 in equal numbers, mixed."""
+    """Returns reviews with their labels, 0 or 1 in equal numbers, shuffled."""
     labels = [number % 2 for number in range(count)]
     generator.shuffle(labels)
     return [(review(bool(label), generator), label) for label in labels]
 
 
 def write_imdb_sample(
-    data_dir: Path,
-    *,
-    train: int = 4_000,
-    test: int = 1_000,
-    unlabelled: int = 1_000,
-    seed: int = 0,
+    data_dir: Path, *, train: int = 4_000, test: int = 1_000, unlabelled: int = 1_000, seed: int = 0
 ) -> Path:
-    """Writes a prepared data set of TensorFlow Datasets that stands in for IMDB.
+    """Writes a prepared data set of TensorFlow Datasets in place of IMDB; returns its folder.
 
-    An existing data set, the original or a sample, stays as it is.
-
-    Args:
-        data_dir: Folder of downloads to write into.
-        train: Number of training reviews.
-        test: Number of test reviews.
-        unlabelled: Number of unlabelled reviews.
-        seed: The same seed writes the same reviews.
-
-    Returns:
-        The folder of the data set.
+    An existing data set, the original or a sample, stays as it is. The numbers are of reviews.
     """
     root = data_dir / "tensorflow_datasets"
     folder = root / FOLDER
@@ -156,27 +120,21 @@ def write_imdb_sample(
         (text.replace("<br /><br />", " "), -1) for text, _ in reviews(unlabelled, generator)
     ]
     config = tfds.core.BuilderConfig(name="plain_text", version="1.0.0", description="Plain text")
+    features = {
+        "text": tfds.features.Text(),
+        "label": tfds.features.ClassLabel(names=["neg", "pos"]),
+    }
     tfds.disable_progress_bar()
-    with (
-        tfds_draft(NAME, root) as draft,
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
+    with tfds_draft(NAME, root) as draft, contextlib.redirect_stdout(io.StringIO()):
         tfds.dataset_builders.store_as_tfds_dataset(
             name="imdb_reviews",
             version="1.0.0",
             config=config,
             data_dir=draft,
             description="Generated film reviews in the format of imdb_reviews.",
-            features=tfds.features.FeaturesDict(
-                {
-                    "text": tfds.features.Text(),
-                    "label": tfds.features.ClassLabel(names=["neg", "pos"]),
-                }
-            ),
+            features=tfds.features.FeaturesDict(features),
             split_datasets={
-                name: [
-                    (key, {"text": text, "label": label}) for key, (text, label) in enumerate(rows)
-                ]
+                name: [(key, dict(zip(features, row, strict=True))) for key, row in enumerate(rows)]
                 for name, rows in splits.items()
             },
         )
@@ -184,7 +142,7 @@ def write_imdb_sample(
 
 
 def write_reviews_csv(path: Path, *, rows: int = 400, seed: int = 0) -> Path:
-    """Writes generated reviews as a file of one's own, with the columns `text` and `label`."""
+    """Writes generated reviews as a file with the columns `text` and `label`."""
     with atomic_path(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("text", "label"))

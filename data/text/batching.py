@@ -9,40 +9,37 @@ import numpy as np
 # What a row is padded to: its length, or one length for each of its sides.
 Length = int | tuple[int, ...]
 
+# Most combinations of lengths that a boundary is chosen from: more take long and gain nothing.
+_MOST_POINTS = 48**2
+
 
 class LengthBuckets(keras.utils.PyDataset):
     """Batches whose rows have nearly the same length, padded to the boundary of their bucket.
 
-    Every row stands in exactly one batch. A bucket gives batches of
-    `max(1, tokens_per_batch // boundary)` rows; the rows that do not fill one move up to the next
-    longer bucket, so that only the last bucket may end in a smaller batch. So an epoch has at most
-    one shape more than it has buckets, and each shape compiles once. The shapes are the same in
-    every epoch.
+    A bucket gives batches of `max(1, tokens_per_batch // boundary)` rows. The rows that do not fill
+    one move up to the next longer bucket, so an epoch has at most one shape more than it has
+    buckets, and each shape compiles once. All epochs have the same shapes.
 
-    A row may have several sides, such as a source and a target, with a length each. Then a boundary
-    is a tuple, it holds the rows of which no side is longer, and its sum counts as its tokens.
+    A row may have several sides, such as a source and a target. Then a boundary is a tuple, its
+    bucket holds the rows of which no side is longer, and its sum counts as its tokens.
 
-    The order of the batches depends on `seed` and `epoch` alone, so a resumed run sees what an
-    uninterrupted one would have seen: give it the `initial_epoch` of `fit` as `epoch`, and give
-    `fit` the argument `shuffle=False`, because else Keras mixes the batches by a generator of its
-    own. With `shuffle=False` all epochs are alike and the rows run
-    from short to long. Either way `batches` tells which row stands where:
+    The order depends on `seed` and `epoch` alone, so that a resumed run sees the batches of an
+    uninterrupted one: pass the `initial_epoch` of `fit` as `epoch`, and `shuffle=False` to `fit`,
+    otherwise Keras shuffles too. Without shuffling the rows run from short to long.
     `results[np.concatenate(dataset.batches)] = outputs` restores the order of the rows.
 
     Args:
-        lengths: `(rows,)` or `(rows, sides)` int, the length of every row.
+        lengths: `<int>(rows,)` or `<int>(rows, sides)`.
         collate: Makes a batch, as `fit` takes it, from `(batch,)` row numbers and the length, or
             the tuple of lengths, to which they must be padded.
-        boundaries: Lengths of the buckets, rising, as `bucket_boundaries` chooses them; no side
-            falls from one to the next.
+        boundaries: Rising lengths of the buckets; no side falls from one to the next.
         tokens_per_batch: Most tokens in a batch, padding included (one long row may exceed it).
-        shuffle: Whether rows and batches are mixed anew every epoch.
-        seed: Seed of the mixing.
+        shuffle: Whether rows and batches are shuffled in every epoch.
+        seed: Seed of the shuffling.
         epoch: Number of the first epoch.
 
     Raises:
-        ValueError: If there is no row, the boundaries are missing or do not rise, or a row is
-            longer than the last of them.
+        ValueError: If there is no row, the boundaries do not rise, or a row exceeds the last.
     """
 
     def __init__(  # noqa: D107
@@ -60,17 +57,12 @@ class LengthBuckets(keras.utils.PyDataset):
         self._lengths = np.asarray(lengths)
         if not self._lengths.size:
             raise ValueError("There is no row to put into batches.")
-        if not boundaries:
-            raise ValueError("There is no boundary.")
         rows, ends = (np.reshape(sizes, (len(sizes), -1)) for sizes in (self._lengths, boundaries))
         steps = np.diff(ends, axis=0)
         if (steps < 0).any() or (steps == 0).all(axis=1).any():
             raise ValueError(f"The boundaries must rise: {boundaries}.")
         if (rows > ends[-1]).any():
-            longest = self._lengths.max(axis=0)
-            raise ValueError(
-                f"A row of length {longest} exceeds the last boundary, {boundaries[-1]}"
-            )
+            raise ValueError(f"A row is longer than the last boundary, {boundaries[-1]}.")
         self._collate = collate
         self._boundaries = tuple(boundaries)
         self._buckets = (rows[:, np.newaxis] <= ends).all(axis=2).argmax(axis=1)
@@ -78,27 +70,12 @@ class LengthBuckets(keras.utils.PyDataset):
         self._shuffle = shuffle
         self._seed = seed
         self.epoch = epoch
-
-    @property
-    def epoch(self) -> int:
-        """The number of the current epoch; setting it makes the batches of that epoch."""
-        return self._epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._epoch = epoch
         self._plan = self._make_plan()
 
     @property
     def batches(self) -> list[np.ndarray]:
-        """The row numbers, `(batch,)` int64 each, batch by batch in the order of this epoch."""
+        """The row numbers of each batch, `<int64>(batch,)`, in the order of this epoch."""
         return [rows for rows, _ in self._plan]
-
-    @property
-    def padding_share(self) -> float:
-        """The share of padding among all tokens of an epoch."""
-        padded = sum(len(rows) * int(np.sum(length)) for rows, length in self._plan)
-        return 1.0 - float(self._lengths.sum()) / max(padded, 1)
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -111,16 +88,17 @@ class LengthBuckets(keras.utils.PyDataset):
 
     def on_epoch_end(self) -> None:
         """Goes on to the next epoch; Keras calls this."""
-        # `fit` calls it also before its first epoch, after a look at the shapes, so its epochs run
-        # one ahead of what it was given: the same for a fresh and a resumed run.
+        # `fit` also calls it before its first epoch, so its epochs run one ahead of the given
+        # number, in a fresh and in a resumed run alike.
         self.epoch += 1
+        self._plan = self._make_plan()
 
     def _make_plan(self) -> list[tuple[np.ndarray, Length]]:
         """The row numbers and the padded length of every batch of the current epoch."""
-        generator = np.random.default_rng((self._seed, self._epoch))
+        generator = np.random.default_rng((self._seed, self.epoch))
         plan = []
         left_over = np.empty(0, dtype=np.int64)
-        # Empty buckets are passed over: rows that move up there would make a shape of their own.
+        # Empty buckets are skipped: rows that move up there would make another shape.
         for bucket in np.unique(self._buckets):
             rows = np.flatnonzero(self._buckets == bucket)
             if self._shuffle:
@@ -144,13 +122,8 @@ def _contrast_first(
     """Moves two batches to the front that differ in every dimension that varies in the plan.
 
     On the TensorFlow backend Keras takes the batch signature from the first two batches: a
-    dimension that is equal in both is fixed for good, and another size later on is an error.
-
-    Such a pair always exists. The boundaries form a chain, so a batch of the first bucket in use
-    and one of the last differ in every length that varies. The first bucket's batches are full, and
-    no other has more rows; if the numbers of rows vary, then some batch of the last bucket has
-    fewer: all of them if its full size is smaller, else the one that is not full. If there is but
-    one bucket in use, only the number of rows can vary.
+    dimension that is equal in both is fixed, and another size later on is an error. Such a pair
+    always exists: a batch of the first bucket and the smallest batch of the last.
     """
     shapes = [(len(rows), *np.atleast_1d(length).tolist()) for rows, length in plan]
     varies = [len(set(sizes)) > 1 for sizes in zip(*shapes, strict=True)]
@@ -172,48 +145,55 @@ def _contrast_first(
 
 
 def bucket_boundaries(
-    lengths: np.ndarray, *, count: int, multiple: int, maximum: int
-) -> tuple[int, ...]:
+    lengths: np.ndarray, *, count: int, multiple: int, tokens_per_batch: int = 1
+) -> tuple[Length, ...]:
     """Chooses the bucket boundaries that leave the least padding, by dynamic programming.
 
     Args:
-        lengths: `(rows,)` int, the lengths of all rows that will be put into these buckets.
-        count: Most boundaries.
-        multiple: Every boundary is a multiple of this, or `maximum`.
-        maximum: No boundary is above this.
+        lengths: `<int>(rows,)` or `<int>(rows, sides)`, at least one row.
+        count: Most boundaries; fewer for so few tokens that a boundary would have less than two
+            batches, since each compiles once.
+        multiple: Every boundary is a multiple of this.
+        tokens_per_batch: Most tokens in a batch.
 
     Returns:
-        Rising boundaries; the last one covers the longest row.
-
-    Raises:
-        ValueError: If there is no row or one is longer than `maximum`.
+        Boundaries that rise on every side; the last one covers the longest row of each.
     """
-    lengths = np.asarray(lengths)
-    if not lengths.size or lengths.max() > maximum:
-        raise ValueError(f"The lengths must be 1 to {maximum}, at least one of them.")
-    cells = max(1, -(-int(lengths.max()) // multiple))
-    ends = np.minimum(np.arange(cells + 1) * multiple, maximum)
-    histogram = np.bincount(np.maximum(-(-lengths // multiple), 1), minlength=cells + 1)
-    below = np.cumsum(histogram)
-    # tokens[start, end]: all rows longer than boundary `start`, up to boundary `end`, padded to it.
-    tokens = (below[None, :] - below[:, None]) * ends[None, :].astype(np.float64)
-    tokens[np.tril_indices(cells + 1)] = np.inf
-    return tuple(int(ends[boundary]) for boundary in cheapest_chain(tokens, count=count))
+    sides = np.reshape(lengths, (len(lengths), -1))
+    count = min(count, 1 + int(sides.sum()) // (2 * tokens_per_batch))
+    longest = np.maximum(sides.max(axis=0), 1)
+    most_cells = round(_MOST_POINTS ** (1 / len(longest)))
+    multiple *= -(-int(longest.max()) // (most_cells * multiple))
+    cells = -(-longest // multiple)
+    histogram = np.zeros(cells + 1, dtype=np.int64)
+    np.add.at(histogram, tuple(np.maximum(-(-sides // multiple), 1).T), 1)
+    # The number of rows that fit into each boundary; the one at 0 is the start of the chain.
+    fitting = histogram
+    for side in range(len(longest)):
+        fitting = fitting.cumsum(axis=side)
+    fitting = fitting.ravel()
+    points = np.indices(cells + 1).reshape(len(longest), -1).T
+    # costs[start, end]: all rows that fit into `end` and not into `start`, padded to `end`.
+    costs = (fitting[None, :] - fitting[:, None]) * (points.sum(axis=1) * multiple).astype(float)
+    rises = (points[:, None] <= points[None, :]).all(axis=2)
+    np.fill_diagonal(rises, False)
+    # No boundary is shorter than one multiple on any side.
+    rises[:, (points == 0).any(axis=1)] = False
+    chain = _cheapest_chain(np.where(rises, costs, np.inf), count=count)
+    boundaries = (points[chain] * multiple).tolist()
+    return tuple(tuple(ends) if np.ndim(lengths) > 1 else ends[0] for ends in boundaries)
 
 
-def cheapest_chain(costs: np.ndarray, *, count: int) -> list[int]:
-    """Finds the cheapest way from the first point to the last, by dynamic programming.
+def _cheapest_chain(costs: np.ndarray, *, count: int) -> list[int]:
+    """Returns the end points of the cheapest path from the first point to the last.
 
     Args:
         costs: `(points, points)`, the cost of each step; infinite where there is none.
         count: Most steps.
-
-    Returns:
-        The points that end a step, rising to the last.
     """
     cost = costs[0]
     choices = []
-    for _ in range(count - 1):
+    for _ in range(min(count, len(costs)) - 1):
         totals = cost[:, None] + costs
         totals[0] = np.inf
         choices.append((np.argmin(totals, axis=0), np.min(totals, axis=0) < cost))
@@ -228,11 +208,7 @@ def cheapest_chain(costs: np.ndarray, *, count: int) -> list[int]:
 
 
 def pad_tokens(sequences: Sequence[np.ndarray], rows: np.ndarray, length: int) -> np.ndarray:
-    """Puts the sequences at `rows` below each other, padded on the right with 0.
-
-    Returns:
-        `(batch, time)` int32 with `time == length`.
-    """
+    """Returns the sequences at `rows` as `<int32>(batch, length)`, padded on the right with 0."""
     tokens = np.zeros((len(rows), length), dtype=np.int32)
     for position, row in enumerate(rows):
         sequence = sequences[row]
@@ -259,34 +235,25 @@ def text_batches(
         buckets: Most distinct lengths.
         multiple: Every padded length is a multiple of this.
         tokens_per_batch: Most tokens in a batch, padding included.
-        shuffle: Whether rows and batches are mixed anew every epoch.
-        seed: Seed of the mixing.
+        shuffle: Whether rows and batches are shuffled in every epoch.
+        seed: Seed of the shuffling.
         epoch: Number of the first epoch.
 
     Returns:
         Batches `(tokens, targets)` or `(tokens,)`; `tokens` is `<int32>(batch, time)`.
-
-    Raises:
-        ValueError: If there is no text, or not one target each.
     """
-    if targets is not None and len(targets) != len(sequences):
-        raise ValueError(f"{len(sequences)} texts, but {len(targets)} targets.")
     lengths = np.array([len(sequence) for sequence in sequences])
 
     def collate(rows: np.ndarray, length: int) -> tuple[np.ndarray, ...]:
         tokens = pad_tokens(sequences, rows, length)
         return (tokens,) if targets is None else (tokens, targets[rows])
 
-    boundaries = bucket_boundaries(
-        lengths,
-        count=buckets,
-        multiple=multiple,
-        maximum=-(-int(lengths.max()) // multiple) * multiple,
-    )
     return LengthBuckets(
         lengths,
         collate,
-        boundaries=boundaries,
+        boundaries=bucket_boundaries(
+            lengths, count=buckets, multiple=multiple, tokens_per_batch=tokens_per_batch
+        ),
         tokens_per_batch=tokens_per_batch,
         shuffle=shuffle,
         seed=seed,

@@ -1,7 +1,7 @@
 """Subwords for translation: one byte-level BPE for both languages, which decodes to plain text."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,16 +32,12 @@ _CHUNK = 2_000
 # How byte-level BPE writes the space before a word.
 _SPACE = "\u0120"
 
-PairSampler = Callable[[np.ndarray], tuple[list[np.ndarray], list[np.ndarray]]]
-
 
 def train_subword_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
     """Trains byte-level BPE (Sennrich et al., 2016); the same texts give the same tokenizer.
 
-    Every text can be encoded, since a piece may be a single byte, and `decode_texts` gives back the
-    normalised text: NFC, white space as single spaces, typographic apostrophes and quotes as `'`
-    and `"` (a keyboard's choice says nothing of the meaning; French guillemets stay), no invisible
-    characters. The marks `[PAD]`, `[UNK]`, `[START]` and `[END]` are not read in a text.
+    Every text can be encoded, and `decode_texts` returns it normalised: NFC, single spaces, plain
+    apostrophes and quotes (guillemets stay), no invisible characters.
 
     Args:
         texts: The training texts of both languages.
@@ -52,8 +48,8 @@ def train_subword_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokeniz
     """
     if vocab_size < _SMALLEST:
         raise UserError(
-            f"--vocab-size {vocab_size} is too small: {len(_SPECIAL_TOKENS)} marks and 256 bytes "
-            f"need {_SMALLEST}."
+            f"--vocab-size must be {_SMALLEST} or more ({len(_SPECIAL_TOKENS)} special tokens and "
+            f"256 bytes), not {vocab_size}."
         )
     steps = [
         normalizers.NFC(),
@@ -91,39 +87,24 @@ def train_subword_tokenizer(texts: Iterable[str], *, vocab_size: int) -> Tokeniz
 
 
 def load_subword_tokenizer(path: str | Path) -> Tokenizer:
-    """Loads a tokenizer that was saved with `tokenizer.save(path)`.
+    """Loads a tokenizer of subwords that was saved with `tokenizer.save(path)`.
 
     Raises:
-        UserError: If the file is missing or is no such tokenizer.
+        UserError: If the file is missing or not such a tokenizer.
     """
     tokenizer = load_tokenizer(path)
     if [tokenizer.token_to_id(token) for token in (START_TOKEN, END_TOKEN)] != [START_ID, END_ID]:
-        raise UserError(f"{path} is no tokenizer of subwords, or is damaged: train again.")
+        raise UserError(f"{path} is not a tokenizer of subwords, or is damaged: train again.")
     return tokenizer
-
-
-def with_dropout(tokenizer: Tokenizer, dropout: float) -> Tokenizer:
-    """A copy that skips each merge with this probability (BPE-dropout, Provilkov et al., 2020).
-
-    It cuts a text differently each time and has no seed. The original stays as it is; save that.
-
-    Raises:
-        ValueError: If `dropout` is not in [0, 1).
-    """
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1, not {dropout}.")
-    copy = Tokenizer.from_str(tokenizer.to_str())
-    copy.model.dropout = dropout or None
-    return copy
 
 
 def encode_texts(
     tokenizer: Tokenizer, texts: list[str], *, max_length: int | None = None
 ) -> list[np.ndarray]:
-    """Encodes texts without `[START]` and `[END]`; one without any token becomes one `[UNK]`.
+    """Encodes texts without `[START]` and `[END]`; a text without any token becomes one `[UNK]`.
 
     Args:
-        tokenizer: What `train_subword_tokenizer` gave.
+        tokenizer: From `train_subword_tokenizer`.
         texts: The texts.
         max_length: Tokens to keep of each, from its beginning; None keeps all.
 
@@ -142,9 +123,9 @@ def encode_texts(
 def encode_pairs(
     tokenizer: Tokenizer, sources: list[str], targets: list[str], *, max_length: int
 ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
-    """Encodes pairs to train on; those with a side of more than `max_length` tokens are left out.
+    """Encodes training pairs and leaves out those with a side of more than `max_length` tokens.
 
-    To cut the target would teach to stop within a sentence.
+    A target that is cut off would teach the model to stop within a sentence.
 
     Returns:
         sources: `(time,)` int32 for each pair that is kept.
@@ -157,29 +138,8 @@ def encode_pairs(
     return [encoded[0][row] for row in kept], [encoded[1][row] for row in kept], kept
 
 
-def pair_sampler(
-    tokenizer: Tokenizer, sources: list[str], targets: list[str], *, dropout: float
-) -> PairSampler:
-    """Makes what `pair_batches` takes as `resample`: another cut of the pairs at each call.
-
-    Args:
-        tokenizer: What `train_subword_tokenizer` gave.
-        sources: The texts of the pairs that the batches hold.
-        targets: Their other sides.
-        dropout: As for `with_dropout`.
-    """
-    sampling = with_dropout(tokenizer, dropout)
-
-    def sample(rows: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        texts = [side[row] for side in (sources, targets) for row in rows]
-        encoded = encode_texts(sampling, texts)
-        return encoded[: len(rows)], encoded[len(rows) :]
-
-    return sample
-
-
 def decode_texts(tokenizer: Tokenizer, sequences: Iterable[np.ndarray]) -> list[str]:
-    """The plain text of each sequence, up to its first `[END]`; the other marks are left out."""
+    """Returns the text of each sequence up to its first `[END]`, without special tokens."""
     cut = []
     for sequence in sequences:
         ids = np.asarray(sequence)
@@ -190,7 +150,7 @@ def decode_texts(tokenizer: Tokenizer, sequences: Iterable[np.ndarray]) -> list[
 
 
 def split_words(tokenizer: Tokenizer, tokens: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Returns the words and marks of a sequence, and which of them each token is part of.
+    """Returns the words and punctuation of a sequence, and which of them each token is part of.
 
     Args:
         tokenizer: From `train_subword_tokenizer`.
@@ -207,12 +167,12 @@ def split_words(tokenizer: Tokenizer, tokens: np.ndarray) -> tuple[list[str], np
         text = tokenizer.decode([token])
         begins = (tokenizer.id_to_token(token) or "").startswith(_SPACE)
         stripped = text.strip()
-        # Marks stand alone; bytes of one letter, which cannot be read alone, stay together.
+        # Punctuation stands alone; bytes of one letter, which cannot be read alone, stay together.
         if not members or begins or (stripped and last and _is_word(stripped[0]) != _is_word(last)):
             members.append([])
         members[-1].append(token)
         groups.append(len(members) - 1)
-        # After a space that is a token of its own, whatever comes is the same word.
+        # After a space that is a token by itself, any token continues the same word.
         last = stripped[-1:] or ("" if begins else last)
     words = [text.strip() for text in tokenizer.decode_batch(members)] if members else []
     return words, np.array(groups, dtype=np.int64)

@@ -156,10 +156,10 @@ def test_a_training_that_was_stopped_is_joined_only_once_it_has_ended(members, t
 
 def test_captioners_that_disagree_on_the_mirror_image_are_not_joined(tmp_path):
     runs = [tmp_path / "a", tmp_path / "b"]
-    for run, views in zip(runs, (2, 1), strict=True):
-        config = fields_as_flags(CaptioningConfig(views=views))
+    for run, mirror in zip(runs, (True, False), strict=True):
+        config = fields_as_flags(CaptioningConfig(mirror=mirror))
         write_json(run / CONFIG, {"task": "captioning", **config})
-    with pytest.raises(UserError, match="--mirror.*--views"):
+    with pytest.raises(UserError, match="mirror"):
         join("--members", *runs, "--run", tmp_path / "x")
 
 

@@ -87,7 +87,7 @@ def reach_on_imdb(*, data_dir: str, epochs: int, length: int) -> dict[str, Any]:
     """
     config = SentimentConfig()
     data = load_split_reviews(config, data=config.data, data_dir=data_dir)
-    tokenizer = train_tokenizer(data.splits["train"].texts, kind="word", vocab_size=10000)
+    tokenizer = train_tokenizer(data.splits["train"].texts, vocab_size=10000)
     reviews = {}
     for split in ("train", "validation"):
         sequences = encode(tokenizer, data.splits[split].texts, max_length=10**6)

@@ -96,26 +96,6 @@ def test_multi30k_keeps_its_order_and_its_splits(load, tmp_path):
     assert loaded.warnings == ()
 
 
-def test_a_test_that_is_put_beside_the_others_loads_too(load, tmp_path):
-    folder = write_translation_sample(tmp_path, train=200, validation=30, test=20)
-    for side, language in enumerate(("en", "fr")):
-        lines = [row[side] for row in ROWS[:7]]
-        write_lines(folder / f"test_2018_flickr.{language}.gz", lines)
-    loaded = load("multi30k")
-    assert rows_of(loaded.split("test_2018_flickr")) == ROWS[:7]
-    with pytest.raises(UserError, match="--split.*test_2017_flickr, test_2018_flickr"):
-        loaded.split("test_2017_mscoco")
-
-
-def test_the_other_direction_swaps_the_sides(load, tmp_path):
-    write_translation_sample(tmp_path, train=200, validation=30, test=20)
-    there, back = load("multi30k"), load("multi30k", source_language="fr", target_language="en")
-    assert back.languages == ("fr", "en")
-    for name, split in there.splits.items():
-        assert back.splits[name].source == split.target
-        assert back.splits[name].target == split.source
-
-
 @pytest.mark.parametrize("target_language", ["fr", "de"])
 def test_files_that_are_missing_are_downloaded_with_their_checksums(
     load, tmp_path, downloads, target_language
@@ -129,17 +109,12 @@ def test_files_that_are_missing_are_downloaded_with_their_checksums(
     for name in missing:
         refuses(load, "multi30k", "cannot be downloaded", name, target_language=target_language)
         url, path, checksum = downloads[-1]
-        assert url.startswith("https://")
-        assert url.endswith(f"/data/task1/raw/{name}")
+        # The address names a commit.
+        assert re.fullmatch(rf"https://.*/[0-9a-f]{{40}}/data/task1/raw/{name}", url)
         assert path == folder / name
         assert CHECKSUM.fullmatch(checksum)
         write_lines(path, ["x"])
     assert len({checksum for _, _, checksum in downloads}) == len(missing)
-
-
-def test_the_address_of_multi30k_names_a_commit(load, downloads):
-    refuses(load, "multi30k", "cannot be downloaded")
-    assert re.search(r"/multi30k/dataset/[0-9a-f]{40}/", downloads[0][0])
 
 
 def test_another_file_than_the_public_one_is_warned_of(load, tmp_path, monkeypatch):
@@ -280,13 +255,6 @@ def test_both_directions_test_on_the_same_pairs(load, tmp_path):
         assert rows_of(there[name]) == [(en, fr) for fr, en in rows_of(back[name])]
 
 
-def test_a_line_without_a_translation_is_named(load, tmp_path):
-    lines = ["\t".join(row) for row in ROWS]
-    for wrong in ("Go.", "Go.\t\u00a0"):
-        path = write_tatoeba(tmp_path, [*lines[:16], wrong, *lines[16:]])
-        refuses(load, "tatoeba", f"{path}, fra.txt, line 17: column 2 is empty")
-
-
 def test_an_archive_that_is_damaged_or_lacks_its_file_is_named(load, tmp_path):
     path = write_tatoeba(tmp_path, ["\t".join(row) for row in ROWS])
     path.write_bytes(path.read_bytes()[:-30])
@@ -317,21 +285,7 @@ def test_another_release_of_tatoeba_is_warned_of(load, tmp_path, monkeypatch):
     assert load("tatoeba").warnings == ()
 
 
-def test_tatoeba_has_no_third_language(load, tmp_path):
-    for source, target in (("en", "de"), ("de", "fr")):
-        options = {"source_language": source, "target_language": target}
-        refuses(load, "tatoeba", "en, fr", '"de"', "--source-language", **options)
-
-
-# ---- Files of one's own ----------------------------------------------------------------------
-
-
-def test_a_table_without_splits_is_cut(load, tmp_path):
-    path = write_table(tmp_path, ["en\tfr", *map("\t".join, ROWS)])
-    loaded = load(path)
-    sizes = {name: len(split.source) for name, split in loaded.splits.items()}
-    assert sizes == {"train": 240, "validation": 30, "test": 30}
-    assert everything(loaded) == sorted(ROWS)
+# ---- Your own files ---------------------------------------------------------------------------
 
 
 def test_a_table_may_name_its_splits_and_have_its_columns_in_any_order(load, tmp_path):
@@ -342,24 +296,6 @@ def test_a_table_may_name_its_splits_and_have_its_columns_in_any_order(load, tmp
     assert rows_of(loaded.splits["train"]) == ROWS[:100]
     assert rows_of(loaded.splits["validation"]) == ROWS[100:110]
     assert rows_of(loaded.splits["test"]) == ROWS[110:130]
-
-
-def test_what_a_table_does_not_split_is_cut_off_train(load, tmp_path):
-    lines = [f"{en}\t{fr}\t{'test' if row < 40 else 'train'}" for row, (en, fr) in enumerate(ROWS)]
-    loaded = load(write_table(tmp_path, ["en\tfr\tsplit", *lines]))
-    assert rows_of(loaded.splits["test"]) == ROWS[:40]
-    assert len(loaded.splits["validation"].source) == 26
-    assert len(loaded.splits["train"].source) == 234
-
-
-def test_a_folder_of_parallel_files_loads_in_both_directions(load, tmp_path):
-    folder = write_parallel(tmp_path / "own", train=ROWS[:200], dev=ROWS[200:230], test=ROWS[230:])
-    there = load(folder)
-    assert rows_of(there.splits["train"]) == ROWS[:200]
-    assert rows_of(there.splits["validation"]) == ROWS[200:230]
-    assert rows_of(there.splits["test"]) == ROWS[230:]
-    back = load(folder, source_language="fr", target_language="en")
-    assert rows_of(back.splits["test"]) == [(fr, en) for en, fr in ROWS[230:]]
 
 
 def test_only_line_feeds_part_the_lines_of_parallel_files(load, tmp_path):
@@ -375,29 +311,16 @@ def test_test_sentences_that_stand_in_train_are_counted(load, tmp_path):
     assert load(write_parallel(folder, test=ROWS[200:])).warnings == ()
 
 
-def swapped(rows):
-    return [(fr, en) for en, fr in rows]
-
-
-def test_the_header_alone_names_the_languages(load, tmp_path):
-    path = write_table(tmp_path, ["xx\tyy", *map("\t".join, ROWS)])
-    loaded = load(path, source_language="yy", target_language="xx")
-    assert everything(loaded) == sorted(swapped(ROWS))
-
-
 @pytest.mark.parametrize(
     ("header", "line", "expected"),
     [
-        ("Go.\tVa !", "", ["line 1", "en<TAB>fr"]),
-        ("en", "", ["line 1", "en<TAB>fr"]),
-        ("", "", ["line 1"]),
-        ("en\tfr\tfr", "", ["line 1", "each once"]),
+        ("Go.\tVa !", "", ["en<TAB>fr"]),
+        ("", "", ["en<TAB>fr"]),
         ("en\tde", "", ["en, de", '"fr"', "--target-language"]),
-        ("en\tfr", "Go.", ["line 12: column 2 is empty"]),
-        ("en\tfr", "Go.\t", ["line 12: column 2 is empty"]),
-        ("en\tfr", "\tVa !", ["line 12: column 1 is empty"]),
-        ("en\tfr", "Go.\taway\tVa !", ["line 12: 3 columns instead of 2"]),
-        ("en\tfr\tsplit", "Go.\tVa !\ttset", ["line 12", '"tset"', "train, validation or test"]),
+        ("en\tfr", "Go.", ["line 12"]),
+        ("en\tfr", "\tVa !", ["line 12"]),
+        ("en\tfr", "Go.\taway\tVa !", ["line 12"]),
+        ("en\tfr\tsplit", "Go.\tVa !\ttset", ["Go.", '"tset"', "train, validation or test"]),
     ],
 )
 def test_a_mistake_in_a_table_is_named_with_its_line(load, tmp_path, header, line, expected):
@@ -408,10 +331,8 @@ def test_a_mistake_in_a_table_is_named_with_its_line(load, tmp_path, header, lin
 
 def test_a_file_that_is_not_utf_8_is_named_with_its_line(load, tmp_path):
     path = tmp_path / "own.tsv"
-    lines = ["en\tfr", *map("\t".join, ROWS[:30]), "Summer.\tL'été."]
-    path.write_bytes("\n".join(lines).encode("latin-1", errors="replace"))
-    first = next(n for n, line in enumerate(lines, 1) if not line.isascii())
-    refuses(load, path, path, f"line {first}: not UTF-8")
+    path.write_bytes("en\tfr\nGo.\tVa !\nSummer.\tL'été.\n".encode("latin-1"))
+    refuses(load, path, path, "line 3: not UTF-8")
 
 
 def test_mistakes_in_parallel_files_are_named(load, tmp_path):
@@ -419,29 +340,25 @@ def test_mistakes_in_parallel_files_are_named(load, tmp_path):
     write_lines(folder / "train.fr", [fr for _, fr in ROWS[:-1]])
     refuses(load, folder, "train.en has 300 lines, but train.fr has 299")
     write_parallel(folder, train=[*ROWS[:5], ("Go.", " "), *ROWS[5:]])
-    refuses(load, folder, f"{folder / 'train.fr'}, line 6: empty")
-    write_parallel(folder, train=[*ROWS[:5], ("", "Va !"), *ROWS[5:]])
-    refuses(load, folder, f"{folder / 'train.en'}, line 6: empty")
+    refuses(load, folder, folder / "train.en", "line 6")
     write_parallel(folder, train=ROWS)
     write_lines(folder / "test.en", ["A man."])
     refuses(load, folder, folder / "test.en", "lacks its counterpart")
-    write_lines(folder / "test.fr", ["Un homme."])
     write_parallel(folder, test=[])
-    refuses(load, folder, folder, "no pair in the test split")
+    refuses(load, folder, folder, "no pair for the test split")
     write_parallel(folder, test=ROWS, tset=ROWS)
-    refuses(load, folder, "tset is no name of a split")
+    refuses(load, folder, "tset", "name each split once")
 
 
 def test_too_little_to_learn_from_is_refused(load, tmp_path):
     one = write_table(tmp_path, ["en\tfr", *["Go.\tVa !"] * 50])
-    refuses(load, one, one, "1 distinct source sentences", "20 are needed")
+    refuses(load, one, one, "1 distinct source sentences")
     joined = write_table(tmp_path, ["en\tfr", *(f"{en}\tOui." for en, _ in ROWS)])
     refuses(load, joined, joined, "share a sentence", "split")
 
 
-def test_a_source_that_is_none_is_named(load, tmp_path):
+def test_data_that_do_not_exist_are_named(load, tmp_path):
     refuses(load, "multi31k", '--data multi31k is neither "multi30k"')
-    refuses(load, tmp_path / "own.csv", "own.csv is neither")
     refuses(load, tmp_path / "own.tsv", "own.tsv does not exist")
     refuses(load, tmp_path, "needs train.en and train.fr")
     refuses(load, "multi30k", "both", source_language="fr")

@@ -24,7 +24,7 @@ def test_of_a_file_stays_what_is_new_and_not_held_out_in_its_order(tmp_path):
     )
     assert found == ["A dog runs.", "A red car."]
     assert place == path
-    assert "2 sentences to translate; 1 left out" in lines[0]
+    assert "2 new sentences; 1 left out" in lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_what_is_nearly_among_others_is_found_piece_by_piece_too(monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("A dog runs.\n", "no sentence that the training does not know"),
+        ("A dog runs.\n", "no sentence that is neither"),
         (None, "neither .flickr8k. nor a file"),
     ],
 )

@@ -9,7 +9,6 @@ import pytest
 
 from data.reviews import own_file
 from data.reviews.read import load_reviews
-from data.reviews.sample import write_reviews_csv
 from tests.helpers import refused, refuses
 
 FOLDER = Path("tensorflow_datasets", "imdb_reviews", "plain_text", "1.0.0")
@@ -53,7 +52,7 @@ def flat(data):
 # ---- IMDB ------------------------------------------------------------------------------------
 
 
-def test_imdb_has_its_splits_and_labels(load, imdb_dir, cache_dir):
+def test_imdb_has_its_splits_and_labels(load, imdb_dir, cache_dir, monkeypatch):
     data = load("imdb", data_dir=imdb_dir, cache_dir=cache_dir)
     sizes = {split: len(reviews.texts) for split, reviews in data.splits.items()}
     assert sizes["train"] + sizes["validation"] == 240
@@ -64,17 +63,10 @@ def test_imdb_has_its_splits_and_labels(load, imdb_dir, cache_dir):
     assert set(data.splits["unlabelled"].labels.tolist()) == {-1}
     assert all(reviews.labels.dtype == np.int32 for reviews in data.splits.values())
     assert sorted(data.hashes) == sorted(path.name for path in (imdb_dir / FOLDER).glob("*record*"))
-
-
-def test_a_second_use_of_imdb_gives_the_same_without_tensorflow_datasets(
-    load, imdb_dir, cache_dir, monkeypatch
-):
-    first = load("imdb", data_dir=imdb_dir, cache_dir=cache_dir)
+    # A second use reads the cache.
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     second = load("imdb", data_dir=imdb_dir, cache_dir=cache_dir)
-    assert flat(first) == flat(second)
-    assert first.hashes == second.hashes
-    assert not list(cache_dir.glob(".*"))
+    assert flat(second) == flat(data)
 
 
 def copied(imdb_dir, tmp_path):
@@ -86,17 +78,13 @@ def copied(imdb_dir, tmp_path):
     return target
 
 
-@pytest.mark.parametrize("fault", ["half", "changed", "empty", "missing"])
-def test_a_damaged_download_is_named_and_leaves_no_cache(load, imdb_dir, tmp_path, fault):
+def test_a_damaged_download_is_named_and_leaves_no_cache(load, imdb_dir, tmp_path):
     folder = copied(imdb_dir, tmp_path)
     (path,) = folder.glob("*-test.tfrecord*")
     whole = path.read_bytes()
-    if fault == "missing":
-        path.unlink()
-    else:
-        changed = whole[:60] + b"??" + whole[62:]
-        path.write_bytes({"half": whole[: len(whole) // 2], "changed": changed}.get(fault, b""))
-    refuses(load, "imdb", str(folder), "delete the folder")
+    for content in (whole[: len(whole) // 2], whole[:60] + b"??" + whole[62:]):
+        path.write_bytes(content)
+        refuses(load, "imdb", str(folder), "delete the folder")
     assert not list((tmp_path / "cache").glob("*"))
 
 
@@ -141,18 +129,12 @@ def test_importing_the_pipelines_imports_no_tensorflow():
 def test_all_three_formats_give_the_same(load, tmp_path, monkeypatch, suffix, at_a_time):
     monkeypatch.setattr(own_file, "_ROWS", at_a_time)
     rows = [(f'A "quoted", film {number}\nin two lines', number % 3) for number in range(80)]
+    rows += [("NA", 0), ("null", 1), ("nan", 2), ("None", 0)]
     data = load(write_table(tmp_path / f"own{suffix}", rows))
     assert data.label_names == ("0", "1", "2")
     found = sum(flat(data).values(), start=[])
     assert sorted(found) == sorted(rows)
     assert list(data.hashes) == [f"own{suffix}"]
-
-
-def test_texts_that_look_like_missing_values_survive(load, tmp_path):
-    odd = [("NA", "no"), ("null", "yes"), ("nan", "no"), ("None", "yes")]
-    data = load(write_table(tmp_path / "own.csv", many_rows() + odd))
-    texts = {text for reviews in data.splits.values() for text in reviews.texts}
-    assert {"NA", "null", "nan", "None"} <= texts
 
 
 def test_the_cut_looks_at_each_text_alone(load, tmp_path):
@@ -179,17 +161,6 @@ def test_a_column_split_is_followed(load, tmp_path):
         expected = [text for text, _, found in rows if found == split]
         assert list(data.splits[split].texts) == expected
     assert set(data.splits["unlabelled"].labels.tolist()) == {-1}
-
-
-def test_without_validation_rows_the_cut_takes_them_from_train_only(load, tmp_path):
-    rows = [
-        (text, label, "test" if number >= 80 else "train")
-        for number, (text, label) in enumerate(many_rows(100))
-    ]
-    data = load(write_table(tmp_path / "own.csv", rows, ("text", "label", "split")))
-    assert len(data.splits["test"].texts) == 20
-    assert len(data.splits["train"].texts) + len(data.splits["validation"].texts) == 80
-    assert data.splits["validation"].texts
 
 
 def test_unlabelled_rows_need_no_label(load, tmp_path):
@@ -241,34 +212,11 @@ def test_no_copy_of_a_held_out_review_is_left_among_the_unlabelled(load, tmp_pat
     assert f"{len(copies)} of {len(copies) + len(kept)} unlabelled reviews" in line
 
 
-def test_unlabelled_copies_of_imdb_reviews_follow_the_cut(load, tmp_path, monkeypatch):
-    labels = np.arange(40, dtype=np.int32) % 2
-    frames = {
-        "train": pd.DataFrame({"text": [f"train {n}" for n in range(40)], "label": labels}),
-        "test": pd.DataFrame({"text": [f"test {n}" for n in range(40)], "label": labels}),
-    }
-    texts = [text.upper() for frame in frames.values() for text in frame["text"]]
-    frames["unsupervised"] = pd.DataFrame({"text": [*texts, "new"], "label": -1})
-    monkeypatch.setattr("data.reviews.imdb._read_prepared", lambda root: frames)
-    (tmp_path / FOLDER).mkdir(parents=True)
-    for seed in (0, 1):
-        splits = load("imdb", seed=seed).splits
-        # Those of validation are left out, those of train are not.
-        expected = [text.upper() for text in splits["train"].texts]
-        assert list(splits["unlabelled"].texts) == [*expected, "new"]
-
-
 def test_unlabelled_reviews_that_are_all_copies_leave_none(load, tmp_path):
     rows = [(text, label, "train") for text, label in many_rows(40)]
     rows += [("odd", "no", "test"), ("Odd!", "", "unlabelled")]
     data = load(write_table(tmp_path / "own.csv", rows, ("text", "label", "split")))
     assert "unlabelled" not in data.splits
-
-
-def test_generated_reviews_load_as_a_file_of_ones_own(load, reviews_csv):
-    data = load(reviews_csv)
-    assert sum(len(reviews.texts) for reviews in data.splits.values()) == 300
-    assert data.label_names == ("negative", "positive")
 
 
 HEADER = b"text,label\n"
@@ -279,7 +227,6 @@ HEADER = b"text,label\n"
     [
         ("own.xlsx", b"", ["neither"]),
         ("gone.csv", None, ["gone.csv"]),
-        ("own.csv", b"", ["own.csv"]),
         ("own.csv", HEADER, ["two labels"]),
         ("own.csv", HEADER + b"fine,yes\nnot f\xefne,no\n", ["own.csv", "UTF-8"]),
         ("own.csv", HEADER + b"fine,yes\na, b,no\n", ["line 3"]),
@@ -287,7 +234,6 @@ HEADER = b"text,label\n"
         ("own.csv", b"review;label\nfine;yes\n", ["text and label", "'review;label'"]),
         ("own.csv", HEADER + b"fine,yes\n  ,no\n", ["row 3", "text"]),
         ("own.csv", HEADER + b"fine,yes\n\nbad,\n", ["row 4", "label"]),
-        ("own.csv", HEADER + b"fine,yes\nbad,yes\n", ["two labels"]),
         ("own.csv", HEADER + b"fine,yes\nbad,no\n", ["--validation-share"]),
         ("own.csv", b"text,label,split\nfine,yes,train\nbad,no,dev\n", ["row 3", "split"]),
         ("own.parquet", b"PAR1 not really", ["own.parquet"]),
@@ -344,17 +290,3 @@ def test_a_label_that_train_never_shows_is_refused(load, tmp_path):
     rows.append(("odd one", "maybe", "test"))
     path = write_table(tmp_path / "own.csv", rows, ("text", "label", "split"))
     refuses(load, path, '"maybe"', "test split", "never in train")
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = write_reviews_csv(tmp_path / "reviews.csv", rows=10)
-    before = path.read_bytes()
-
-    def full_disk(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("data.reviews.sample.reviews", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        write_reviews_csv(path, rows=20)
-    assert path.read_bytes() == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["reviews.csv"]

@@ -27,19 +27,15 @@ def some_lengths(seed, rows):
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_every_row_stands_in_exactly_one_batch_of_every_epoch(shuffle):
-    dataset = make(some_lengths(0, 203), shuffle=shuffle)
+def test_every_row_fits_into_exactly_one_batch_of_every_epoch(shuffle):
+    lengths = some_lengths(0, 203)
+    dataset = make(lengths, shuffle=shuffle)
     for _ in range(3):
         assert sorted(np.concatenate(dataset.batches)) == list(range(203))
+        for rows, (count, length) in zip(dataset.batches, shapes_of(dataset), strict=True):
+            assert count == len(rows)
+            assert lengths[rows].max() <= length
         dataset.on_epoch_end()
-
-
-def test_every_row_fits_into_its_batch():
-    lengths = some_lengths(1, 100)
-    dataset = make(lengths)
-    for rows, (count, length) in zip(dataset.batches, shapes_of(dataset), strict=True):
-        assert count == len(rows)
-        assert lengths[rows].max() <= length
 
 
 def test_at_most_one_batch_is_not_full_and_it_has_the_greatest_length():
@@ -48,10 +44,6 @@ def test_at_most_one_batch_is_not_full_and_it_has_the_greatest_length():
         partial = [shape for shape in shapes if shape[0] != 64 // shape[1]]
         assert len(partial) <= 1
         assert all(length == max(shapes, key=lambda shape: shape[1])[1] for _, length in partial)
-
-
-def test_an_empty_bucket_adds_no_shape():
-    assert set(shapes_of(make([3, 3, 3, 39], shuffle=False))) == {(1, 40)}
 
 
 def test_a_row_longer_than_the_token_budget_is_a_batch_of_its_own():
@@ -64,19 +56,9 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     for _ in range(3):
         through.on_epoch_end()
     resumed = make(lengths, seed=5, epoch=3)
-    set_later = make(lengths, seed=5)
-    set_later.epoch = 3
-    for other in (resumed, set_later):
-        assert all(map(np.array_equal, through.batches, other.batches))
+    assert all(map(np.array_equal, through.batches, resumed.batches))
     for other in (make(lengths, seed=5), make(lengths, seed=6, epoch=3)):
         assert not np.array_equal(np.concatenate(through.batches), np.concatenate(other.batches))
-
-
-def test_the_shapes_are_the_same_in_every_epoch():
-    dataset = make(some_lengths(3, 120))
-    first = sorted(shapes_of(dataset))
-    dataset.on_epoch_end()
-    assert sorted(shapes_of(dataset)) == first
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -91,28 +73,6 @@ def test_the_first_two_batches_differ_in_every_dimension_that_varies(shuffle):
             for sizes in zip(*shapes, strict=True):
                 assert len(set(sizes)) == 1 or sizes[0] != sizes[1]
             dataset.on_epoch_end()
-
-
-def test_concatenated_batches_restore_the_order_of_the_rows():
-    lengths = some_lengths(5, 70)
-    dataset = make(lengths, shuffle=False)
-    outputs = np.concatenate([lengths[rows] for rows in dataset.batches])
-    restored = np.empty_like(outputs)
-    restored[np.concatenate(dataset.batches)] = outputs
-    assert np.array_equal(restored, lengths)
-
-
-def test_the_padding_share_counts_the_padded_cells():
-    sequences = [np.ones(length, dtype=np.int32) for length in some_lengths(6, 60)]
-    dataset = LengthBuckets(
-        np.array([len(sequence) for sequence in sequences]),
-        lambda rows, length: pad_tokens(sequences, rows, length),
-        boundaries=(16, 40),
-        tokens_per_batch=64,
-        shuffle=True,
-    )
-    cells = np.concatenate([dataset[index].ravel() for index in range(len(dataset))])
-    assert dataset.padding_share == pytest.approx(np.mean(cells == 0))
 
 
 def test_keras_trains_on_all_lengths_and_a_resumed_run_sees_the_same_batches():
@@ -143,7 +103,7 @@ def test_keras_trains_on_all_lengths_and_a_resumed_run_sees_the_same_batches():
 
 
 def test_a_row_beyond_the_last_boundary_is_refused():
-    with pytest.raises(ValueError, match="41 exceeds the last boundary, 40"):
+    with pytest.raises(ValueError, match="last boundary, 40"):
         make([3, 41])
 
 
@@ -151,7 +111,7 @@ def test_the_boundaries_waste_as_little_as_the_best_of_all_choices():
     for seed in range(12):
         lengths = np.random.default_rng(seed).integers(1, 33, 25)
         count = 1 + seed % 4
-        chosen = bucket_boundaries(lengths, count=count, multiple=4, maximum=64)
+        chosen = bucket_boundaries(lengths, count=count, multiple=4)
         last = -(-lengths.max() // 4) * 4
 
         def padded(boundaries, lengths=lengths):
@@ -166,15 +126,6 @@ def test_the_boundaries_waste_as_little_as_the_best_of_all_choices():
         assert len(chosen) <= count
         assert all(boundary % 4 == 0 for boundary in chosen)
         assert chosen[-1] == last
-
-
-def test_no_boundary_exceeds_the_maximum():
-    assert bucket_boundaries(np.array([3, 249, 250]), count=2, multiple=16, maximum=250) == (
-        16,
-        250,
-    )
-    with pytest.raises(ValueError, match="1 to 250"):
-        bucket_boundaries(np.array([251]), count=2, multiple=16, maximum=250)
 
 
 def test_padding_stands_on_the_right():

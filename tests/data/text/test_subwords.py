@@ -12,9 +12,7 @@ from data.text.subwords import (
     encode_pairs,
     encode_texts,
     load_subword_tokenizer,
-    pair_sampler,
     train_subword_tokenizer,
-    with_dropout,
 )
 from data.text.tokenization import PAD_ID, UNK_ID
 from tests.helpers import refused
@@ -56,17 +54,10 @@ def test_any_characters_survive(tokenizer):
     assert round_trip(tokenizer, texts) == [unicodedata.normalize("NFC", text) for text in texts]
 
 
-def test_white_space_and_compositions_make_no_difference(tokenizer):
-    spread = "\u00a0 L'e\u0301te\u0301\u202f!\t Oui\n\u2009\u200b.  "
-    assert round_trip(tokenizer, [spread]) == ["L'été ! Oui ."]
-
-
 def test_typographic_apostrophes_and_quotes_become_plain_and_guillemets_stay(tokenizer):
-    assert round_trip(tokenizer, ["l\u2019ami \u201cici\u201d «là»"]) == ['l\'ami "ici" «là»']
-
-
-def test_case_is_kept(tokenizer):
-    assert round_trip(tokenizer, ["Él A"]) == ["Él A"]
+    assert round_trip(tokenizer, ["l\u2019Ami\u202f \u201cici\u201d «là»\u200b"]) == [
+        'l\'Ami "ici" «là»'
+    ]
 
 
 def test_a_word_is_cut_alike_at_the_beginning_and_within_a_sentence(tokenizer):
@@ -102,12 +93,6 @@ def test_decoding_stops_at_the_end_and_leaves_out_the_marks(tokenizer):
     assert decode_texts(tokenizer, batch) == ["le chat", "chien"]
 
 
-def test_a_cut_text_keeps_its_beginning(tokenizer):
-    whole, cut = (encode_texts(tokenizer, TEXTS[:1], max_length=n)[0] for n in (None, 3))
-    assert cut.tolist() == whole[:3].tolist()
-    assert cut.dtype == np.int32
-
-
 def test_pairs_with_a_long_side_are_left_out(tokenizer):
     english, french = zip(*PAIRS, strict=True)
     lengths = [tuple(len(ids) for ids in encode_texts(tokenizer, [*row])) for row in PAIRS]
@@ -118,36 +103,11 @@ def test_pairs_with_a_long_side_are_left_out(tokenizer):
     assert decode_texts(tokenizer, targets) == [french[row] for row in kept]
 
 
-def test_dropout_cuts_differently_and_decodes_the_same(tokenizer):
-    sampling = with_dropout(tokenizer, 0.5)
-    cuts = [encode_texts(sampling, TEXTS[:20]) for _ in range(4)]
-    assert len({tuple(map(tuple, cut)) for cut in cuts}) == 4
-    for cut in cuts:
-        assert decode_texts(tokenizer, cut) == TEXTS[:20]
-    whole = encode_texts(tokenizer, TEXTS)
-    assert sum(map(len, encode_texts(sampling, TEXTS))) > sum(map(len, whole))
-    with pytest.raises(ValueError, match="below 1"):
-        with_dropout(tokenizer, 1.0)
-
-
-def test_a_reloaded_tokenizer_is_deterministic_and_has_no_dropout(tokenizer, tmp_path):
-    before = tokenizer.to_str()
-    with_dropout(tokenizer, 0.5).encode(TEXTS[0])
-    assert tokenizer.to_str() == before
+def test_a_reloaded_tokenizer_encodes_alike(tokenizer, tmp_path):
     path = tmp_path / "tokenizer.json"
     tokenizer.save(str(path))
-    assert json.loads(path.read_text(encoding="utf-8"))["model"]["dropout"] is None
     loaded = load_subword_tokenizer(path)
-    for _ in range(3):
-        assert all(map(np.array_equal, encode_texts(loaded, TEXTS), encode_texts(tokenizer, TEXTS)))
-
-
-def test_a_sampler_draws_both_sides_of_the_rows(tokenizer):
-    english, french = map(list, zip(*PAIRS, strict=True))
-    rows = np.array([7, 3, 7])
-    sources, targets = pair_sampler(tokenizer, english, french, dropout=0.3)(rows)
-    assert decode_texts(tokenizer, sources) == [english[row] for row in rows]
-    assert decode_texts(tokenizer, targets) == [french[row] for row in rows]
+    assert all(map(np.array_equal, encode_texts(loaded, TEXTS), encode_texts(tokenizer, TEXTS)))
 
 
 def test_a_vocabulary_that_the_texts_cannot_fill_is_refused_with_the_largest_possible():
@@ -166,5 +126,5 @@ def test_another_tokenizer_is_refused(tokenizer, tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     # Of a translation or of captions.
-    assert f"{path} is no tokenizer of subwords" in refused(load_subword_tokenizer, path)
+    assert f"{path} is not a tokenizer of subwords" in refused(load_subword_tokenizer, path)
     assert "--run" in refused(load_subword_tokenizer, tmp_path / "missing.json")

@@ -1,16 +1,11 @@
-import json
-import time
-
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
 
 from common.errors import UserError
 from data.text.tokenization import (
     PAD_ID,
     UNK_ID,
     encode,
-    head_and_tail,
     kept_positions,
     load_tokenizer,
     train_tokenizer,
@@ -21,73 +16,57 @@ TEXTS = [
     "a good film: 7/10!! i can't complain...",
     "Not bad at all?<br /><br />Not bad at all?",
 ] * 2
-KINDS = ["word", "bpe"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_numbers_contractions_and_runs_of_marks_are_one_token_each(kind):
-    tokenizer = train_tokenizer(TEXTS, kind=kind, vocab_size=300)
-    tokens = [token.removeprefix("▁") for token in tokenizer.encode(TEXTS[0]).tokens]
-    assert tokens == ["a", "good", "film", ",", "7/10", "!!", "i", "can't", "complain", "..."]
+def test_numbers_contractions_and_runs_of_marks_are_one_token_each():
+    tokenizer = train_tokenizer(TEXTS, vocab_size=300)
+    assert tokenizer.encode(TEXTS[0]).tokens == [
+        "a",
+        "good",
+        "film",
+        ",",
+        "7/10",
+        "!!",
+        "i",
+        "can't",
+        "complain",
+        "...",
+    ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_tags_case_and_typographic_quotes_make_no_difference(kind):
-    tokenizer = train_tokenizer(TEXTS, kind=kind, vocab_size=300)
+def test_tags_case_and_typographic_quotes_make_no_difference():
+    tokenizer = train_tokenizer(TEXTS, vocab_size=300)
     plain = tokenizer.encode("i can't complain ... good film").ids
     for other in ("I CAN\u2019T complain<br />... good film", "I can`t complain... good \ufb01lm"):
         assert tokenizer.encode(other).ids == plain
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_offsets_lead_back_to_the_original_text(kind):
-    tokenizer = train_tokenizer(TEXTS, kind=kind, vocab_size=300)
+def test_offsets_lead_back_to_the_original_text():
+    tokenizer = train_tokenizer(TEXTS, vocab_size=300)
     text = "Not<br /><br />BAD, \u201ca \ufb01lm\u201d I can\u2019t\u2026 complain"
     words = [text[start:end] for start, end in tokenizer.encode(text).offsets]
-    if kind == "word":
-        expected = ["Not", "BAD", ",", "\u201c", "a", "\ufb01lm", "\u201d", "I", "can\u2019t"]
-        assert words == [*expected, "\u2026", "complain"]
-    assert all(word and not set(word) & set("<> /") for word in words)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_same_texts_give_the_same_tokenizer(kind):
-    one, other = (train_tokenizer(TEXTS, kind=kind, vocab_size=60) for _ in range(2))
-    assert one.to_str() == other.to_str()
-    assert one.get_vocab_size() <= 60
+    expected = ["Not", "BAD", ",", "\u201c", "a", "\ufb01lm", "\u201d", "I", "can\u2019t"]
+    assert words == [*expected, "\u2026", "complain"]
 
 
 def test_padding_and_unknown_words_have_the_first_two_numbers():
-    tokenizer = train_tokenizer(TEXTS, kind="word", vocab_size=60)
+    tokenizer = train_tokenizer(TEXTS, vocab_size=60)
     assert tokenizer.token_to_id("[PAD]") == PAD_ID
     assert [ids.tolist() for ids in encode(tokenizer, ["zebra"], max_length=5)] == [[UNK_ID]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_special_token_that_a_review_spells_is_text(kind, tmp_path):
+def test_a_special_token_that_a_review_spells_is_text():
     texts = [*TEXTS, "a [pad] and an [unk]"] * 2
-    tokenizer = train_tokenizer(texts, kind=kind, vocab_size=300)
-    saved = json.loads(tokenizer.to_str())
-    # As it was saved before: special tokens are looked for in every text.
-    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    saved["added_tokens"] = [
-        {"id": number, "content": content, "special": True, **special}
-        for number, content in enumerate(("[PAD]", "[UNK]"))
-    ]
-    path = tmp_path / "tokenizer.json"
-    path.write_text(json.dumps(saved))
-    assert PAD_ID in Tokenizer.from_file(str(path)).encode("a [PAD]").ids
-    for reader in (tokenizer, load_tokenizer(path)):
-        found, expected = encode(
-            reader, ["A good [PAD] film, [UNK]", "a good [pad] film, [unk]"], max_length=20
-        )
-        assert found.tolist() == expected.tolist()
-        assert min(found) > UNK_ID
+    tokenizer = train_tokenizer(texts, vocab_size=300)
+    upper, lower = encode(
+        tokenizer, ["A good [PAD] film, [UNK]", "a good [pad] film, [unk]"], max_length=20
+    )
+    assert upper.tolist() == lower.tolist()
+    assert min(upper) > UNK_ID
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_reloaded_tokenizer_encodes_alike(kind, tmp_path):
-    tokenizer = train_tokenizer(TEXTS, kind=kind, vocab_size=100)
+def test_a_reloaded_tokenizer_encodes_alike(tmp_path):
+    tokenizer = train_tokenizer(TEXTS, vocab_size=100)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     reloaded = load_tokenizer(tmp_path / "tokenizer.json")
     texts = ["I can't say it's GOOD<br />", "film, film"]
@@ -101,41 +80,24 @@ def test_a_broken_tokenizer_file_is_named(tmp_path):
     path = tmp_path / "tokenizer.json"
     with pytest.raises(UserError, match="Cannot read the tokenizer .*tokenizer.json"):
         load_tokenizer(path)
-    train_tokenizer(TEXTS, kind="word", vocab_size=60).save(str(path))
+    train_tokenizer(TEXTS, vocab_size=60).save(str(path))
     whole = path.read_bytes()
     for broken in (b"", b"{}", b"[1]", b"\xff\xfe", whole[: len(whole) // 2]):
         path.write_bytes(broken)
-        with pytest.raises(UserError, match="tokenizer.json is no tokenizer"):
+        with pytest.raises(UserError, match="tokenizer.json is not a tokenizer"):
             load_tokenizer(path)
 
 
 def test_a_long_text_keeps_its_first_quarter_and_its_last_three_quarters():
-    assert head_and_tail(np.arange(100), 8).tolist() == [0, 1, 94, 95, 96, 97, 98, 99]
-    assert head_and_tail(np.arange(8), 8).tolist() == list(range(8))
-    assert head_and_tail(np.arange(9), 1).tolist() == [8]
+    assert kept_positions(100, 8).tolist() == [0, 1, 94, 95, 96, 97, 98, 99]
+    assert kept_positions(8, 8).tolist() == list(range(8))
+    assert kept_positions(9, 1).tolist() == [8]
     assert kept_positions(3, 8).tolist() == [0, 1, 2]
 
 
-def test_kept_positions_align_the_shortened_ids_with_the_words():
-    tokenizer = train_tokenizer(TEXTS, kind="word", vocab_size=60)
-    text = " ".join(TEXTS)
-    full = tokenizer.encode(text).ids
-    (ids,) = encode(tokenizer, [text], max_length=12)
-    assert ids.tolist() == [full[position] for position in kept_positions(len(full), 12)]
-
-
 def test_a_text_without_any_token_becomes_one_unknown_token():
-    tokenizer = train_tokenizer(TEXTS, kind="word", vocab_size=60)
+    tokenizer = train_tokenizer(TEXTS, vocab_size=60)
     for text in ("", "  \n", "<br />"):
         (ids,) = encode(tokenizer, [text], max_length=5)
         assert ids.tolist() == [UNK_ID]
         assert ids.dtype == np.int32
-
-
-def test_a_text_of_a_million_words_is_encoded_in_seconds():
-    tokenizer = train_tokenizer(TEXTS, kind="word", vocab_size=60)
-    start = time.monotonic()
-    (ids,) = encode(tokenizer, ["film " * 1_000_000], max_length=400)
-    # It takes one second; work that grew with the square of the length would take hours.
-    assert time.monotonic() - start < 20
-    assert len(ids) == 400
