@@ -41,7 +41,6 @@ _SAME = (
     "max_length",
     "backbone",
     "picture_size",
-    "fit",
     "variant",
     "labels",
     "pooling",
@@ -53,7 +52,6 @@ _SAME = (
     "validation_size",
     "validation_share",
     "test_size",
-    "test_share",
 )
 
 

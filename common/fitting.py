@@ -77,7 +77,7 @@ def fit_prepared(
     """
     config, facts = prepared.config, prepared.facts
     console.print(prepared.summary)
-    if line := fused_kernel_line(config.cell, config.recurrent_dropout):
+    if line := fused_kernel_line(config.cell, getattr(config, "recurrent_dropout", 0.0)):
         aside(console, line)
     callbacks = training_callbacks(
         config,

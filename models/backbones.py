@@ -11,20 +11,14 @@ import keras
 import numpy as np
 from keras import applications, layers, ops
 
-# The function in the middle scales pixels as the network's training did; where it is None, the
-# network does so itself. The last number is the smallest picture.
+# The function scales pixels as in the network's training; where it is None, the network does so.
 BACKBONES = {
-    "mobilenet_v2": (applications.MobileNetV2, applications.mobilenet_v2.preprocess_input, 32),
-    "mobilenet_v3_large": (applications.MobileNetV3Large, None, 32),
-    "efficientnet_b0": (applications.EfficientNetB0, None, 32),
-    "efficientnet_v2_b0": (applications.EfficientNetV2B0, None, 32),
-    "resnet50": (applications.ResNet50, applications.resnet50.preprocess_input, 32),
-    "resnet50_v2": (applications.ResNet50V2, applications.resnet_v2.preprocess_input, 32),
-    "densenet121": (applications.DenseNet121, applications.densenet.preprocess_input, 32),
-    "vgg16": (applications.VGG16, applications.vgg16.preprocess_input, 32),
-    "inception_v3": (applications.InceptionV3, applications.inception_v3.preprocess_input, 75),
-    "xception": (applications.Xception, applications.xception.preprocess_input, 71),
+    "mobilenet_v2": (applications.MobileNetV2, applications.mobilenet_v2.preprocess_input),
+    "efficientnet_v2_b0": (applications.EfficientNetV2B0, None),
+    "resnet50": (applications.ResNet50, applications.resnet50.preprocess_input),
 }
+# Smallest height and width of the pictures.
+_SMALLEST = 32
 
 # `mobilenet_fingerprint` of the weights that the published figures were made with.
 MOBILENET_FINGERPRINT = (0.3657, 0.2999, 0.3340, 0.3271, 0.2430, 0.3116, 0.3414, 0.3501)
@@ -54,9 +48,9 @@ def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") ->
     """
     if name not in BACKBONES:
         raise ValueError(f"There is no backbone {name!r}, only {', '.join(BACKBONES)}.")
-    network, preprocess, smallest = BACKBONES[name]
-    if size < smallest:
-        raise ValueError(f"{name} needs pictures of at least {smallest} pixels, not {size}.")
+    network, preprocess = BACKBONES[name]
+    if size < _SMALLEST:
+        raise ValueError(f"{name} needs pictures of at least {_SMALLEST} pixels, not {size}.")
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise FileNotFoundError(f"{weights} does not exist: check the path of the weights.")
     with _OneLine(name, weights):
@@ -78,29 +72,6 @@ def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") ->
     model = keras.Model(picture, regions, name="backbone")
     model.trainable = False
     return model
-
-
-def fine_tune(backbone: keras.Model, first: str) -> None:
-    """Lets the upper layers of a backbone learn; its batch norms stay in inference mode.
-
-    Args:
-        backbone: From `build_backbone`.
-        first: Name of the layer from which on layers learn, in the order of `keras.applications`.
-
-    Raises:
-        ValueError: If there is no layer of that name.
-    """
-    (cnn,) = [layer for layer in backbone.layers if isinstance(layer, keras.Model)]
-    names = [layer.name for layer in cnn.layers]
-    if first not in names:
-        blocks = [name for name in names if name.endswith(("add", "out"))]
-        raise ValueError(
-            f"{cnn.name} has no layer {first}, but for instance {', '.join(blocks[-4:])}."
-        )
-    backbone.trainable = True
-    for number, layer in enumerate(cnn.layers):
-        norm = isinstance(layer, layers.BatchNormalization)
-        layer.trainable = number >= names.index(first) and not norm
 
 
 def mobilenet_fingerprint(mobilenet: keras.Model) -> np.ndarray:

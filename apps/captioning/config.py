@@ -8,7 +8,6 @@ from common.settings import (
     Cell,
     TrainingSettings,
     check_at_least,
-    check_cell,
     check_seeds,
     check_shares,
 )
@@ -18,21 +17,16 @@ SMALL_CNN = "small_cnn"
 SHAPE = (
     "backbone",
     "picture_size",
-    "fit",
     "vocab_size",
     "max_length",
     "variant",
-    "memory_dim",
     "embed_dim",
-    "tie_embeddings",
     "cell",
-    "activation",
     "decoder_units",
     "decoder_layers",
-    "attention",
 )
-# What decides on which pictures are held out.
-CUT = ("validation_share", "test_share", "split_seed")
+# Settings that decide which pictures are held out.
+CUT = ("validation_share", "split_seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,77 +37,47 @@ class Config(TrainingSettings):
     """`flickr8k`, or a folder with your own pictures and a captions.csv whose first line is
     image,caption (and perhaps split)."""
     validation_share: float = 0.1
-    """Share of the pictures cut off for validation where the data have no such split."""
-    test_share: float = 0.1
-    """Share of the pictures cut off to test on where the data have no such split."""
+    """Share of the pictures for validation where the data name no such split. Another 0.1 is for
+    testing."""
     split_seed: int = 0
-    """Which pictures are cut off; the same for all training seeds."""
+    """Another seed cuts the data in another way; the same for all training seeds."""
 
-    backbone: Literal[
-        "mobilenet_v2",
-        "mobilenet_v3_large",
-        "efficientnet_b0",
-        "efficientnet_v2_b0",
-        "resnet50",
-        "resnet50_v2",
-        "densenet121",
-        "vgg16",
-        "inception_v3",
-        "xception",
-        "small_cnn",
-    ] = "mobilenet_v2"
-    """What sees the picture: a frozen network trained on ImageNet, whose features are extracted
-    once, or small_cnn, which is trained from scratch together with the decoder."""
+    backbone: Literal["mobilenet_v2", "efficientnet_v2_b0", "resnet50", "small_cnn"] = (
+        "mobilenet_v2"
+    )
+    """Convolutional network: a frozen one trained on ImageNet, whose features are computed once, or
+    small_cnn, which is trained from scratch together with the decoder."""
     picture_size: int = 224
     """Height and width that pictures are scaled to, in pixels."""
-    fit: Literal["squash", "crop"] = "squash"
-    """How a picture becomes square: all of it, or its middle."""
-    views: int = 2
-    """Ways in which training sees each picture: 1 as it is, 2 mirrored too, up to 10 also its four
-    corners, each of them mirrored too."""
-    fine_tune: str = ""
-    """Layer of the backbone from which on it is trained too, such as block_16_expand: a second
-    stage that begins with --init-from, at a low rate, and learns from pictures, not features."""
+    views: Literal[1, 2] = 2
+    """Training sees each picture as it is (1), or its mirror image too (2)."""
     init_from: str = ""
     """Run folder to go on from, with other data or settings: its weights, subwords and shape."""
 
     vocab_size: int = 3000
     """Subwords (byte-pair encoding)."""
     max_length: int = 40
-    """Most subwords of a caption: longer ones are left out of training, and none is written."""
+    """Most subwords of a caption: longer ones are left out of training, and none is decoded."""
     variant: Literal["attention", "initial_state", "merge"] = "attention"
-    """How the decoder learns of the picture: it looks at regions for each word; its states begin
-    with the picture; or each word is predicted from the words so far and the whole picture."""
-    memory_dim: int = 256
-    """Size of a region's vector."""
+    """How the decoder sees the picture: it attends to regions for each word; its states begin with
+    the picture; or each word is predicted from the words so far and the whole picture."""
     embed_dim: int = 256
-    """Size of a subword's vector."""
-    tie_embeddings: bool = True
-    """Predict a word by the vector that it is read by."""
+    """Size of the vectors of subwords and regions."""
     cell: Cell = "lstm"
-    """Kind of recurrence; feedforward has none, so each step sees itself alone."""
-    activation: Literal["tanh", "relu"] = "tanh"
-    """Of simple_rnn: tanh, or ReLU that starts from the identity."""
+    """Kind of recurrence; feedforward has none, so each step sees only itself."""
     decoder_units: int = 256
     """Size of the decoder's state."""
     decoder_layers: int = 2
-    """Recurrent layers of the decoder; the second reads what the first looked at."""
-    attention: Literal["dot", "general", "concat"] = "general"
-    """How a state and a region are compared (Luong et al., 2015)."""
+    """Recurrent layers of the decoder; the second reads the first one's output and context."""
 
     word_dropout: float = 0.1
     """Share of subwords whose vector is dropped in training."""
     embedding_dropout: float = 0.2
     """Share of the vectors' features dropped, the same ones at all steps."""
-    recurrent_dropout: float = 0.0
-    """Share of the state dropped inside the recurrence; anything but 0 is slow on a GPU."""
     dropout: float = 0.5
     """Share dropped of the regions' vectors, before the output, and between recurrent layers."""
     label_smoothing: float = 0.1
     """Share of each target that is spread over the whole vocabulary."""
-    scheduled_sampling: float = 0.0
-    """Share of the words fed to the decoder that are its own guesses instead of the right ones,
-    rising to this over the training; the decoder then runs twice a step."""
 
     objective: Literal["cross_entropy", "cider"] = "cross_entropy"
     """What is learnt: the next word of human captions; or, as a second stage that begins with
@@ -131,14 +95,14 @@ class Config(TrainingSettings):
     """Distinct lengths that captions are padded to; each compiles once."""
 
     beam_size: int = 5
-    """Hypotheses that the search keeps."""
+    """Hypotheses that the beam search keeps."""
     length_penalty: float = 0.7
-    """Power of the length that a hypothesis's log-probability is divided by."""
+    """Power of the length by which a hypothesis's log-probability is divided."""
     no_repeat_ngram: int = 0
     """Subwords in a row that no caption may hold twice; 0 allows any."""
     mirror: bool = True
-    """Write each caption from the picture and its mirror image together, if training saw both (not
-    with --views 1): better captions in up to twice the time."""
+    """Decode each caption from the picture and its mirror image together, if training saw both:
+    better captions in up to twice the time."""
 
     def __post_init__(self):
         """Checks what the types cannot say."""
@@ -146,9 +110,7 @@ class Config(TrainingSettings):
         check_at_least(
             1,
             self,
-            "views",
             "embed_dim",
-            "memory_dim",
             "decoder_units",
             "decoder_layers",
             "buckets",
@@ -158,59 +120,34 @@ class Config(TrainingSettings):
         check_shares(
             self,
             "validation_share",
-            "test_share",
             "word_dropout",
             "embedding_dropout",
-            "recurrent_dropout",
             "dropout",
             "label_smoothing",
-            "scheduled_sampling",
         )
         check_seeds(self, "split_seed")
         check_at_least(0, self, "length_penalty", "no_repeat_ngram")
         check_at_least(2, self, "samples")
         check_at_least(4, self, "max_length")
         check_at_least(16, self, "picture_size")
-        if self.views > 10:
-            raise UserError("--views goes up to 10: the whole picture and four corners, mirrored.")
-        if self.validation_share + self.test_share >= 1:
-            raise UserError("--validation-share and --test-share leave nothing to train on.")
-        check_cell(self)
+        if self.validation_share >= 0.9:
+            raise UserError("--validation-share must be below 0.9: another 0.1 is for testing.")
         if self.variant == "initial_state" and self.cell == "feedforward":
             raise UserError("--variant initial_state needs a state: --cell feedforward has none.")
-        if self.variant != "attention" and self.attention != "general":
-            raise UserError(f"--attention {self.attention} is for --variant attention alone.")
-        if self.attention == "dot" and self.decoder_units != self.memory_dim:
+        if self.objective == "cider" and not self.init_from:
             raise UserError(
-                f"--attention dot needs --decoder-units {self.memory_dim}, the --memory-dim; or"
-                " take --attention general."
+                "--objective cider is a second stage: name a run that was trained by"
+                " cross-entropy with --init-from."
             )
-        if self.fine_tune and self.backbone == SMALL_CNN:
-            raise UserError("--fine-tune is for a trained backbone: small_cnn is trained whole.")
-        if self.fine_tune and not self.init_from:
-            raise UserError("--fine-tune is a second stage: name the first run with --init-from.")
-        if self.objective == "cider":
-            if not self.init_from:
-                raise UserError(
-                    "--objective cider is a second stage: name a run that was trained by"
-                    " cross-entropy with --init-from."
-                )
-            if self.scheduled_sampling:
-                raise UserError(
-                    "--scheduled-sampling is for --objective cross_entropy: cider learns from"
-                    " nothing but what the decoder writes itself."
-                )
 
     def ignored(self) -> dict[str, str]:
         """Returns the settings that the chosen mode does not read, each with the reason."""
         reasons = super().ignored()
         if self.data == "flickr8k":
             for name in CUT:
-                reasons[name] = "--data flickr8k has splits of its own"
-        if self.variant != "attention":
-            reasons["attention"] = f"--variant {self.variant} has none"
+                reasons[name] = "--data flickr8k has its own splits"
         if self.views == 1:
-            reasons["mirror"] = "a model that is trained with --views 1 sees no mirror images"
+            reasons["mirror"] = "a model trained with --views 1 sees no mirror images"
         if self.objective == "cider":
             for name in ("label_smoothing", "tokens_per_batch"):
                 reasons[name] = "it is for --objective cross_entropy"

@@ -33,11 +33,6 @@ def load_start(config: Config) -> Predictor:
         raise UserError(
             f"--init-from {config.init_from} is an ensemble: go on from one of its members."
         )
-    if start.config.fine_tune and not config.fine_tune:
-        raise UserError(
-            f"--init-from {config.init_from} sees through a backbone of its own, trained by"
-            f" --fine-tune {start.config.fine_tune}: give --fine-tune too."
-        )
     return start
 
 

@@ -38,7 +38,7 @@ from data.text.subwords import (
     train_subword_tokenizer,
 )
 from models.attention_decoder import build_attention_decoder
-from models.backbones import build_small_cnn, fine_tune
+from models.backbones import build_small_cnn
 from models.captioning import build_picture_encoder
 from models.encoder_decoder import build_encoder_decoder
 
@@ -55,18 +55,12 @@ def build(
     """
     if config.backbone == SMALL_CNN:
         sight = {"cnn": build_small_cnn(size=config.picture_size)}
-    elif config.fine_tune:
-        try:
-            fine_tune(backbone, config.fine_tune)
-        except ValueError as error:
-            raise UserError(f"--fine-tune: {error}") from error
-        sight = {"cnn": backbone}
     else:
         sight = {"features": backbone.output.shape[1:]}
     encoder = build_picture_encoder(
         **sight,
         variant=config.variant,
-        memory_dim=config.memory_dim,
+        memory_dim=config.embed_dim,
         dropout=config.dropout,
         cell=config.cell,
         decoder_units=config.decoder_units,
@@ -78,14 +72,10 @@ def build(
         cell=config.cell,
         units=config.decoder_units,
         num_layers=config.decoder_layers,
-        activation=config.activation,
         memory_dim=encoder.output["memory"].shape[-1],
-        attention=config.attention,
         word_dropout=config.word_dropout,
         embedding_dropout=config.embedding_dropout,
         dropout=config.dropout,
-        recurrent_dropout=config.recurrent_dropout,
-        tie_embeddings=config.tie_embeddings,
     )
     return encoder, decoder
 
@@ -162,7 +152,6 @@ def prepare(
         tokenizer = train_subword_tokenizer(texts, vocab_size=config.vocab_size)
     epochs_done = saved_epoch(run / STATE) if resume else 0
     encoder, decoder = build(config, vocab_size=tokenizer.get_vocab_size(), backbone=backbone)
-    # This one is saved; what trains may be fed its own words besides.
     captioner = build_encoder_decoder(encoder, decoder, name="captioning")
     if start:
         copy_weights(start.model, captioner)
@@ -174,16 +163,7 @@ def prepare(
         learns = right_words(
             config, tokenizer, train=train, validation=validation, epochs_done=epochs_done, log=log
         )
-    model = captioner
-    if config.scheduled_sampling:
-        model = build_encoder_decoder(
-            encoder,
-            decoder,
-            own_words=config.scheduled_sampling,
-            ramp_steps=config.epochs * len(learns.batches),
-            name="captioning",
-        )
-    model.compile(
+    captioner.compile(
         optimizer=build_optimizer(
             config.optimizer,
             learning_rate=config.learning_rate,
@@ -202,7 +182,7 @@ def prepare(
     return Prepared(
         config=config,
         facts=facts,
-        model=model,
+        model=captioner,
         batches=learns.batches,
         validation_batches=learns.validation_batches,
         monitor="val_cider",
@@ -211,7 +191,6 @@ def prepare(
         f" validate · {captioner.count_params():,} parameters · {len(learns.batches)} steps an"
         " epoch",
         parameters=captioner.count_params(),
-        to_save=lambda _: captioner,
         save_parts=inputs.save,
         tokenizer=tokenizer.to_str(pretty=False),
         epochs_done=epochs_done,

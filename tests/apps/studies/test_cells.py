@@ -24,7 +24,7 @@ from common.files import read_json, write_json
 
 pytestmark = pytest.mark.no_backend
 
-CONFIGS = [ForecastingConfig, SentimentConfig, TranslationConfig, CaptioningConfig]
+CONFIGS = [ForecastingConfig, SentimentConfig, TranslationConfig]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__module__.split(".")[1])
