@@ -1,7 +1,6 @@
-"""Networks that make regions of pictures: trained ones without their classifier, and a small one.
+"""Networks from pictures to regions: trained ones without their classifier, and a small one.
 
-A region is what a network found at one place of its last grid, a vector of `channels`; the regions
-of a picture stand row by row.
+A region is one place of the network's last grid, a vector of `channels`; regions are in row order.
 """
 
 import hashlib
@@ -25,25 +24,23 @@ MOBILENET_FINGERPRINT = (0.3657, 0.2999, 0.3340, 0.3271, 0.2430, 0.3116, 0.3414,
 
 
 def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") -> keras.Model:
-    """Builds a network of `keras.applications` whose features are ready to be extracted.
-
-    It is frozen, which also keeps its batch norms in inference mode, whoever calls it in training.
+    """Builds a frozen network of `keras.applications` without its classifier.
 
     Args:
         name: One of `BACKBONES`.
         size: Height and width of the pictures.
         weights: `"imagenet"` for those that Keras downloads once into `KERAS_HOME`, the path of an
             `.h5` file of them without the classifier, or None for random ones. Keras checks the
-            hash of each file that it downloads. It knows none for MobileNetV2, whose weights for
-            224 pixels are taken for all sizes and checked by their features.
+            hash of its downloads, except for MobileNetV2, which is checked by its features here;
+            its weights for 224 pixels serve all sizes.
 
     Returns:
         A model named `backbone`, from `picture` `<uint8>(batch, size, size, 3)`, RGB, to regions
         `(batch, regions, channels)`.
 
     Raises:
-        ValueError: If there is no such backbone, pictures are too small for it, or the file holds
-            the weights of something else.
+        ValueError: If the backbone is unknown, pictures are too small, or the file holds other
+            weights.
         OSError: If the weights cannot be read or downloaded.
     """
     if name not in BACKBONES:
@@ -54,17 +51,15 @@ def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") ->
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise FileNotFoundError(f"{weights} does not exist: check the path of the weights.")
     with _OneLine(name, weights):
-        # Keras checks no hash of MobileNetV2's, so that they are loaded and compared here.
-        by_keras = weights == "imagenet" and name != "mobilenet_v2"
-        cnn = network(
-            include_top=False,
-            weights="imagenet" if by_keras else None,
-            input_shape=(size, size, 3),
-        )
-        if weights == "imagenet" and not by_keras:
-            cnn.set_weights(_checked_mobilenet().get_weights())
-        elif weights not in (None, "imagenet"):
-            cnn.load_weights(weights)
+        shape = (size, size, 3)
+        if weights == "imagenet" and name != "mobilenet_v2":
+            cnn = network(include_top=False, weights="imagenet", input_shape=shape)
+        else:
+            cnn = network(include_top=False, weights=None, input_shape=shape)
+            if weights == "imagenet":
+                cnn.set_weights(_checked_mobilenet().get_weights())
+            elif weights:
+                cnn.load_weights(weights)
     picture = keras.Input((size, size, 3), dtype="uint8", name="picture")
     pixels = ops.cast(picture, "float32")
     grid = cnn(preprocess(pixels) if preprocess else pixels)
@@ -75,7 +70,7 @@ def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") ->
 
 
 def mobilenet_fingerprint(mobilenet: keras.Model) -> np.ndarray:
-    """Returns the mean features of a drawn picture, which weights that were folded leave alike.
+    """Returns the mean features of a drawn picture, the same whether batch norms are folded or not.
 
     Args:
         mobilenet: MobileNetV2 of 224 pixels without its classifier.
@@ -90,11 +85,7 @@ def mobilenet_fingerprint(mobilenet: keras.Model) -> np.ndarray:
 
 
 def _checked_mobilenet() -> keras.Model:
-    """Returns MobileNetV2 with the weights that Keras downloads, for 224 pixels.
-
-    Raises:
-        ValueError: If they are not those that the published figures were made with.
-    """
+    """Returns MobileNetV2 of 224 pixels with downloaded weights; ValueError if they are others."""
     mobilenet = applications.MobileNetV2(include_top=False, input_shape=(224, 224, 3))
     if not np.allclose(mobilenet_fingerprint(mobilenet), MOBILENET_FINGERPRINT, atol=2e-3):
         raise ValueError("they are not those of the published figures")
@@ -102,10 +93,9 @@ def _checked_mobilenet() -> keras.Model:
 
 
 class _OneLine:
-    """Turns what Keras raises for weights into one line that names them.
+    """Turns the errors that Keras raises for weights into one line that names the weights.
 
-    A class, since a download that fails raises a bare `Exception`: an `except` for that would also
-    catch every other fault.
+    A class can tell the bare `Exception` of a failed download from other exceptions.
     """
 
     def __init__(self, name: str, weights: str | None):
@@ -126,14 +116,14 @@ class _OneLine:
 
 
 def round_kernels(model: keras.Model) -> None:
-    """Rounds all weights of two or more axes to half precision, the precision they are kept in."""
+    """Rounds all weights of two or more axes to half precision, as `save_backbone` stores them."""
     for weight in model.weights:
         if len(weight.shape) > 1:
             weight.assign(ops.convert_to_numpy(weight).astype("float16"))
 
 
 def save_backbone(model: keras.Model, path: Path) -> None:
-    """Writes the weights of a backbone after `round_kernels`, its kernels in half precision."""
+    """Writes a backbone's weights, its kernels in half precision."""
     arrays = [ops.convert_to_numpy(weight) for weight in model.weights]
     arrays = [array.astype("float16") if array.ndim > 1 else array for array in arrays]
     with open(path, "wb") as file:
@@ -141,7 +131,7 @@ def save_backbone(model: keras.Model, path: Path) -> None:
 
 
 def load_backbone_weights(model: keras.Model, path: Path) -> None:
-    """Gives a backbone the weights that `save_backbone` wrote.
+    """Loads the weights that `save_backbone` wrote.
 
     Raises:
         ValueError: If the file is damaged or holds the weights of another network.
@@ -156,7 +146,7 @@ def load_backbone_weights(model: keras.Model, path: Path) -> None:
 
 
 def weights_sha256(model: keras.Model) -> str:
-    """Returns the SHA-256 of all weights of a model, by which extracted features are told apart."""
+    """Returns the SHA-256 of all weights of a model."""
     digest = hashlib.sha256()
     for weight in model.weights:
         digest.update(f"{weight.name} {weight.shape}".encode())
@@ -165,10 +155,10 @@ def weights_sha256(model: keras.Model) -> str:
 
 
 def build_small_cnn(*, size: int, filters: int = 32, num_blocks: int = 3) -> keras.Model:
-    """Builds a network to be trained from scratch together with the decoder.
+    """Builds a network to train from scratch together with the decoder.
 
-    Each block halves height and width and doubles the channels; a last convolution lets each region
-    see its neighbours.
+    Each block halves height and width and doubles the channels; a last convolution connects each
+    region with its neighbours.
 
     Args:
         size: Height and width of the pictures.
@@ -191,7 +181,7 @@ def build_small_cnn(*, size: int, filters: int = 32, num_blocks: int = 3) -> ker
             use_bias=False,
             name=f"convolution_{block + 1}",
         )(grid)
-        # The averages of inference follow those of training quickly, for short trainings.
+        # A low momentum, so that the moving averages keep up in short trainings.
         grid = layers.BatchNormalization(momentum=0.9, name=f"batch_norm_{block + 1}")(grid)
         grid = layers.Activation("relu")(grid)
     regions = layers.Reshape((-1, grid.shape[-1]), name="regions")(grid)

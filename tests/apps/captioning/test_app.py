@@ -1,30 +1,22 @@
-import csv
 import functools
 import json
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from PIL import Image
 
 from apps.captioning import evaluate, features, predict, train
 from apps.captioning.attention_maps import tinted
 from apps.captioning.config import Config
 from apps.captioning.predict import Predictor, find_pictures
 from common.callbacks import read_history
-from common.config import parse_call, run_command
 from common.errors import UserError
 from common.files import read_json
 from common.search import Search
-from common.settings import TrainingSettings
 from data.pictures.captions import load_captions
-from models.backbones import round_kernels
 from tests.helpers import assert_same_training, call, files_of, photographed, printed
 
 pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
@@ -190,13 +182,6 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(
 
 
 @pytest.mark.no_backend
-def test_a_run_goes_on_with_its_own_backbone_alone(stopped, captions_folder, weights):
-    flags = ["--data", captions_folder, "--backbone-weights", weights, "--run", stopped, "--resume"]
-    with pytest.raises(UserError, match="leave --backbone-weights out"):
-        call(train.main, *FROZEN, *flags)
-
-
-@pytest.mark.no_backend
 def test_features_are_computed_once(whole, captions_folder, weights, monkeypatch):
     captions = load_captions(str(captions_folder), data_dir=Path())
     run = Predictor.load(whole)
@@ -248,52 +233,6 @@ def test_downloaded_weights_of_mobilenet_that_are_others_are_refused(whole, monk
     monkeypatch.setattr("models.backbones.applications.MobileNetV2", network)
     with pytest.raises(UserError, match="imagenet weights of mobilenet_v2.*not those"):
         features.load_backbone(Predictor.load(whole).config)
-
-
-@pytest.mark.slow
-def test_the_upper_blocks_of_the_backbone_can_be_trained_in_a_second_stage(
-    whole, captions_folder, weights, tmp_path, photographs
-):
-    before = keras.applications.MobileNetV2(
-        weights=None, include_top=False, input_shape=(64, 64, 3)
-    )
-    before.load_weights(weights)
-    round_kernels(before)
-    run = tmp_path / "tuned"
-    flags = "--epochs 1 --fine-tune block_16_project --learning-rate 1e-3 --warmup-steps 0".split()
-    data = ["--data", captions_folder, "--init-from", whole]
-    call(train.main, *BATCHES, *flags, *data, "--run", run)
-    # The folder holds the backbone now.
-    tuned = Predictor.load(run).model.get_layer("encoder").get_layer("backbone")
-    (cnn,) = [layer for layer in tuned.layers if isinstance(layer, keras.Model)]
-    changed = {
-        new.name
-        for old, new in zip(before.layers, cnn.layers, strict=True)
-        if old.weights
-        and any(
-            not np.array_equal(a, b)
-            for a, b in zip(old.get_weights(), new.get_weights(), strict=True)
-        )
-    }
-    assert changed == {"block_16_project", "Conv_1"}
-    third = ["--objective", "cider", "--data", captions_folder, "--init-from", run]
-    with pytest.raises(UserError, match="give --fine-tune too"):
-        call(train.main, *BATCHES, *third, "--run", tmp_path / "third")
-    assert printed(predict.main, "--run", run, "--image", photographs / "0.jpg").strip() != ""
-
-
-@pytest.mark.no_backend
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--decoder-units 7", "--decoder-units 7 differs from the 64 of --init-from"),
-        ("--cell simple_rnn", "--cell simple_rnn differs from the gru of --init-from"),
-    ],
-)
-def test_what_contradicts_the_run_to_go_on_from_is_named(flags, message, trained, captions_folder):
-    flags = [*BATCHES, *flags.split(), "--init-from", trained, "--data", captions_folder]
-    with pytest.raises(UserError, match=message):
-        call(train.main, *flags, "--run", "run")
 
 
 @pytest.mark.no_backend
@@ -397,12 +336,6 @@ def test_it_is_the_same_which_of_both_is_called_the_mirror_image(whole, weights)
 
 
 @pytest.mark.no_backend
-def test_baselines_are_not_scored_on_what_they_have_learnt(whole, capsys):
-    line = fails_with(capsys, evaluate.main, "--run", whole, "--split", "train")
-    assert "--no-baselines" in line
-
-
-@pytest.mark.no_backend
 def test_baselines_need_a_training_split_before_any_picture_is_captioned(
     whole, captions_folder, weights, tmp_path, capsys, monkeypatch
 ):
@@ -462,17 +395,6 @@ def test_one_picture_gives_its_caption_and_several_their_names_too(trained, phot
     assert alone == lines[1].split("\t")[1] + "\n"
 
 
-@pytest.mark.slow
-def test_a_fresh_process_captions_the_same(trained, photographs):
-    done = subprocess.run(
-        [sys.executable, "-m", "apps.captioning.predict", "--run", trained, "--image", photographs],
-        capture_output=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.decode() == printed(predict.main, "--run", trained, "--image", photographs)
-
-
 @pytest.mark.no_backend
 def test_json_holds_where_each_word_looked(trained, photographs):
     flags = ["--run", trained, "--image", photographs, "--json", "--n-best", "2"]
@@ -516,177 +438,87 @@ def test_a_file_that_is_no_picture_is_named_and_the_rest_goes_on(
     assert all(line.startswith("error: ") for line in err.splitlines())
 
 
-@pytest.mark.no_backend
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
-def test_pictures_of_any_kind_are_captioned(mode, trained, photographs, here):
-    picture = Image.open(photographs / "0.jpg")
-    if mode == "I;16":
-        picture = Image.fromarray(np.asarray(picture.convert("L")).astype("uint16") * 257)
-    else:
-        picture = picture.convert(mode)
-    picture.save("picture.tif")
-    assert printed(predict.main, "--run", trained, "--image", "picture.tif").strip()
-
-
 # ---- Mistakes --------------------------------------------------------------------------------
 
 
 @pytest.mark.no_backend
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("settings", "message"),
     [
-        ("--dropout 1", "--dropout is a share"),
-        ("--scheduled-sampling 1", "--scheduled-sampling is a share"),
-        ("--views 11", "--views goes up to 10"),
-        ("--views 0", "--views must be at least 1"),
-        ("--decoder-units 0", "--decoder-units must be at least 1"),
-        ("--picture-size 8", "--picture-size must be at least 16"),
-        ("--max-length 3", "--max-length must be at least 4"),
-        ("--validation-share 0.5 --test-share 0.5", "leave nothing to train on"),
-        ("--activation relu", "--cell simple_rnn"),
-        ("--variant merge --attention concat", "--variant attention"),
-        ("--attention dot --decoder-units 9", "--attention dot needs --decoder-units 256"),
-        ("--fine-tune block_16_project", "name the first run with --init-from"),
-        ("--fine-tune x --init-from y --backbone small_cnn", "small_cnn is trained whole"),
-        ("--backbone alexnet", "mobilenet_v2"),
+        ({"dropout": 1.0}, "--dropout is a share"),
+        ({"decoder_units": 0}, "--decoder-units must be at least 1"),
+        ({"picture_size": 8}, "--picture-size must be at least 16"),
+        ({"max_length": 3}, "--max-length must be at least 4"),
+        ({"validation_share": 0.95}, "--validation-share must be below 0.9"),
+        ({"variant": "initial_state", "cell": "feedforward"}, "--variant initial_state needs"),
     ],
 )
-def test_a_wrong_setting_is_explained_in_one_line(arguments, message):
-    with pytest.raises(UserError, match=message) as caught:
-        parse_call(train.main, prog="train", description="", arguments=arguments.split())
-    assert "\n" not in str(caught.value)
-
-
-USUAL = {"activation", "samples", "pictures_per_step"}
+def test_a_wrong_setting_is_named_in_one_line(settings, message):
+    assert message in refused(Config, **settings)
 
 
 @pytest.mark.no_backend
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        ({}, USUAL),
-        ({"cell": "simple_rnn"}, USUAL - {"activation"}),
-        ({"cell": "feedforward"}, USUAL | {"recurrent_dropout"}),
-        ({"variant": "merge"}, USUAL | {"attention"}),
-        ({"views": 1}, USUAL | {"mirror"}),
-        ({"data": "flickr8k"}, USUAL | {"validation_share", "test_share", "split_seed"}),
-        (
-            {"objective": "cider", "init_from": "x"},
-            {"activation", "label_smoothing", "tokens_per_batch"},
-        ),
+        ({}, set()),
+        ({"views": 1}, {"mirror"}),
+        ({"data": "flickr8k"}, {"validation_share", "split_seed"}),
     ],
 )
-def test_a_setting_is_ignored_in_just_the_modes_that_do_not_read_it(settings, names):
+def test_a_setting_is_ignored_only_in_the_modes_that_do_not_read_it(settings, names):
     ignored = Config(**{"data": "mine", **settings}).ignored()
-    assert ignored.keys() - TrainingSettings().ignored().keys() == names
-    assert ignored.keys() >= TrainingSettings().ignored().keys()
+    assert (ignored.keys() - Config(data="mine").ignored().keys()) == names
 
 
 @pytest.mark.no_backend
-@pytest.mark.parametrize(
-    "flags",
-    [
-        "--samples 3",
-        "--pictures-per-step 8",
-        "--label-smoothing 0 --objective cider --init-from x",
-        "--tokens-per-batch 9 --objective cider --init-from x",
-        "--mirror --views 1",
-        "--test-share 0.2 --data flickr8k",
-    ],
-)
-def test_a_flag_that_nothing_reads_is_refused(flags, here):
-    with pytest.raises(UserError, match=f"{flags.split()[0]} has no effect"):
-        call(train.main, *flags.split(), "--run", "run")
-    assert not (here / "run").exists()
-
-
-def fails_with(capsys, main, *arguments):
-    """Returns the one line that a command fails with."""
-    with pytest.raises(SystemExit) as stop:
-        run_command(
-            main,
-            prog="command",
-            description="",
-            arguments=list(map(str, arguments)),
-        )
-    assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
+def test_images_that_do_not_exist_and_folders_without_pictures_are_named(here):
+    assert "--image nowhere.jpg does not exist" in refused(find_pictures, ("nowhere.jpg",))
+    assert "--image no*.png does not exist" in refused(find_pictures, ("no*.png",))
+    assert "holds no picture" in refused(find_pictures, (str(here),))
 
 
 @pytest.mark.no_backend
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("", "No picture: name files"),
-        ("--image nowhere.jpg", "--image nowhere.jpg does not exist"),
-        ("--image {folder}/no*.png", "does not exist"),
-        ("--image {empty}", "the folder holds no picture"),
-        ("--image {folder}/0.jpg --picture out.jpg", "must end in .png"),
-        ("--image {folder}/0.jpg --n-best 3", "raise --beam-size"),
-        ("--image {folder}/notes.txt", "no picture that can be read"),
-    ],
-)
-def test_a_wrong_prediction_is_explained_in_one_line(
-    flags, message, trained, photographs, here, capsys
-):
-    flags = flags.format(folder=photographs, empty=here).split()
-    assert message in fails_with(capsys, predict.main, "--run", trained, *flags)
-
-
-@pytest.mark.no_backend
-def test_a_backbone_that_cannot_be_had_is_named(captions_folder, tmp_path, capsys, monkeypatch):
-    flags = [*FROZEN, "--data", captions_folder, "--run", tmp_path / "run"]
-
+def test_backbone_weights_that_cannot_be_had_are_named(monkeypatch):
     def offline(*_, **__):
         raise Exception("URL fetch failure on https://example.org/x.h5: None -- unreachable")
 
     monkeypatch.setattr("keras.src.applications.mobilenet_v2.file_utils.get_file", offline)
-    line = fails_with(capsys, train.main, *flags)
-    assert "the imagenet weights of mobilenet_v2" in line
-    assert "--backbone-weights" in line
-    line = fails_with(capsys, train.main, *flags, "--backbone-weights", "missing.h5")
-    assert "--backbone-weights missing.h5 does not exist" in line
+    message = refused(features.load_backbone, Config(picture_size=64))
+    assert "the imagenet weights of mobilenet_v2" in message
+    assert "--backbone-weights" in message
+    message = refused(features.load_backbone, Config(), "missing.h5")
+    assert "--backbone-weights missing.h5 does not exist" in message
 
 
 @pytest.mark.no_backend
-def test_missing_pictures_are_a_warning_or_with_strict_an_error(
-    captions_folder, tmp_path, capsys, monkeypatch
-):
-    folder = Path(shutil.copytree(captions_folder, tmp_path / "some"))
-    with (folder / "captions.csv").open(encoding="utf-8") as file:
-        first = next(csv.DictReader(file))["image"]
-    (folder / first).unlink()
-    # So long that no caption is left out for its length.
-    learning = [{"31": "60"}.get(flag, flag) for flag in LEARNING]
-    flags = ["--data", folder, "--run", tmp_path / "run", *learning]
-    line = fails_with(capsys, train.main, *flags, "--strict")
-    assert first in line
-    assert "--strict" in line
-
-    with (folder / "captions.csv").open("a", encoding="utf-8") as file:
-        another = load_captions(str(captions_folder), data_dir=Path()).split("train").names[-1]
-        file.write(f"{another},!!!\n")
-
-    def stop(*_, **__):
-        raise UserError("far enough")
-
-    monkeypatch.setattr(keras.Model, "fit", stop)
-    with pytest.raises(UserError, match="far enough"):
-        call(train.main, *flags)
-    shown = capsys.readouterr().out.replace("\n", " ")
-    assert f"1 picture ({first})" in shown
-    # What has no word is no caption.
-    assert "1 captions are blank or longer than --max-length: left out" in shown
+def test_blank_and_long_captions_are_left_out_and_counted():
+    tokenizer = train_subword_tokenizer(["a dog runs"] * 3, vocab_size=270)
+    split = CaptionSplit(["1.jpg"], [["A dog", "!!!", "a dog runs " * 20]])
+    said = []
+    batches = train.caption_batches_of(
+        Config(max_length=31), tokenizer, split, memory_length=4, log=said.append
+    )
+    assert sum(len(targets) for _, targets in batches) == 1
+    assert said == ["2 captions are blank or longer than --max-length: left out"]
+    with pytest.raises(UserError, match="raise --max-length"):
+        train.caption_batches_of(
+            Config(max_length=31),
+            tokenizer,
+            CaptionSplit(["1.jpg"], [["!!!"]]),
+            memory_length=4,
+            log=said.append,
+        )
 
 
 @pytest.mark.no_backend
-def test_a_damaged_training_picture_is_named(captions_folder, tmp_path, capsys):
-    folder = Path(shutil.copytree(captions_folder, tmp_path / "some"))
-    name = load_captions(str(folder), data_dir=Path()).split("train").names[0]
-    (folder / name).write_bytes((folder / name).read_bytes()[:200])
-    flags = ["--data", folder, "--run", tmp_path / "run", *LEARNING]
-    # Another cut, since the bytes decide on it.
-    line = fails_with(capsys, train.main, *flags)
-    assert name in line
-    assert not (tmp_path / "run").exists()
+def test_a_damaged_training_picture_is_named(captions_folder, tmp_path):
+    captions = load_captions(str(captions_folder), data_dir=tmp_path)
+    names = captions.split("train").names[:3]
+    damaged = SimpleNamespace(
+        hashes={"pictures": "damaged"},
+        read=lambda name: captions.read(name)[: 10**6 if name != names[1] else 200],
+    )
+    inputs = features.PictureInputs(Config(backbone="small_cnn", picture_size=32), None)
+    quiet = features.Console(quiet=True)
+    assert names[1] in refused(inputs.stored, damaged, names, views=1, console=quiet)
