@@ -79,13 +79,6 @@ class Config(TrainingSettings):
     label_smoothing: float = 0.1
     """Share of each target that is spread over the whole vocabulary."""
 
-    objective: Literal["cross_entropy", "cider"] = "cross_entropy"
-    """What is learnt: the next word of human captions; or, as a second stage that begins with
-    --init-from at a low rate, to write captions that earn CIDEr (self-critical training)."""
-    samples: int = 5
-    """Captions that --objective cider draws of each picture in a step, to compare them."""
-    pictures_per_step: int = 16
-    """Pictures in one step of --objective cider."""
     learning_rate: float = 1.5e-3
     warmup_steps: int = 400
     epochs: int = 12
@@ -115,7 +108,6 @@ class Config(TrainingSettings):
             "decoder_layers",
             "buckets",
             "beam_size",
-            "pictures_per_step",
         )
         check_shares(
             self,
@@ -127,18 +119,12 @@ class Config(TrainingSettings):
         )
         check_seeds(self, "split_seed")
         check_at_least(0, self, "length_penalty", "no_repeat_ngram")
-        check_at_least(2, self, "samples")
         check_at_least(4, self, "max_length")
         check_at_least(16, self, "picture_size")
         if self.validation_share >= 0.9:
             raise UserError("--validation-share must be below 0.9: another 0.1 is for testing.")
         if self.variant == "initial_state" and self.cell == "feedforward":
             raise UserError("--variant initial_state needs a state: --cell feedforward has none.")
-        if self.objective == "cider" and not self.init_from:
-            raise UserError(
-                "--objective cider is a second stage: name a run that was trained by"
-                " cross-entropy with --init-from."
-            )
 
     def ignored(self) -> dict[str, str]:
         """Returns the settings that the chosen mode does not read, each with the reason."""
@@ -148,10 +134,4 @@ class Config(TrainingSettings):
                 reasons[name] = "--data flickr8k has its own splits"
         if self.views == 1:
             reasons["mirror"] = "a model trained with --views 1 sees no mirror images"
-        if self.objective == "cider":
-            for name in ("label_smoothing", "tokens_per_batch"):
-                reasons[name] = "it is for --objective cross_entropy"
-        else:
-            for name in ("samples", "pictures_per_step"):
-                reasons[name] = "it is for --objective cider"
         return reasons

@@ -2,14 +2,17 @@
 
 python -m apps.captioning.train                                   # Flickr8k, MobileNetV2, LSTM
 python -m apps.captioning.train --data my_pictures --backbone small_cnn --picture-size 64
-python -m apps.captioning.train --objective cider --init-from RUN --learning-rate 5e-5 --epochs 4
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 from rich.console import Console
+from tokenizers import Tokenizer
 
 from apps.captioning.config import SHAPE, SMALL_CNN, Config
 from apps.captioning.decoding import PictureDescriber, ValidationCaptions
@@ -21,7 +24,6 @@ from apps.captioning.features import (
     takes_pixels,
 )
 from apps.captioning.metrics import readable
-from apps.captioning.objectives import own_captions, right_words
 from apps.captioning.second_stage import copy_weights, load_start, origin_facts
 from common.artifact import BACKBONE, STATE, TOKENIZER
 from common.config import run_command
@@ -33,14 +35,19 @@ from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
+from data.pictures.batches import caption_batches
+from data.pictures.splits import CaptionSplit
 from data.text.subwords import (
+    END_ID,
+    START_ID,
+    encode_texts,
     load_subword_tokenizer,
     train_subword_tokenizer,
 )
 from models.attention_decoder import build_attention_decoder
 from models.backbones import build_small_cnn
 from models.captioning import build_picture_encoder
-from models.encoder_decoder import build_encoder_decoder
+from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
 
 
 def build(
@@ -78,6 +85,56 @@ def build(
         dropout=config.dropout,
     )
     return encoder, decoder
+
+
+def caption_batches_of(
+    config: Config,
+    tokenizer: Tokenizer,
+    split: CaptionSplit,
+    *,
+    memory_length: int,
+    log: Callable[[str], None],
+    **options: Any,
+) -> keras.utils.PyDataset:
+    """Returns batches of a split for teacher forcing, without blank and too long captions.
+
+    Args:
+        config: Settings.
+        tokenizer: Of the captions.
+        split: Captions of the pictures.
+        memory_length: Tokens that each picture counts as.
+        log: Takes a line on captions that are left out.
+        **options: As `caption_batches` takes them.
+
+    Raises:
+        UserError: If no caption is left.
+    """
+    owners = [number for number, lines in enumerate(split.captions) for _ in lines]
+    texts = [readable(line) for lines in split.captions for line in lines]
+    tokens = encode_texts(tokenizer, texts, max_length=config.max_length + 1)
+    kept = [
+        row
+        for row, (text, ids) in enumerate(zip(texts, tokens, strict=True))
+        if text and len(ids) <= config.max_length
+    ]
+    if not kept:
+        raise UserError(
+            f"No caption of {config.data} has 1 to {config.max_length} subwords: raise"
+            " --max-length."
+        )
+    if left_out := len(tokens) - len(kept):
+        log(f"{left_out} captions are blank or longer than --max-length: left out")
+    return caption_batches(
+        [tokens[row] for row in kept],
+        np.array([owners[row] for row in kept]),
+        start_id=START_ID,
+        end_id=END_ID,
+        buckets=config.buckets,
+        multiple=4,
+        tokens_per_batch=config.tokens_per_batch,
+        memory_length=memory_length,
+        **options,
+    )
 
 
 def prepare(
@@ -155,21 +212,36 @@ def prepare(
     captioner = build_encoder_decoder(encoder, decoder, name="captioning")
     if start:
         copy_weights(start.model, captioner)
-    train = train_split, train_pictures
-    if config.objective == "cider":
-        learns = own_captions(config, tokenizer, encoder=encoder, decoder=decoder, train=train)
-    else:
-        validation = validation_split, validation_pictures
-        learns = right_words(
-            config, tokenizer, train=train, validation=validation, epochs_done=epochs_done, log=log
-        )
+    views = config.views
+    # What a picture adds to the size of a step: its regions.
+    memory_length = 64 if takes_pixels(config) else train_pictures.shape[2]
+    batches = caption_batches_of(
+        config,
+        tokenizer,
+        train_split,
+        memory_length=memory_length,
+        log=log,
+        shuffle=True,
+        seed=config.seed,
+        epoch=epochs_done,
+        views=views,
+        lookup=lambda numbers: np.asarray(train_pictures[np.divmod(numbers, views)]),
+    )
+    validation_batches = caption_batches_of(
+        config,
+        tokenizer,
+        validation_split,
+        memory_length=memory_length,
+        log=log,
+        lookup=lambda numbers: np.asarray(validation_pictures[numbers]),
+    )
     captioner.compile(
         optimizer=build_optimizer(
             config.optimizer,
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
         ),
-        loss=learns.loss,
+        loss=smoothed_cross_entropy(config.label_smoothing),
         jit_compile=xla_beside_products(config.jit_compile),
     )
     scorer = ValidationCaptions(
@@ -183,19 +255,18 @@ def prepare(
         config=config,
         facts=facts,
         model=captioner,
-        batches=learns.batches,
-        validation_batches=learns.validation_batches,
+        batches=batches,
+        validation_batches=validation_batches,
         monitor="val_cider",
         mode="max",
         summary=f"{len(train_split.names)} pictures to train on, {len(validation_split.names)} to"
-        f" validate · {captioner.count_params():,} parameters · {len(learns.batches)} steps an"
+        f" validate · {captioner.count_params():,} parameters · {len(batches)} steps an"
         " epoch",
         parameters=captioner.count_params(),
         save_parts=inputs.save,
         tokenizer=tokenizer.to_str(pretty=False),
         epochs_done=epochs_done,
         scores=(scorer,),
-        fit=learns.fit,
     )
 
 
@@ -243,8 +314,7 @@ def main(
             baselines=False,
             console=Console(quiet=True),
         )
-        loss = "reward" if config.objective == "cider" else "loss"
-        leave_scored(run, scores, history, metric="cider", loss=loss)
+        leave_scored(run, scores, history, metric="cider")
         console.print(metrics_table("validation", {str(run): scores.metrics}))
         console.print(f"Score it on the test split: make evaluate-captioning RUN={run}")
 
