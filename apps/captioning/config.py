@@ -13,20 +13,6 @@ from common.settings import (
 )
 
 SMALL_CNN = "small_cnn"
-# What --init-from takes from the run that it names: the parts that carry weights must be the same.
-SHAPE = (
-    "backbone",
-    "picture_size",
-    "vocab_size",
-    "max_length",
-    "variant",
-    "embed_dim",
-    "cell",
-    "decoder_units",
-    "decoder_layers",
-)
-# Settings that decide which pictures are held out.
-CUT = ("validation_share", "split_seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +37,6 @@ class Config(TrainingSettings):
     """Height and width that pictures are scaled to, in pixels."""
     views: Literal[1, 2] = 2
     """Training sees each picture as it is (1), or its mirror image too (2)."""
-    init_from: str = ""
-    """Run folder to go on from, with other data or settings: its weights, subwords and shape."""
 
     vocab_size: int = 3000
     """Subwords (byte-pair encoding)."""
@@ -130,7 +114,7 @@ class Config(TrainingSettings):
         """Returns the settings that the chosen mode does not read, each with the reason."""
         reasons = super().ignored()
         if self.data == "flickr8k":
-            for name in CUT:
+            for name in ("validation_share", "split_seed"):
                 reasons[name] = "--data flickr8k has its own splits"
         if self.views == 1:
             reasons["mirror"] = "a model trained with --views 1 sees no mirror images"

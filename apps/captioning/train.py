@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from tokenizers import Tokenizer
 
-from apps.captioning.config import SHAPE, SMALL_CNN, Config
+from apps.captioning.config import SMALL_CNN, Config
 from apps.captioning.decoding import PictureDescriber, ValidationCaptions
 from apps.captioning.evaluate import evaluate_run, load_split_captions, metrics_table
 from apps.captioning.features import (
@@ -24,18 +24,17 @@ from apps.captioning.features import (
     takes_pixels,
 )
 from apps.captioning.metrics import readable
-from apps.captioning.second_stage import copy_weights, load_start, origin_facts
-from common.artifact import BACKBONE, STATE, TOKENIZER
+from common.artifact import STATE, TOKENIZER
 from common.config import run_command
 from common.console import aside, open_console, warn
 from common.device import device_line, xla_beside_products
-from common.earlier_runs import resumed_facts, run_folder, with_shape_of
 from common.errors import UserError
 from common.fitting import Prepared, fit_prepared, leave_scored
 from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training
 from common.training_state import saved_epoch
 from data.pictures.batches import caption_batches
+from data.pictures.features import StoredFeatures
 from data.pictures.splits import CaptionSplit
 from data.text.subwords import (
     END_ID,
@@ -58,14 +57,14 @@ def build(
     Args:
         config: Settings.
         vocab_size: Number of subwords.
-        backbone: What makes features of pictures; None for a small CNN.
+        backbone: Network that computes the features; None for a small CNN.
     """
     if config.backbone == SMALL_CNN:
-        sight = {"cnn": build_small_cnn(size=config.picture_size)}
+        source = {"cnn": build_small_cnn(size=config.picture_size)}
     else:
-        sight = {"features": backbone.output.shape[1:]}
+        source = {"features": backbone.output.shape[1:]}
     encoder = build_picture_encoder(
-        **sight,
+        **source,
         variant=config.variant,
         memory_dim=config.embed_dim,
         dropout=config.dropout,
@@ -87,14 +86,14 @@ def build(
     return encoder, decoder
 
 
-def caption_batches_of(
+def batches_of(
     config: Config,
     tokenizer: Tokenizer,
     split: CaptionSplit,
+    pictures: np.ndarray | StoredFeatures,
     *,
-    memory_length: int,
     log: Callable[[str], None],
-    **options: Any,
+    **order: Any,
 ) -> keras.utils.PyDataset:
     """Returns batches of a split for teacher forcing, without blank and too long captions.
 
@@ -102,14 +101,13 @@ def caption_batches_of(
         config: Settings.
         tokenizer: Of the captions.
         split: Captions of the pictures.
-        memory_length: Tokens that each picture counts as.
+        pictures: `(pictures, views, ...)`, the model's inputs.
         log: Takes a line on captions that are left out.
-        **options: As `caption_batches` takes them.
+        **order: `shuffle`, `seed` and `epoch` as `caption_batches` takes them.
 
     Raises:
         UserError: If no caption is left.
     """
-    owners = [number for number, lines in enumerate(split.captions) for _ in lines]
     texts = [readable(line) for lines in split.captions for line in lines]
     tokens = encode_texts(tokenizer, texts, max_length=config.max_length + 1)
     kept = [
@@ -124,16 +122,20 @@ def caption_batches_of(
         )
     if left_out := len(tokens) - len(kept):
         log(f"{left_out} captions are blank or longer than --max-length: left out")
+    numbers = [number for number, lines in enumerate(split.captions) for _ in lines]
+    views = pictures.shape[1]
     return caption_batches(
         [tokens[row] for row in kept],
-        np.array([owners[row] for row in kept]),
+        np.array(numbers)[kept],
         start_id=START_ID,
         end_id=END_ID,
         buckets=config.buckets,
         multiple=4,
         tokens_per_batch=config.tokens_per_batch,
-        memory_length=memory_length,
-        **options,
+        memory_length=64 if takes_pixels(config) else pictures.shape[2],
+        views=views,
+        lookup=lambda numbers: np.asarray(pictures[np.divmod(numbers, views)]),
+        **order,
     )
 
 
@@ -145,7 +147,6 @@ def prepare(
     backbone_weights: str = "",
     strict: bool = False,
     resume: bool,
-    given: frozenset[str] = frozenset(),
     console: Console,
 ) -> Prepared:
     """Loads the data and builds the model; writes nothing.
@@ -157,83 +158,45 @@ def prepare(
         backbone_weights: File of the backbone's weights, or empty.
         strict: Whether a missing picture is an error.
         resume: Whether the run goes on after its last finished epoch.
-        given: Names of the flags that were typed.
         console: Where to say what was loaded.
     """
     log = functools.partial(aside, console)
 
-    # Also for a run that was stopped before there was a state to go on from.
-    begun = resume and (run / STATE).exists()
-    start = None
-    if config.init_from and not begun:
-        start = load_start(config)
-        config = with_shape_of(config, start.config, SHAPE, given=given)
     captions = load_split_captions(
         config, data=config.data, data_dir=data_dir, strict=strict, log=log
     )
     for line in captions.warnings:
         warn(console, line)
     facts = first_facts(config, task="captioning", hashes=captions.hashes, run=run, resume=resume)
-    if resume:
-        facts |= resumed_facts(run)
-    elif start:
-        facts["init_from"] = origin_facts(
-            config, start, captions, data_dir=data_dir, console=console
-        )
     keras.utils.set_random_seed(config.seed)
     train_split, validation_split = captions.split("train"), captions.split("validation")
 
-    earlier = run if resume else Path(config.init_from) if start else None
     if config.backbone == SMALL_CNN:
         backbone = None
-    elif earlier and (earlier / BACKBONE).is_file():
+    elif resume:
         if backbone_weights:
             raise UserError(
-                f"{earlier} holds the weights of its backbone: leave --backbone-weights out."
+                f"{run} holds the weights of its backbone: leave --backbone-weights out."
             )
-        backbone = load_run_backbone(config, earlier)
+        backbone = load_run_backbone(config, run)
     else:
         backbone = load_backbone(config, backbone_weights)
     inputs = PictureInputs(config, None if takes_pixels(config) else backbone)
     train_pictures = inputs.stored(captions, train_split.names, views=config.views, console=console)
-    validation_pictures = inputs.stored(captions, validation_split.names, views=1, console=console)[
-        :, 0
-    ]
+    validation_pictures = inputs.stored(captions, validation_split.names, views=1, console=console)
 
     if resume:
         tokenizer = load_subword_tokenizer(run / TOKENIZER)
-    elif start:
-        tokenizer = start.tokenizer
     else:
         texts = [readable(line) for lines in train_split.captions for line in lines]
         tokenizer = train_subword_tokenizer(texts, vocab_size=config.vocab_size)
     epochs_done = saved_epoch(run / STATE) if resume else 0
     encoder, decoder = build(config, vocab_size=tokenizer.get_vocab_size(), backbone=backbone)
     captioner = build_encoder_decoder(encoder, decoder, name="captioning")
-    if start:
-        copy_weights(start.model, captioner)
-    views = config.views
-    # What a picture adds to the size of a step: its regions.
-    memory_length = 64 if takes_pixels(config) else train_pictures.shape[2]
-    batches = caption_batches_of(
-        config,
-        tokenizer,
-        train_split,
-        memory_length=memory_length,
-        log=log,
-        shuffle=True,
-        seed=config.seed,
-        epoch=epochs_done,
-        views=views,
-        lookup=lambda numbers: np.asarray(train_pictures[np.divmod(numbers, views)]),
-    )
-    validation_batches = caption_batches_of(
-        config,
-        tokenizer,
-        validation_split,
-        memory_length=memory_length,
-        log=log,
-        lookup=lambda numbers: np.asarray(validation_pictures[numbers]),
+    order = {"shuffle": True, "seed": config.seed, "epoch": epochs_done}
+    batches = batches_of(config, tokenizer, train_split, train_pictures, log=log, **order)
+    validation_batches = batches_of(
+        config, tokenizer, validation_split, validation_pictures, log=log
     )
     captioner.compile(
         optimizer=build_optimizer(
@@ -247,7 +210,7 @@ def prepare(
     scorer = ValidationCaptions(
         PictureDescriber(encoder, decoder, max_length=config.max_length),
         tokenizer,
-        validation_pictures,
+        validation_pictures[:, 0],
         validation_split,
         config,
     )
@@ -281,17 +244,10 @@ def main(
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
         strict: Stop if a picture that the captions name is missing, instead of leaving it out.
     """
-    earlier = {"--init-from": [config.init_from] if config.init_from else []}
-    run = run_folder(flags.run, f"runs/captioning/{config.cell}-s{config.seed}", earlier)
+    run = Path(flags.run or f"runs/captioning/{config.cell}-s{config.seed}")
     if backbone_weights and config.backbone == SMALL_CNN:
         raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
-    with open_training(
-        config,
-        flags,
-        run,
-        task="captioning",
-        earlier=sum(earlier.values(), []),
-    ) as config:
+    with open_training(config, flags, run, task="captioning") as config:
         console = open_console()
         aside(console, device_line())
         prepared = prepare(
@@ -301,7 +257,6 @@ def main(
             backbone_weights=backbone_weights,
             strict=strict,
             resume=flags.resume,
-            given=flags.given,
             console=console,
         )
         history = fit_prepared(prepared, flags, run=run, console=console)

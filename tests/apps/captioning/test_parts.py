@@ -10,7 +10,6 @@ from apps.captioning.attention_maps import tinted
 from apps.captioning.config import Config
 from apps.captioning.features import PictureInputs, load_backbone
 from apps.captioning.predict import find_pictures
-from common.errors import UserError
 from data.pictures.captions import load_captions
 from data.pictures.splits import CaptionSplit
 from data.text.subwords import train_subword_tokenizer
@@ -66,22 +65,16 @@ def test_backbone_weights_that_cannot_be_had_are_named(monkeypatch):
 
 
 def test_blank_and_long_captions_are_left_out_and_counted():
-    tokenizer = train_subword_tokenizer(["a dog runs"] * 3, vocab_size=270)
+    tokenizer = train_subword_tokenizer(["a dog runs"] * 3, vocab_size=264)
     split = CaptionSplit(["1.jpg"], [["A dog", "!!!", "a dog runs " * 20]])
-    said = []
-    batches = train.caption_batches_of(
-        Config(max_length=31), tokenizer, split, memory_length=4, log=said.append
-    )
+    pictures, lines = np.zeros((1, 2, 4, 3), "float16"), []
+    config = Config(max_length=31)
+    batches = train.batches_of(config, tokenizer, split, pictures, log=lines.append)
     assert sum(len(targets) for _, targets in batches) == 1
-    assert said == ["2 captions are blank or longer than --max-length: left out"]
-    with pytest.raises(UserError, match="raise --max-length"):
-        train.caption_batches_of(
-            Config(max_length=31),
-            tokenizer,
-            CaptionSplit(["1.jpg"], [["!!!"]]),
-            memory_length=4,
-            log=said.append,
-        )
+    assert lines == ["2 captions are blank or longer than --max-length: left out"]
+    blank = CaptionSplit(["1.jpg"], [["!!!"]])
+    message = refused(train.batches_of, config, tokenizer, blank, pictures, log=lines.append)
+    assert "raise --max-length" in message
 
 
 def test_a_damaged_training_picture_is_named(captions_folder, tmp_path):
