@@ -38,7 +38,7 @@ def build_picture_encoder(
     Args:
         features: `(regions, channels)` of each picture, if a frozen backbone computed them; else
             give `cnn`.
-        cnn: From `build_small_cnn` or `build_backbone`, to become a part of the model.
+        cnn: From `build_small_cnn`, to become a part of the model.
         variant: One of `VARIANTS`, see above.
         memory_dim: Size of a region's vector, and of the picture's.
         dropout: On these vectors.
