@@ -44,10 +44,6 @@ def random_features(batch=3):
     return features.astype("float16")
 
 
-def random_pictures(batch=2, size=32):
-    return np.random.default_rng(0).integers(0, 256, (batch, size, size, 3)).astype("uint8")
-
-
 def random_tokens(batch=3, time=5):
     return np.random.default_rng(1).integers(4, VOCAB, (batch, time)).astype("int32")
 
