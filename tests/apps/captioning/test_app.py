@@ -19,7 +19,6 @@ from tests.helpers import assert_same_training, call, files_of, photographed, pr
 
 pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
 
-ROOT = Path(__file__).parents[3]
 # Few shapes, since JAX compiles each for seconds.
 BATCHES = "--buckets 1 --max-length 31 --beam-size 2 --warmup-steps 10".split()
 LEARNING = [
@@ -65,10 +64,8 @@ def weights(tmp_path_factory):
     """A file of a backbone's weights, as Keras has it."""
     keras.utils.set_random_seed(0)
     path = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
-    size = (64, 64, 3)
-    keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=size).save_weights(
-        path
-    )
+    cnn = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3))
+    cnn.save_weights(path)
     return path
 
 
@@ -80,12 +77,6 @@ def whole(jax_compiles_once, captions_folder, weights, tmp_path_factory):
     with photographed(run):
         call(train.main, *FROZEN, *flags)
     return run
-
-
-@pytest.fixture
-def stopped(whole, tmp_path):
-    """The same run as it stood on the disk near the end of its second epoch."""
-    return Path(shutil.copytree(whole.with_name("stopped"), tmp_path / "stopped"))
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +119,7 @@ def texts_of(found):
 def test_a_run_folder_holds_what_the_house_promises(trained):
     for name in ("config.json", "model.keras", "tokenizer.json", "history.csv", "metrics.json"):
         assert (trained / name).is_file(), name
-    for name in ("learning_curves", "optimisation"):
-        assert (trained / "plots" / f"{name}.png").stat().st_size > 5000
+    assert (trained / "plots" / "learning_curves.png").stat().st_size > 5000
     config = read_json(trained / "config.json")
     assert (config["task"], config["decoder_units"]) == ("captioning", 64)
     # The model itself holds what sees the pictures.
@@ -139,15 +129,11 @@ def test_a_run_folder_holds_what_the_house_promises(trained):
     assert len(history["loss"]) == 3
     metrics = read_json(trained / "metrics.json")
     assert set(metrics["metrics"]) == {"validation"}
+    # The best epoch was saved.
+    best = max(history["val_cider"])
+    assert metrics["metrics"]["validation"]["cider_greedy"] == pytest.approx(best, abs=0.02)
     assert {"parameters", "seconds", "epochs", "peak_memory_mb"} <= set(metrics)
     assert not list(trained.glob(".*")), "a temporary file was left behind"
-
-
-@pytest.mark.no_backend
-def test_the_validation_score_is_that_of_the_best_epoch_read_from_disk(trained):
-    best = max(read_history(trained / "history.csv")["val_cider"])
-    stored = read_json(trained / "metrics.json")["metrics"]["validation"]
-    assert stored["cider_greedy"] == pytest.approx(best, abs=0.02)
 
 
 @pytest.mark.no_backend
@@ -163,20 +149,17 @@ def test_the_model_looks_at_its_pictures(predictor, held_out):
 
 @pytest.mark.no_backend
 def test_a_moved_run_folder_still_predicts(trained, predictor, held_out, tmp_path):
-    moved = shutil.copytree(trained, tmp_path / "moved")
-    assert texts_of(Predictor.load(moved).predict(held_out[1])) == texts_of(
-        predictor.predict(held_out[1])
-    )
+    moved = Predictor.load(shutil.copytree(trained, tmp_path / "moved"))
+    pictures = held_out[1][:9]
+    assert texts_of(moved.predict(pictures)) == texts_of(predictor.predict(pictures))
 
 
 @pytest.mark.slow
 @pytest.mark.no_backend
-def test_a_run_that_was_stopped_goes_on_to_the_same_result(
-    whole, stopped, captions_folder, weights
-):
+def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, captions_folder, tmp_path):
+    stopped = Path(shutil.copytree(whole.with_name("stopped"), tmp_path / "stopped"))
     assert len(read_history(stopped / "history.csv")["loss"]) == 1
-    flags = ["--data", captions_folder]
-    call(train.main, *FROZEN, *flags, "--run", stopped, "--resume")
+    call(train.main, *FROZEN, "--data", captions_folder, "--run", stopped, "--resume")
     assert_same_training(whole, stopped)
 
 
@@ -267,18 +250,6 @@ def test_captions_are_scored_with_and_without_the_mirror_image(whole, tmp_path, 
     assert {"cider", "cider_without_mirror"} <= set(metrics)
 
 
-@pytest.mark.no_backend
-def test_it_is_the_same_which_of_both_is_called_the_mirror_image(whole, weights):
-    run = Predictor.load(whole)
-    inputs = np.random.default_rng(0).normal(size=(3, 2, 4, 1280)).astype("float16")
-
-    def score(views):
-        return [found[0].score for found in run.describe(views)]
-
-    np.testing.assert_allclose(score(inputs), score(inputs[:, ::-1]), rtol=1e-5)
-    assert np.abs(np.subtract(score(inputs[:, :1]), score(inputs[:, 1:]))).min() > 1e-4
-
-
 # ---- Prediction ------------------------------------------------------------------------------
 
 
@@ -311,9 +282,9 @@ def test_json_holds_where_each_word_looked(trained, photographs):
 
 
 @pytest.mark.no_backend
-def test_a_picture_of_where_was_looked_is_drawn(trained, photographs, here):
-    call(predict.main, "--run", trained, "--image", photographs, "--picture", "a/[b]looked.png")
-    assert (here / "a" / "[b]looked.png").read_bytes().startswith(b"\x89PNG")
+def test_a_picture_of_the_attention_is_drawn(trained, photographs, here):
+    call(predict.main, "--run", trained, "--image", photographs, "--picture", "a/[b].png")
+    assert (here / "a" / "[b].png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.no_backend
