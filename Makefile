@@ -114,7 +114,7 @@ demo-captioning: $(VENV)/.user
 	$(PY) -m data.pictures.sample --data-dir $(DEMO)/data --folder $(DEMO)/pictures
 	@echo "— train: a small CNN and the decoder together, from scratch"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.captioning.train --data-dir $(DEMO)/data --run $(DEMO)/captioning --overwrite \
-	  --backbone small_cnn --picture-size 64 --no-mirror --cell gru --epochs 6 --beam-size 3 --vocab-size 330 --embed-dim 64 --memory-dim 64 --decoder-units 96 \
+	  --backbone small_cnn --picture-size 64 --no-mirror --cell gru --epochs 6 --beam-size 3 --vocab-size 330 --embed-dim 64 --decoder-units 96 \
 	  --decoder-layers 1 --tokens-per-batch 2500 --warmup-steps 50 --learning-rate 4e-3 --dropout 0.1 --embedding-dropout 0 --word-dropout 0
 	@echo "— evaluate: the saved model on the test split, beside systems without a recurrent network"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.captioning.evaluate --data-dir $(DEMO)/data --run $(DEMO)/captioning

@@ -51,7 +51,6 @@ _SAME = (
     "validation_size",
     "validation_share",
     "test_size",
-    "test_share",
 )
 # Settings of a classifier that its explanations need; each member keeps its own.
 _SIZES = ("embed_dim", "bigram_buckets", "units")

@@ -96,7 +96,6 @@ def record_training(
     *,
     metric: str,
     mode: Literal["min", "max"] = "max",
-    loss: str = "loss",
 ) -> None:
     """Records the scores on the validation split and plots the training.
 
@@ -105,10 +104,9 @@ def record_training(
         scores: Of the saved model.
         metric: As in `plot_learning_curves`.
         mode: As in `plot_learning_curves`.
-        loss: As in `plot_learning_curves`.
     """
     record_scores(run, scores)
     history = read_history(run / HISTORY)
     curves = run / PLOTS / "learning_curves.png"
-    plot_learning_curves(history, curves, metric=metric, mode=mode, loss=loss, title=str(run))
+    plot_learning_curves(history, curves, metric=metric, mode=mode, title=str(run))
     plot_optimisation(history, run / PLOTS / "optimisation.png", title=str(run))

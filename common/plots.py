@@ -47,7 +47,6 @@ def plot_learning_curves(
     *,
     metric: str,
     mode: str = "max",
-    loss: str = "loss",
     title: str,
 ) -> None:
     """Draws loss and one metric of train and validation over the epochs, the best epoch marked.
@@ -58,10 +57,9 @@ def plot_learning_curves(
         path: PNG file to write.
         metric: Name of the metric that chose the epoch; it may be the loss itself.
         mode: Whether its greatest (`max`) or least (`min`) validation value is the best.
-        loss: Name of what training works on, if it is another column.
         title: Line above the picture.
     """
-    names = list(dict.fromkeys([loss, metric]))
+    names = list(dict.fromkeys(["loss", metric]))
     figure, axes = new_axes(len(names), title)
     epochs = np.arange(1, len(history["loss"]) + 1)
     best = int((np.argmax if mode == "max" else np.argmin)(history[f"val_{metric}"]))

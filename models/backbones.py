@@ -1,7 +1,6 @@
-"""Networks that make regions of pictures: trained ones without their classifier, and a small one.
+"""Networks from pictures to regions: trained ones without their classifier, and a small one.
 
-A region is what a network found at one place of its last grid, a vector of `channels`; the regions
-of a picture stand row by row.
+A region is one place of the network's last grid, a vector of `channels`; regions are in row order.
 """
 
 import hashlib
@@ -11,66 +10,56 @@ import keras
 import numpy as np
 from keras import applications, layers, ops
 
-# The function in the middle scales pixels as the network's training did; where it is None, the
-# network does so itself. The last number is the smallest picture.
+# The function scales pixels as in the network's training; where it is None, the network does so.
 BACKBONES = {
-    "mobilenet_v2": (applications.MobileNetV2, applications.mobilenet_v2.preprocess_input, 32),
-    "mobilenet_v3_large": (applications.MobileNetV3Large, None, 32),
-    "efficientnet_b0": (applications.EfficientNetB0, None, 32),
-    "efficientnet_v2_b0": (applications.EfficientNetV2B0, None, 32),
-    "resnet50": (applications.ResNet50, applications.resnet50.preprocess_input, 32),
-    "resnet50_v2": (applications.ResNet50V2, applications.resnet_v2.preprocess_input, 32),
-    "densenet121": (applications.DenseNet121, applications.densenet.preprocess_input, 32),
-    "vgg16": (applications.VGG16, applications.vgg16.preprocess_input, 32),
-    "inception_v3": (applications.InceptionV3, applications.inception_v3.preprocess_input, 75),
-    "xception": (applications.Xception, applications.xception.preprocess_input, 71),
+    "mobilenet_v2": (applications.MobileNetV2, applications.mobilenet_v2.preprocess_input),
+    "efficientnet_v2_b0": (applications.EfficientNetV2B0, None),
+    "resnet50": (applications.ResNet50, applications.resnet50.preprocess_input),
 }
+# Smallest height and width of the pictures.
+_SMALLEST = 32
 
 # `mobilenet_fingerprint` of the weights that the published figures were made with.
 MOBILENET_FINGERPRINT = (0.3657, 0.2999, 0.3340, 0.3271, 0.2430, 0.3116, 0.3414, 0.3501)
 
 
 def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") -> keras.Model:
-    """Builds a network of `keras.applications` whose features are ready to be extracted.
-
-    It is frozen, which also keeps its batch norms in inference mode, whoever calls it in training.
+    """Builds a frozen network of `keras.applications` without its classifier.
 
     Args:
         name: One of `BACKBONES`.
         size: Height and width of the pictures.
         weights: `"imagenet"` for those that Keras downloads once into `KERAS_HOME`, the path of an
             `.h5` file of them without the classifier, or None for random ones. Keras checks the
-            hash of each file that it downloads. It knows none for MobileNetV2, whose weights for
-            224 pixels are taken for all sizes and checked by their features.
+            hash of its downloads, except for MobileNetV2, which is checked by its features here;
+            its weights for 224 pixels serve all sizes.
 
     Returns:
         A model named `backbone`, from `picture` `<uint8>(batch, size, size, 3)`, RGB, to regions
         `(batch, regions, channels)`.
 
     Raises:
-        ValueError: If there is no such backbone, pictures are too small for it, or the file holds
-            the weights of something else.
+        ValueError: If the backbone is unknown, pictures are too small, or the file holds other
+            weights.
         OSError: If the weights cannot be read or downloaded.
     """
     if name not in BACKBONES:
         raise ValueError(f"There is no backbone {name!r}, only {', '.join(BACKBONES)}.")
-    network, preprocess, smallest = BACKBONES[name]
-    if size < smallest:
-        raise ValueError(f"{name} needs pictures of at least {smallest} pixels, not {size}.")
+    network, preprocess = BACKBONES[name]
+    if size < _SMALLEST:
+        raise ValueError(f"{name} needs pictures of at least {_SMALLEST} pixels, not {size}.")
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise FileNotFoundError(f"{weights} does not exist: check the path of the weights.")
     with _OneLine(name, weights):
-        # Keras checks no hash of MobileNetV2's, so that they are loaded and compared here.
-        by_keras = weights == "imagenet" and name != "mobilenet_v2"
-        cnn = network(
-            include_top=False,
-            weights="imagenet" if by_keras else None,
-            input_shape=(size, size, 3),
-        )
-        if weights == "imagenet" and not by_keras:
-            cnn.set_weights(_checked_mobilenet().get_weights())
-        elif weights not in (None, "imagenet"):
-            cnn.load_weights(weights)
+        shape = (size, size, 3)
+        if weights == "imagenet" and name != "mobilenet_v2":
+            cnn = network(include_top=False, weights="imagenet", input_shape=shape)
+        else:
+            cnn = network(include_top=False, weights=None, input_shape=shape)
+            if weights == "imagenet":
+                cnn.set_weights(_checked_mobilenet().get_weights())
+            elif weights:
+                cnn.load_weights(weights)
     picture = keras.Input((size, size, 3), dtype="uint8", name="picture")
     pixels = ops.cast(picture, "float32")
     grid = cnn(preprocess(pixels) if preprocess else pixels)
@@ -80,31 +69,8 @@ def build_backbone(name: str, *, size: int, weights: str | None = "imagenet") ->
     return model
 
 
-def fine_tune(backbone: keras.Model, first: str) -> None:
-    """Lets the upper layers of a backbone learn; its batch norms stay in inference mode.
-
-    Args:
-        backbone: From `build_backbone`.
-        first: Name of the layer from which on layers learn, in the order of `keras.applications`.
-
-    Raises:
-        ValueError: If there is no layer of that name.
-    """
-    (cnn,) = [layer for layer in backbone.layers if isinstance(layer, keras.Model)]
-    names = [layer.name for layer in cnn.layers]
-    if first not in names:
-        blocks = [name for name in names if name.endswith(("add", "out"))]
-        raise ValueError(
-            f"{cnn.name} has no layer {first}, but for instance {', '.join(blocks[-4:])}."
-        )
-    backbone.trainable = True
-    for number, layer in enumerate(cnn.layers):
-        norm = isinstance(layer, layers.BatchNormalization)
-        layer.trainable = number >= names.index(first) and not norm
-
-
 def mobilenet_fingerprint(mobilenet: keras.Model) -> np.ndarray:
-    """Returns the mean features of a drawn picture, which weights that were folded leave alike.
+    """Returns the mean features of a drawn picture, the same whether batch norms are folded or not.
 
     Args:
         mobilenet: MobileNetV2 of 224 pixels without its classifier.
@@ -119,11 +85,7 @@ def mobilenet_fingerprint(mobilenet: keras.Model) -> np.ndarray:
 
 
 def _checked_mobilenet() -> keras.Model:
-    """Returns MobileNetV2 with the weights that Keras downloads, for 224 pixels.
-
-    Raises:
-        ValueError: If they are not those that the published figures were made with.
-    """
+    """Returns MobileNetV2 of 224 pixels with downloaded weights; ValueError if they are others."""
     mobilenet = applications.MobileNetV2(include_top=False, input_shape=(224, 224, 3))
     if not np.allclose(mobilenet_fingerprint(mobilenet), MOBILENET_FINGERPRINT, atol=2e-3):
         raise ValueError("they are not those of the published figures")
@@ -131,10 +93,9 @@ def _checked_mobilenet() -> keras.Model:
 
 
 class _OneLine:
-    """Turns what Keras raises for weights into one line that names them.
+    """Turns the errors that Keras raises for weights into one line that names the weights.
 
-    A class, since a download that fails raises a bare `Exception`: an `except` for that would also
-    catch every other fault.
+    A class can tell the bare `Exception` of a failed download from other exceptions.
     """
 
     def __init__(self, name: str, weights: str | None):
@@ -155,14 +116,14 @@ class _OneLine:
 
 
 def round_kernels(model: keras.Model) -> None:
-    """Rounds all weights of two or more axes to half precision, the precision they are kept in."""
+    """Rounds all weights of two or more axes to half precision, as `save_backbone` stores them."""
     for weight in model.weights:
         if len(weight.shape) > 1:
             weight.assign(ops.convert_to_numpy(weight).astype("float16"))
 
 
 def save_backbone(model: keras.Model, path: Path) -> None:
-    """Writes the weights of a backbone after `round_kernels`, its kernels in half precision."""
+    """Writes a backbone's weights, its kernels in half precision."""
     arrays = [ops.convert_to_numpy(weight) for weight in model.weights]
     arrays = [array.astype("float16") if array.ndim > 1 else array for array in arrays]
     with open(path, "wb") as file:
@@ -170,7 +131,7 @@ def save_backbone(model: keras.Model, path: Path) -> None:
 
 
 def load_backbone_weights(model: keras.Model, path: Path) -> None:
-    """Gives a backbone the weights that `save_backbone` wrote.
+    """Loads the weights that `save_backbone` wrote.
 
     Raises:
         ValueError: If the file is damaged or holds the weights of another network.
@@ -185,7 +146,7 @@ def load_backbone_weights(model: keras.Model, path: Path) -> None:
 
 
 def weights_sha256(model: keras.Model) -> str:
-    """Returns the SHA-256 of all weights of a model, by which extracted features are told apart."""
+    """Returns the SHA-256 of all weights of a model."""
     digest = hashlib.sha256()
     for weight in model.weights:
         digest.update(f"{weight.name} {weight.shape}".encode())
@@ -194,10 +155,10 @@ def weights_sha256(model: keras.Model) -> str:
 
 
 def build_small_cnn(*, size: int, filters: int = 32, num_blocks: int = 3) -> keras.Model:
-    """Builds a network to be trained from scratch together with the decoder.
+    """Builds a network to train from scratch together with the decoder.
 
-    Each block halves height and width and doubles the channels; a last convolution lets each region
-    see its neighbours.
+    Each block halves height and width and doubles the channels; a last convolution connects each
+    region with its neighbours.
 
     Args:
         size: Height and width of the pictures.
@@ -220,7 +181,7 @@ def build_small_cnn(*, size: int, filters: int = 32, num_blocks: int = 3) -> ker
             use_bias=False,
             name=f"convolution_{block + 1}",
         )(grid)
-        # The averages of inference follow those of training quickly, for short trainings.
+        # A low momentum, so that the moving averages keep up in short trainings.
         grid = layers.BatchNormalization(momentum=0.9, name=f"batch_norm_{block + 1}")(grid)
         grid = layers.Activation("relu")(grid)
     regions = layers.Reshape((-1, grid.shape[-1]), name="regions")(grid)

@@ -1,13 +1,13 @@
-"""Captioning models: a picture in, a sentence about it out, one word after the other.
+"""Captioning models: a picture in, a sentence out, word by word.
 
-One decoder, that of translation, serves three ways to tell it of the picture, its `variant`. They
-differ in what they lay into the memory and into the first states alone:
+The decoder is that of translation. The `variant` decides how it sees the picture, by the memory and
+the first states that it gets:
 
-- `attention`: the memory is all regions, so each word looks where it wants (Xu et al., 2015).
-- `initial_state`: the memory is empty; the states begin with the picture, and what the recurrence
-  forgets of it is lost (init-inject in Tanti et al., 2018).
-- `merge`: the memory is one place, the mean of the regions, so each word sees all of the picture;
-  the states begin at zero, so the recurrence reads nothing but words (Tanti et al., 2018).
+- `attention`: the memory is all regions, and each word attends to them (Xu et al., 2015).
+- `initial_state`: the memory is empty; the states start from the picture (init-inject in Tanti et
+  al., 2018).
+- `merge`: the memory is the mean of the regions; the states start at zero, so the recurrence reads
+  only words (Tanti et al., 2018).
 """
 
 import math
@@ -33,14 +33,12 @@ def build_picture_encoder(
     decoder_units: int,
     decoder_layers: int = 1,
 ) -> keras.Model:
-    """Builds the part that looks: a picture in, the decoder's memory and first states out.
-
-    Give either `features`, if a frozen backbone's are extracted beforehand, or `cnn`, if what sees
-    the picture is part of the model.
+    """Builds the encoder: a picture in, the decoder's memory and first states out.
 
     Args:
-        features: `(regions, channels)` of each picture.
-        cnn: From `build_small_cnn` or `build_backbone`.
+        features: `(regions, channels)` of each picture, if a frozen backbone computed them; else
+            give `cnn`.
+        cnn: From `build_small_cnn`, to become a part of the model.
         variant: One of `VARIANTS`, see above.
         memory_dim: Size of a region's vector, and of the picture's.
         dropout: On these vectors.
@@ -52,25 +50,22 @@ def build_picture_encoder(
         A model named `encoder`, from `picture`, `<float16>(batch, regions, channels)` or the input
         of `cnn`, to a dict: `memory` `(batch, memory_length, memory_size)`, `memory_mask`
         `<bool>(batch, memory_length)`, True where the memory is real, and `states`, a list of
-        `(batch, decoder_units)`. The decoder needs `memory_size` as its `memory_dim`: it is the
-        `memory_dim` given here, but 1 for `initial_state`. `attention` has as many places as
-        there are regions; the others have two, of which `merge` has the first and `initial_state`
-        none that is real.
+        `(batch, decoder_units)`. `memory_size` is `memory_dim`, but 1 for `initial_state`.
 
     Raises:
-        ValueError: If `variant` is unknown, or not one of `features` and `cnn` is given.
+        ValueError: If `variant` is unknown, or not exactly one of `features` and `cnn` is given.
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant={variant!r} is none of {', '.join(VARIANTS)}.")
     if (features is None) == (cnn is None):
         raise ValueError("Give either features or cnn.")
     if cnn is None:
-        # Half as many bytes to copy into each step as float32, and what the features' file holds.
+        # The type of the stored features: half as many bytes to copy as float32.
         picture = seen = keras.Input(features, dtype="float16", name="picture")
     else:
         picture = keras.Input(cnn.input.shape[1:], dtype=cnn.input.dtype, name="picture")
         seen = cnn(picture)
-    # A bias for each region, from which the decoder can tell where something lies.
+    # A bias for each region tells the decoder where it lies.
     regions = layers.EinsumDense(
         "brc,cd->brd", output_shape=(seen.shape[1], memory_dim), bias_axes="rd", name="region"
     )(seen)
@@ -83,7 +78,7 @@ def build_picture_encoder(
     summary = ops.mean(memory, axis=1)
     real = ops.ones_like(memory[:, :, 0], dtype="int32")
     if variant != "attention":
-        # One more place that is not real, since Keras warns of a softmax over a single one.
+        # A second, masked place, because Keras warns of a softmax over a single one.
         memory = ops.pad(memory, ((0, 0), (0, 1), (0, 0)))
         real = ops.pad(real, ((0, 0), (0, 1)))
     if variant == "merge":
@@ -98,29 +93,26 @@ def build_picture_encoder(
 
 
 def add_mirror_image(captioner: keras.Model) -> keras.Model:
-    """Lets a captioner see each picture's mirror image too: two that write one caption together.
-
-    Each next word has the mean of what is probable after either.
+    """Makes a captioner predict each word's probability as the mean over picture and mirror image.
 
     Args:
         captioner: From `build_encoder_decoder`, or an ensemble of such.
 
     Returns:
-        The same model of `picture` `(batch, 2, ...)`, the picture and its mirror image, as
-        `build_ensemble` gives it; `attention` is the mean over both, in the picture's places.
+        A model as from `build_ensemble`, of `picture` `(batch, 2, ...)`: the picture and its mirror
+        image; `attention` is the mean over both, in the picture's places.
     """
     encoder, decoder = captioner.get_layer("encoder"), captioner.get_layer("decoder")
     regions = keras.tree.flatten(encoder.output["memory"])[0].shape[1]
     side = math.isqrt(regions)
-    seen = decoder.output["attention"]
+    attention = decoder.output["attention"]
     if side * side == regions:
         mirrored = [row * side + side - 1 - column for row in range(side) for column in range(side)]
-        seen = ops.take(seen, mirrored, axis=-1)
-    turned = keras.Model(decoder.input, {**decoder.output, "attention": seen}, name="decoder")
+        attention = ops.take(attention, mirrored, axis=-1)
+    outputs = {**decoder.output, "attention": attention}
+    decoders = [decoder, keras.Model(decoder.input, outputs, name="decoder")]
     shape = (2, *encoder.input.shape[1:])
     pair = keras.Input(shape, dtype=encoder.input.dtype, name="picture")
-    looks = [keras.Model(pair, encoder(pair[:, place]), name="encoder") for place in (0, 1)]
-    members = [
-        build_encoder_decoder(*parts) for parts in zip(looks, (decoder, turned), strict=True)
-    ]
+    encoders = [keras.Model(pair, encoder(pair[:, place]), name="encoder") for place in (0, 1)]
+    members = list(map(build_encoder_decoder, encoders, decoders))
     return build_ensemble(members, name=captioner.name)

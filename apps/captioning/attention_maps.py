@@ -1,4 +1,4 @@
-"""Where a caption looked: the picture again and again, coloured where each word looked."""
+"""Plots of attention: the picture once for each word, coloured where the word attended."""
 
 import math
 from pathlib import Path
@@ -8,22 +8,18 @@ from PIL import Image
 
 from common.plots import plt, save_figure
 
-# Most panels in a line.
 _COLUMNS = 7
 _COLOUR = (255, 90, 0)
-# How much of a picture turns white where a word did not look, and takes the colour where it did.
+# Shares of white over the whole picture, and of the colour where attention is greatest.
 _FADED, _TINTED = 0.35, 0.65
 
 
 def tinted(picture: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Returns a picture, faded, with a colour on what a word looked at.
+    """Returns the faded picture with a word's attention in colour, `<uint8>(size, size, 3)`.
 
     Args:
         picture: `<uint8>(size, size, 3)`.
-        shares: `(regions,)` of a square grid, row by row.
-
-    Returns:
-        `<uint8>(size, size, 3)`; the region that was looked at most has the most colour.
+        shares: `(regions,)`, attention to a square grid, row by row.
     """
     side, size = math.isqrt(len(shares)), len(picture)
     grid = Image.fromarray((shares / max(shares.max(), 1e-9)).reshape(side, side).astype("float32"))
@@ -33,24 +29,24 @@ def tinted(picture: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def plot_attention(picture: np.ndarray, candidate, path: Path) -> None:
-    """Draws the picture, and for each word where it looked.
+    """Draws the picture, then the attention of each word.
 
     Args:
         picture: `<uint8>(size, size, 3)`.
-        candidate: A `Candidate` with its attention.
+        candidate: A `Candidate` with attention.
         path: PNG file to write.
     """
     panels = [("", picture)]
     for word, shares in zip(candidate.words, candidate.attention, strict=True):
         panels.append((word, tinted(picture, shares)))
     lines = -(-len(panels) // _COLUMNS)
-    # Lines of one length, as far as that goes.
+    # Spread the panels evenly over the lines.
     columns = -(-len(panels) // lines)
     figure, axes = plt.subplots(lines, columns, figsize=(1.6 * columns, 1.8 * lines), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, (word, pixels) in zip(axes.flat, panels, strict=False):
         axis.imshow(pixels)
-        # A dollar sign is a dollar sign, not mathematics.
+        # Dollar signs are text, not mathematics.
         axis.set_title(word, fontsize=10, parse_math=False)
     save_figure(figure, path)

@@ -1,4 +1,4 @@
-"""What a user would try without a recurrent network, scored on the same split."""
+"""Baselines without a recurrent network, scored on the same split."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,82 +10,65 @@ from sklearn.neighbors import NearestNeighbors
 from apps.captioning.metrics import caption_metrics, caption_statistics, normalise
 from data.pictures.splits import CaptionSplit
 
-# Pictures that `consensus_nearest` asks; chosen on the validation split of Flickr8k.
+# Pictures that `consensus_nearest` compares; chosen on the validation split of Flickr8k.
 NEIGHBOURS = 30
 
 
 def most_frequent(
     train: CaptionSplit, *, train_features: np.ndarray, features: np.ndarray
 ) -> list[str]:
-    """Says of every picture what people say most often, whatever the case and punctuation.
+    """Returns the most frequent training caption for every picture.
+
+    Captions that differ in case and punctuation count as one; the first of equals wins.
 
     Args:
         train: Pictures with their captions.
-        train_features: Makes no difference here.
-        features: `(pictures, channels)`, of which only the number matters.
+        train_features: Not used.
+        features: `(pictures, channels)`; only their number matters.
 
     Returns:
-        `(pictures,)`, always the same caption as it is written first; of equally frequent ones it
-        is the first.
+        `(pictures,)` captions.
     """
-    written = {}
+    first_spelling = {}
     counts = Counter()
     for captions in train.captions:
         for caption in captions:
             counts[normalise(caption)] += 1
-            written.setdefault(normalise(caption), caption)
-    # Of equal counts the one that was met first stands first.
+            first_spelling.setdefault(normalise(caption), caption)
     ((commonest, _),) = counts.most_common(1)
-    return [written[commonest]] * len(features)
+    return [first_spelling[commonest]] * len(features)
 
 
 def nearest_picture(
     train: CaptionSplit, *, train_features: np.ndarray, features: np.ndarray
 ) -> list[str]:
-    """Says what is said of the training picture whose features have the smallest cosine distance.
+    """As `consensus_nearest`, from the captions of the nearest picture alone."""
+    return consensus_nearest(train, train_features=train_features, features=features, neighbours=1)
 
-    Of its captions it takes the one that agrees most with the others, as `consensus_nearest` does.
+
+def consensus_nearest(
+    train: CaptionSplit,
+    *,
+    train_features: np.ndarray,
+    features: np.ndarray,
+    neighbours: int = NEIGHBOURS,
+) -> list[str]:
+    """Returns, of the nearest training pictures' captions, the one most similar to all the others.
+
+    Following Devlin et al. (2015), here by the cosine of TF-IDF weights of words and word pairs.
 
     Args:
         train: Pictures with their captions.
         train_features: `(train_pictures, channels)`, a vector of each picture.
-        features: `(pictures, channels)`, those of the pictures to describe.
+        features: `(pictures, channels)` of the pictures to describe.
+        neighbours: Pictures to compare, those with the smallest cosine distance.
 
     Returns:
-        `(pictures,)` captions of the training split.
+        `(pictures,)` captions.
 
     Raises:
         ValueError: If features and pictures of the training split differ in number.
     """
-    return _consensus(train, train_features, features, neighbours=1)
-
-
-def consensus_nearest(
-    train: CaptionSplit, *, train_features: np.ndarray, features: np.ndarray
-) -> list[str]:
-    """Asks the `NEIGHBOURS` nearest training pictures and takes the caption that agrees most.
-
-    Following Devlin et al. (2015), that is the one most similar to all their captions in the mean;
-    here by the cosine of TF-IDF weights of words and of pairs of them.
-
-    Args:
-        train: Pictures with their captions.
-        train_features: As in `nearest_picture`.
-        features: As in `nearest_picture`.
-
-    Returns:
-        `(pictures,)` captions of the training split.
-
-    Raises:
-        ValueError: If features and pictures of the training split differ in number.
-    """
-    return _consensus(train, train_features, features, neighbours=NEIGHBOURS)
-
-
-def _consensus(
-    train: CaptionSplit, train_features: np.ndarray, features: np.ndarray, *, neighbours: int
-) -> list[str]:
-    """For each picture the caption that agrees most with all those of its nearest pictures."""
     if len(train_features) != len(train.captions):
         raise ValueError(f"{len(train_features)} rows of features, {len(train.captions)} pictures")
     captions = [caption for several in train.captions for caption in several]
@@ -99,10 +82,9 @@ def _consensus(
     chosen = []
     for nearest in search.kneighbors(features, return_distance=False):
         pool = np.concatenate([rows[picture] for picture in nearest])
-        # All vectors have length 1: the product with the sum of all is the sum of the cosines. Each
-        # caption's own adds 1 to all alike.
+        # All vectors have length 1, so the product with their sum is the sum of the cosines.
         agreement = weights[pool] @ np.asarray(weights[pool].sum(axis=0)).ravel()
-        # Without the noise of the last digits, so that of equals the first is taken.
+        # Rounding removes numerical noise, so that the first of equals wins.
         chosen.append(captions[pool[agreement.round(9).argmax()]])
     return chosen
 
@@ -121,20 +103,16 @@ def score_baselines(
     train_features: np.ndarray,
     features: np.ndarray,
 ) -> dict[str, dict[str, float]]:
-    """Asks every baseline for captions and returns their metrics and statistics.
+    """Returns metrics and statistics of every baseline.
 
     Args:
-        train: What the baselines learn from.
-        split: What they are scored on.
-        train_features: `(train_pictures, channels)`, a vector of each picture of `train`, such as
-            the mean of its regions.
-        features: `(pictures, channels)`, those of `split`.
-
-    Raises:
-        ValueError: If features and pictures differ in number.
+        train: Data that the baselines learn from.
+        split: Data to score on.
+        train_features: `(train_pictures, channels)`, such as the mean of each picture's regions.
+        features: `(pictures, channels)` of `split`.
     """
     scores = {}
-    for name, function in BASELINES.items():
-        captions = function(train, train_features=train_features, features=features)
+    for name, baseline in BASELINES.items():
+        captions = baseline(train, train_features=train_features, features=features)
         scores[name] = caption_metrics(captions, split.captions) | caption_statistics(captions)
     return scores

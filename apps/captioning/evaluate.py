@@ -1,4 +1,4 @@
-"""Reloads a run from disk and scores a split of the data beside the baselines.
+"""Scores a saved run on a split of the data, beside the baselines.
 
 python -m apps.captioning.evaluate --run runs/captioning/lstm-s1
 """
@@ -36,7 +36,7 @@ from data.download import cache_directory, data_directory
 from data.pictures.captions import load_captions
 from data.pictures.splits import Captions, CaptionSplit
 
-# What is said of greedy search and of each beam.
+# Metrics recorded for greedy decoding and for every beam size.
 _BRIEF = ("bleu_4", "cider")
 
 
@@ -52,7 +52,6 @@ def load_split_captions(
         data,
         data_dir=data_directory(data_dir),
         validation_share=config.validation_share,
-        test_share=config.test_share,
         split_seed=config.split_seed,
         log=log,
     )
@@ -60,7 +59,7 @@ def load_split_captions(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CaptioningScores(DecodedScores):
-    """What a saved model reached on one split of pictures."""
+    """Scores of a saved model on one split of pictures."""
 
     names: list[str]
     """Of the pictures."""
@@ -76,25 +75,24 @@ def evaluate_run(
     beam_sizes: tuple[int, ...] = (),
     console: Console,
 ) -> CaptioningScores:
-    """Scores the saved model of a run folder; captions are written freely, never teacher-forced.
+    """Scores the saved model of a run folder on captions that it decodes freely.
 
     Args:
         run: Run folder.
-        data: As the flag; empty for the data that the run was trained on.
+        data: As the flag; empty for the data of the training.
         data_dir: As the flag.
         split: Name of a split.
-        baselines: Whether to score them too.
-        beam_sizes: More beams to score, besides greedy search and the run's own beam.
-        console: Where to show how far it is.
+        baselines: Whether to score the baselines too.
+        beam_sizes: Further beam sizes to score, beside greedy decoding and the run's own beam.
+        console: Where to show progress.
 
     Returns:
-        Metrics of the run's own beam by their plain names; BLEU-4 and CIDEr of greedy search with
-        `_greedy` behind them, of every beam with `_beam_<size>`, and of the run's own beam that
-        sees the picture alone with `_without_mirror`, if the mirror image helps.
+        Metrics of the run's own beam by their plain names; BLEU-4 and CIDEr of greedy decoding with
+        the suffix `_greedy`, of each beam with `_beam_<size>`, and of the run's own beam without
+        the mirror image with `_without_mirror`.
 
     Raises:
-        UserError: If the data cannot be used or lack the split.
-        UserError: If baselines are wanted of `train`, or the data lack it.
+        UserError: If the data cannot be used, lack the split, or lack a train split for baselines.
     """
     check_baselines(split, baselines=baselines)
     predictor = Predictor.load(run)
@@ -102,37 +100,37 @@ def evaluate_run(
     captions = load_split_captions(config, data=data or config.data, data_dir=data_dir)
     if baselines and "train" not in captions.splits:
         raise UserError(
-            f"The baselines need a train split, but these data have {', '.join(captions.splits)}"
-            " alone: score the model alone with --no-baselines."
+            f"The baselines need a train split, but these data have only"
+            f" {', '.join(captions.splits)}: score the model alone with --no-baselines."
         )
     for line in captions.warnings:
         warn(console, line)
-    chosen, own = captions.split(split), config.beam_size
+    chosen = captions.split(split)
     inputs = predictor.inputs.stored(captions, chosen.names, views=predictor.views, console=console)
 
-    def decode(search: Search) -> list[str]:
-        return [candidates[0].text for candidates in predictor.describe(inputs, search)]
+    def decode(search: Search, views: int = predictor.views) -> list[str]:
+        described = predictor.describe(inputs[:, :views], search)
+        return [candidates[0].text for candidates in described]
 
     hypotheses, seconds = decode_with_beams(decode, config, beam_sizes)
     metrics = {}
     for beam_size, texts in hypotheses.items():
         scores = caption_metrics(texts, chosen.captions)
-        if beam_size == own:
+        if beam_size == config.beam_size:
             metrics |= scores | caption_statistics(texts)
         if beam_size == 1:
             metrics |= {f"{name}_greedy": scores[name] for name in _BRIEF}
         metrics |= {f"{name}_beam_{beam_size}": scores[name] for name in _BRIEF}
     if predictor.views > 1:
-        found = predictor.describe(inputs[:, :1], Search.of(config))
-        scores = caption_metrics([candidates[0].text for candidates in found], chosen.captions)
+        scores = caption_metrics(decode(Search.of(config), views=1), chosen.captions)
         metrics |= {f"{name}_without_mirror": scores[name] for name in _BRIEF}
-    scored = {}
+    baseline_scores = {}
     if baselines:
-        scored = _cached_baselines(predictor, captions, chosen, inputs[:, 0], console)
+        baseline_scores = _cached_baselines(predictor, captions, chosen, inputs[:, 0], console)
     return CaptioningScores(
         split=split,
         metrics=metrics,
-        baselines=scored,
+        baselines=baseline_scores,
         parameters=predictor.model.count_params(),
         hashes=captions.hashes,
         names=chosen.names,
@@ -142,7 +140,7 @@ def evaluate_run(
 
 
 def pooled(inputs: np.ndarray) -> np.ndarray:
-    """Returns one vector a picture: the mean of its regions, or its colours on a coarse grid.
+    """Returns one vector a picture: the mean of its regions, or its mean colours on an 8 x 8 grid.
 
     Args:
         inputs: `(pictures, regions, channels)`, or pixels `(pictures, size, size, 3)`.
@@ -166,7 +164,7 @@ def _cached_baselines(
 ) -> dict:
     """Returns the baselines' scores on a split, computed once and kept in the cache."""
     train = captions.split("train")
-    # The array that training uses.
+    # As many views as training used, so that its stored features serve here too.
     train_inputs = predictor.inputs.stored(
         captions, train.names, views=predictor.config.views, console=console
     )
@@ -183,7 +181,7 @@ def _cached_baselines(
 
 
 def metrics_table(split: str, rows: dict[str, dict[str, float]]) -> Table:
-    """Returns a table with one line a system."""
+    """Returns a table with a row for each system."""
     columns = {
         "bleu_1": ("BLEU-1", 100, 1),
         "bleu_4": ("BLEU-4", 100, 1),
@@ -215,11 +213,11 @@ def main(
 
     Args:
         run: Run folder of the model.
-        data: `flickr8k` or a folder of your own; by default what the run was trained on.
+        data: `flickr8k` or a folder of your own (default: the data of the training).
         data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
         split: validation, test, or any other split of the data; train with --no-baselines.
-        beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
-        baselines: Score the most frequent caption and those of similar training pictures too.
+        beam_sizes: Further beam sizes to score, separated by commas.
+        baselines: Score the most frequent caption and captions of similar training pictures too.
         json: Print one line of JSON instead of a table.
     """
     sizes = parse_beam_sizes(beam_sizes)

@@ -1,16 +1,16 @@
-"""What the model takes of each picture: a frozen backbone's features, computed once, or pixels."""
+"""The captioner's inputs: features of a frozen backbone, computed once and kept, or pixels."""
 
 import contextlib
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 
 from apps.captioning.config import SMALL_CNN, Config
 from common.artifact import BACKBONE
@@ -30,18 +30,18 @@ from models.backbones import (
     weights_sha256,
 )
 
-# Pictures or views that the backbone sees at once.
+# Views that the backbone processes in one batch.
 _BATCH = 32
 _THREADS = 4
 
 
 def takes_pixels(config: Config) -> bool:
-    """Whether what sees the pictures is part of the model."""
-    return config.backbone == SMALL_CNN or bool(config.fine_tune)
+    """Whether the model itself holds the network that sees the pictures."""
+    return config.backbone == SMALL_CNN
 
 
 def load_run_backbone(config: Config, run: Path) -> keras.Model:
-    """Builds the backbone whose weights lie in a run folder, ready to be run.
+    """Builds the backbone and loads its weights from a run folder.
 
     Raises:
         UserError: If the weights are missing, damaged or of another network.
@@ -53,25 +53,22 @@ def load_run_backbone(config: Config, run: Path) -> keras.Model:
         raise UserError(
             f"{run / BACKBONE} cannot be used ({error}): restore it, or train again."
         ) from error
-    if not takes_pixels(config):
-        backbone.compile(optimizer=None, jit_compile=xla_beside_products("auto"))
+    backbone.compile(optimizer=None, jit_compile=xla_beside_products("auto"))
     return backbone
 
 
 def load_backbone(config: Config, weights: str = "") -> keras.Model:
-    """Builds the backbone that a run is to be trained with, ready to be run.
-
-    Its kernels are rounded to half precision, as the run folder keeps them.
+    """Builds the backbone for a new run, its kernels rounded to half precision.
 
     Args:
         config: Settings.
         weights: As the flag `--backbone-weights`.
 
     Raises:
-        UserError: If there are no weights for it, or pictures are too small.
+        UserError: If its weights cannot be had, or pictures are too small.
     """
     try:
-        # Keras tells of a download where captions may be printed.
+        # Keras announces a download on standard output, where captions may be printed.
         with contextlib.redirect_stdout(sys.stderr):
             backbone = build_backbone(
                 config.backbone, size=config.picture_size, weights=weights or "imagenet"
@@ -83,13 +80,12 @@ def load_backbone(config: Config, weights: str = "") -> keras.Model:
     except ValueError as error:
         raise UserError(f"{error} Look at --backbone-weights and --picture-size.") from error
     round_kernels(backbone)
-    if not takes_pixels(config):
-        backbone.compile(optimizer=None, jit_compile=xla_beside_products("auto"))
+    backbone.compile(optimizer=None, jit_compile=xla_beside_products("auto"))
     return backbone
 
 
 class PictureInputs:
-    """Turns pictures into what the model takes, and keeps what was computed.
+    """Turns pictures into the model's inputs and keeps the results on disk.
 
     Attributes:
         sha256: Of the backbone's weights, empty if the model sees pixels.
@@ -111,15 +107,11 @@ class PictureInputs:
                 save_backbone(self._backbone, temporary)
 
     def read(self, source, *, name: str = "") -> np.ndarray:
-        """Reads one picture, `<uint8>(size, size, 3)`; arguments as `read_picture`.
-
-        Raises:
-            UserError: If it is none.
-        """
+        """Reads one picture, `<uint8>(size, size, 3)`; arguments and errors as `read_picture`."""
         return read_picture(source, size=self._config.picture_size, name=name)
 
     def compute(self, pictures: np.ndarray) -> np.ndarray:
-        """Returns what the model takes.
+        """Returns the model's inputs.
 
         Args:
             pictures: `<uint8>(..., size, size, 3)`.
@@ -134,89 +126,51 @@ class PictureInputs:
         return features.reshape(*pictures.shape[:-3], *features.shape[1:])
 
     def stored(
-        self,
-        captions: Captions,
-        names: Sequence[str],
-        *,
-        views: int,
-        console: Console,
-        folder: Path | None = None,
+        self, captions: Captions, names: Sequence[str], *, views: int, console: Console
     ) -> np.ndarray:
-        """Returns what the model takes of the pictures of a split, computing what is not kept yet.
+        """Returns the model's inputs for pictures; missing ones are computed and kept.
 
         Args:
-            captions: What the pictures are read from.
-            names: The split's.
-            views: 1, or 2 for the mirror images too.
-            console: Where to show how far it is.
-            folder: Where such arrays are kept, by default in the folder of derived files.
+            captions: Data that hold the pictures.
+            names: Of the pictures.
+            views: Views of each picture, see `picture_views`.
+            console: Where to show progress.
 
         Returns:
-            `(pictures, views, ...)`, read from the disk as it is used.
+            `(pictures, views, ...)`, read from disk when used.
 
         Raises:
             UserError: If a picture cannot be read, or the disk is full.
         """
-        config = self._config
+        size = self._config.picture_size
         if self._backbone is None:
-            row, dtype = (config.picture_size, config.picture_size, 3), "uint8"
+            row, dtype = (size, size, 3), "uint8"
             modules = ["data.pictures.read"]
         else:
-            row, dtype = self._backbone.output.shape[1:], "float16"
-            modules = [__name__]
+            row, dtype, modules = self._backbone.output.shape[1:], "float16", [__name__]
         *_, pictures_hash = captions.hashes.values()
         path = cache_path(
-            folder or cache_directory() / "pictures",
-            [self.sha256, pictures_hash, config.picture_size, views, names],
+            cache_directory() / "pictures",
+            [self.sha256, pictures_hash, size, views, names],
             modules=modules,
             suffix="",
         )
         store = FeatureStore(path, shape=(len(names), views, *row), dtype=dtype)
-        if len(missing := store.missing()):
-            self._fill(store, missing, captions, names, views, console)
+
+        def read_views(row: int) -> np.ndarray:
+            picture = self.read(captions.read(names[row]), name=names[row])
+            return picture_views(picture, views)
+
+        missing = store.missing()
+        batch = max(1, _BATCH // views)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for start in track(
+                range(0, len(missing), batch),
+                "[dim]pictures",
+                console=console,
+                transient=True,
+                disable=not console.is_terminal,
+            ):
+                rows = missing[start : start + batch]
+                store.write(rows, self.compute(np.stack(list(pool.map(read_views, rows)))))
         return store.features
-
-    def _fill(
-        self,
-        store: FeatureStore,
-        missing: np.ndarray,
-        captions: Captions,
-        names: Sequence[str],
-        views: int,
-        console: Console,
-    ) -> None:
-        """Computes rows while threads read the pictures of the next ones."""
-
-        def views_of(row: int) -> np.ndarray:
-            name = names[row]
-            return picture_views(self.read(captions.read(name), name=name), views)
-
-        size = max(1, _BATCH // views)
-        chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
-        bar = Progress(
-            TextColumn("[dim]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        with bar, ThreadPoolExecutor(_THREADS) as pool:
-            task = bar.add_task("pictures", total=len(names), completed=len(names) - len(missing))
-            try:
-                for rows, read in zip(chunks, _ahead(pool, views_of, chunks), strict=True):
-                    store.write(rows, self.compute(np.stack(read)))
-                    bar.advance(task, len(rows))
-            finally:
-                pool.shutdown(cancel_futures=True)
-
-
-def _ahead(pool: ThreadPoolExecutor, read: Callable, chunks: list[np.ndarray]):
-    """Yields what `read` returns for each chunk of rows, the next two already on their way."""
-    waiting: list[list[Future]] = []
-    for chunk in [*chunks, *([None] * 2)]:
-        if chunk is not None:
-            waiting.append([pool.submit(read, row) for row in chunk])
-        if len(waiting) > 2 or (chunk is None and waiting):
-            yield [future.result() for future in waiting.pop(0)]

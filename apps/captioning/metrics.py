@@ -1,4 +1,4 @@
-"""The scores of captions against several references: BLEU, ROUGE-L and CIDEr."""
+"""Scores of captions against several references: BLEU, ROUGE-L and CIDEr."""
 
 import importlib.metadata
 import re
@@ -15,21 +15,21 @@ _WORD = re.compile(r"[^\s-]+(?:-[^\s-]+)*")
 
 
 def normalise(caption: str, *, keep: str = "") -> str:
-    """Lower-cases a caption and takes the punctuation out of it.
+    """Lower-cases a caption and removes its punctuation.
 
-    Letters with their accents, digits and single hyphens between them stay; all else parts words,
-    apostrophes too, so that `child's` and `child 's` are the same. These are nearly always the
-    words that pycocoevalcap's own tokeniser counts, which needs Java.
+    Letters with accents, digits and single hyphens between them stay; everything else separates
+    words, apostrophes too, so that `child's` equals `child 's`. The words are nearly always those
+    of pycocoevalcap's own tokeniser, which needs Java.
 
     Args:
         caption: Text of any kind.
-        keep: More characters that are parts of words.
+        keep: Further characters that belong to words.
 
     Returns:
-        Words between single spaces; empty if there are none.
+        Words between single spaces; may be empty.
     """
     text = unicodedata.normalize("NFC", caption.lower())
-    # L, M and N are letters, the marks that some scripts add to them, and numbers.
+    # Unicode categories: L are letters, M their combining marks, N numbers.
     kept = (
         letter if letter in f"-{keep}" or unicodedata.category(letter)[0] in "LMN" else " "
         for letter in text
@@ -38,12 +38,8 @@ def normalise(caption: str, *, keep: str = "") -> str:
 
 
 def readable(caption: str) -> str:
-    """Returns what a model learns to write: as `normalise`, but with apostrophes inside words.
-
-    Args:
-        caption: Text of any kind.
-    """
-    # A letter of private use stands for them meanwhile.
+    """Returns a caption as models learn to write it: normalised, but with apostrophes in words."""
+    # A private-use character stands in for the apostrophes.
     marked = _APOSTROPHE.sub("\ue000", caption)
     return normalise(marked, keep="\ue000").replace("\ue000", "'")
 
@@ -53,27 +49,22 @@ def caption_metrics(
 ) -> dict[str, float]:
     """Scores captions by pycocoevalcap, the evaluation of COCO, after `normalise`.
 
-    CIDEr weighs words by how many pictures of these references have them. So its value depends on
-    the split, and that of a few pictures compares with nothing; of a single one it is 0.
-
-    METEOR and SPICE are left out: they need Java, and SPICE downloads models.
+    CIDEr weighs words by how many of these pictures have them in a reference, so its value depends
+    on the split; with a single picture it is 0.
 
     Args:
-        hypotheses: `(pictures,)`, a caption of each, which may be empty.
-        references: `(pictures,)`, the human captions of each, one or several.
+        hypotheses: `(pictures,)`, one caption each, which may be empty.
+        references: `(pictures,)`, one or more human captions each.
 
     Returns:
         `bleu_1` to `bleu_4` (Papineni et al., 2002) and `rouge_l` (Lin, 2004) as fractions; `cider`
         (CIDEr-D of Vedantam et al., 2015) from 0 to 10, mostly below 2.
 
     Raises:
-        ValueError: If there is no caption, not one item of references for each, an empty one, or no
-            word in any of them.
+        ValueError: If the lengths differ, a picture has no reference, or no reference has a word.
     """
-    if not len(hypotheses) == len(references) > 0:
-        raise ValueError(f"{len(hypotheses)} hypotheses, {len(references)} items of references")
-    if not all(references):
-        raise ValueError("a picture has no reference")
+    if not len(hypotheses) == len(references) > 0 or not all(references):
+        raise ValueError("each hypothesis needs one or more references")
     said = {picture: [normalise(text)] for picture, text in enumerate(hypotheses)}
     wanted = {picture: [*map(normalise, texts)] for picture, texts in enumerate(references)}
     if not any(map(any, wanted.values())):
@@ -86,20 +77,15 @@ def caption_metrics(
 
 
 def caption_statistics(hypotheses: Sequence[str]) -> dict[str, float]:
-    """Tells how much captions say and how often they say the same, after `normalise`.
+    """Measures the variety of captions after `normalise`.
 
     Args:
-        hypotheses: `(pictures,)`, a caption of each.
+        hypotheses: `(pictures,)`, one or more captions.
 
     Returns:
-        `distinct`, the number of different captions by that of all; `vocabulary`, the number of
-        different words; and `length`, the mean number of words.
-
-    Raises:
-        ValueError: If there is no caption.
+        `distinct`, the share of different captions; `vocabulary`, the number of different words;
+        and `length`, the mean number of words.
     """
-    if not hypotheses:
-        raise ValueError("no captions")
     texts = [normalise(text) for text in hypotheses]
     words = [word for text in texts for word in text.split()]
     return {
@@ -110,6 +96,6 @@ def caption_statistics(hypotheses: Sequence[str]) -> dict[str, float]:
 
 
 def signature() -> str:
-    """Returns what was done before words were counted, and by what they were, in one line."""
+    """Returns the preprocessing and the scorer's version in one line."""
     version = importlib.metadata.version("pycocoevalcap")
     return f"case:lc|words:letters,digits,hyphens-between|version:pycocoevalcap-{version}"

@@ -35,7 +35,7 @@ _FLAGS = {
     " --decoder-units 8 --tokens-per-batch 1360 --max-length 60 --beam-size 2",
     ("translation", "evaluate"): "--beam-sizes 2",
     ("captioning", "train"): "--backbone small_cnn --picture-size 32 --no-mirror --epochs 1"
-    " --vocab-size 330 --embed-dim 8 --memory-dim 8 --decoder-units 8 --tokens-per-batch 1200"
+    " --vocab-size 330 --embed-dim 8 --decoder-units 8 --tokens-per-batch 1200"
     " --beam-size 2",
     ("captioning", "evaluate"): "--beam-sizes 2",
 }

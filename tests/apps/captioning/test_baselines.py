@@ -41,9 +41,7 @@ def test_the_most_frequent_caption_is_counted_without_case_and_marks():
     train = split_of([["A cat .", "A cat ."], ["A dog runs .", "a dog runs", "A DOG RUNS!"]])
     said = most_frequent(train, train_features=random_features(2), features=random_features(3))
     assert said == ["A dog runs ."] * 3
-
-
-def test_of_equally_frequent_captions_the_first_is_taken():
+    # Of equals the first.
     train = split_of([["one", "two"], ["three", "two"], ["one"]])
     said = most_frequent(train, train_features=random_features(3), features=random_features(1))
     assert said == ["one"]
@@ -63,12 +61,7 @@ def test_a_training_picture_is_its_own_nearest_and_brightness_makes_no_differenc
     ("captions", "expected"),
     [
         (["A zebra", "A dog runs .", "a dog runs"], "A dog runs ."),
-        (
-            ["Zebras", "a dog runs in deep snow", "a dog runs", "deep snow"],
-            "a dog runs in deep snow",
-        ),
         (["first here", "second there"], "first here"),
-        (["here first", "there first"], "here first"),
         (["...", "words"], "words"),
     ],
 )
@@ -105,32 +98,10 @@ def test_neighbours_outvote_the_nearest_picture_and_far_pictures_have_no_vote():
     assert consensus_nearest(split_of(captions), **settings) == ["A dog runs"]
 
 
-def test_fewer_pictures_than_neighbours_are_all_asked():
-    train = split_of([["A cat"], ["A dog runs"], ["A dog runs"]])
-    known = np.eye(3, dtype="float32")
-    assert consensus_nearest(train, train_features=known, features=known) == ["A dog runs"] * 3
-
-
-def test_the_order_of_the_training_pictures_does_not_matter_to_the_nearest():
-    train, known, features = random_split(40), random_features(40), random_features(9, seed=1)
-    order = np.random.default_rng(2).permutation(40)
-    shuffled = split_of([train.captions[index] for index in order])
-    assert nearest_picture(
-        shuffled, train_features=known[order], features=features
-    ) == nearest_picture(train, train_features=known, features=features)
-
-
-def test_pictures_without_any_feature_are_described_too():
-    train = split_of([["A cat"], ["A dog"]])
-    known = random_features(2)
-    said = nearest_picture(train, train_features=known, features=np.zeros((1, 8), "float32"))
-    assert said[0] in ("A cat", "A dog")
-
-
-@pytest.mark.parametrize("function", [nearest_picture, consensus_nearest])
-def test_features_that_do_not_fit_the_pictures_are_refused(function):
+def test_features_that_do_not_fit_the_pictures_are_refused():
+    features = {"train_features": random_features(3), "features": random_features(1)}
     with pytest.raises(ValueError, match="3 rows of features, 2 pictures"):
-        function(random_split(2), train_features=random_features(3), features=random_features(1))
+        nearest_picture(random_split(2), **features)
 
 
 def test_scores_are_those_of_what_each_baseline_says():
@@ -141,12 +112,3 @@ def test_scores_are_those_of_what_each_baseline_says():
     for name, function in BASELINES.items():
         said = function(train, **settings)
         assert scores[name] == caption_metrics(said, split.captions) | caption_statistics(said)
-
-
-def test_baselines_on_what_they_have_seen_score_as_they_should():
-    split = random_split(20)
-    known = random_features(20)
-    scores = score_baselines(split, split, train_features=known, features=known)
-    assert scores["nearest_picture"]["bleu_4"] == pytest.approx(1)
-    assert scores["most_frequent"]["distinct"] == 1 / 20
-    assert scores["most_frequent"]["cider"] < scores["nearest_picture"]["cider"]

@@ -1,9 +1,7 @@
 import math
-import shutil
 
 import numpy as np
 import pytest
-from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 from sacrebleu.metrics import BLEU
 
 from apps.captioning.metrics import (
@@ -11,12 +9,9 @@ from apps.captioning.metrics import (
     caption_statistics,
     normalise,
     readable,
-    signature,
 )
 
 pytestmark = pytest.mark.no_backend
-
-needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="there is no Java")
 
 DOGS = ["A brown dog runs through the snow .", "The dog is running in deep snow"]
 BOYS = ["Two boys play football.", "Boys in red kick a ball over the grass"]
@@ -48,34 +43,11 @@ def test_only_lower_case_words_are_left(caption, expected):
     assert normalise(expected) == expected
 
 
-@pytest.mark.slow
-@needs_java
-def test_the_words_are_those_of_the_tokeniser_that_needs_java():
-    captions = [
-        "A girl in a t-shirt , on the left , smiles ; she 's happy .",
-        'The dog\'s ball: "red" -- or green -- is it ?',
-        "A tri-colored dog runs...",
-        "A man doesn't look - he sleeps .",
-    ]
-    (tokenised,) = PTBTokenizer().tokenize({0: [{"caption": text} for text in captions]}).values()
-    # It parts "doesn't" before the n.
-    expected = [text.replace("'", "").replace("does nt", "doesn t") for text in tokenised]
-    assert [normalise(text) for text in captions] == expected
-
-
 def test_a_caption_that_is_a_reference_scores_all_there_is():
     metrics = caption_metrics(["the DOG is running, in deep snow", *BOYS[:1]], [DOGS, BOYS])
     for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l"):
         assert metrics[name] == pytest.approx(1)
     assert list(metrics) == ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"]
-
-
-def test_bleu_of_one_to_four_words_is_counted_by_hand():
-    # 5 of 6 words, 4 of 5 pairs, 3 of 4 triples, 2 of 3 fours.
-    metrics = caption_metrics(["a b c d e f"], [["a b c d e x"]])
-    products = (5 / 6, 4 / 6, 3 / 6, 2 / 6)
-    for order, product in enumerate(products, start=1):
-        assert metrics[f"bleu_{order}"] == pytest.approx(product ** (1 / order))
 
 
 def test_bleu_is_that_of_sacrebleu_where_pictures_have_different_numbers_of_references():
@@ -125,24 +97,8 @@ def test_cider_is_the_mean_over_references_and_smaller_for_other_lengths_by_hand
     assert metrics["cider"] == pytest.approx((first + 0) / 2 / 2)
 
 
-def test_words_that_all_pictures_have_earn_no_cider():
-    references = [["a dog runs"], ["a cat sleeps"], ["a bird sings"]]
-    poor = caption_metrics(["a a a", "a", "a"], references)
-    assert poor["cider"] == 0
-    assert poor["bleu_1"] > 0
-    rare = caption_metrics(["dog", "cat", "bird"], references)
-    assert rare["cider"] > 0
-
-
 def test_a_single_picture_has_no_cider_because_all_of_its_words_are_in_every_picture():
     assert caption_metrics(DOGS[:1], [DOGS])["cider"] == 0
-
-
-def test_neither_the_order_of_pictures_nor_that_of_references_matters():
-    hypotheses = ["A dog in snow", "Two boys kick a ball", "A woman at the sea"]
-    references = [DOGS, BOYS, WOMAN]
-    backwards = caption_metrics(hypotheses[::-1], [several[::-1] for several in references[::-1]])
-    assert backwards == pytest.approx(caption_metrics(hypotheses, references))
 
 
 def test_a_caption_of_another_picture_scores_less_and_a_strange_one_nothing():
@@ -156,28 +112,10 @@ def test_a_caption_of_another_picture_scores_less_and_a_strange_one_nothing():
         assert strange[name] == pytest.approx(0, abs=1e-4)
 
 
-def test_empty_captions_earn_nothing_and_cost_the_others_their_share():
-    references = [DOGS, BOYS]
-    nothing = caption_metrics(["", " ."], references)
-    assert nothing == pytest.approx(dict.fromkeys(nothing, 0), abs=1e-9)
-    whole, half = (
-        caption_metrics([DOGS[0], BOYS[0]], references),
-        caption_metrics([DOGS[0], ""], references),
-    )
-    assert half["rouge_l"] == pytest.approx(whole["rouge_l"] / 2)
-    assert 0 < half["cider"] < whole["cider"]
-
-
-def test_nothing_is_printed(capfd):
-    caption_metrics(DOGS[:1], [DOGS])
-    assert capfd.readouterr() == ("", "")
-
-
 @pytest.mark.parametrize(
     ("hypotheses", "references"),
     [
         (["a", "b"], [["a"]]),
-        (["a"], [["a"], ["b"]]),
         (["a", "b"], [["a"], []]),
         ([], []),
         (["a"], [["..."]]),
@@ -191,17 +129,6 @@ def test_captions_and_references_that_do_not_fit_are_refused(hypotheses, referen
 def test_statistics_count_different_captions_and_words():
     statistics = caption_statistics(["A dog runs.", "a dog RUNS", "A cat", ""])
     assert statistics == {"distinct": 3 / 4, "vocabulary": 4, "length": (3 + 3 + 2 + 0) / 4}
-
-
-def test_statistics_of_no_caption_are_refused():
-    with pytest.raises(ValueError, match="no captions"):
-        caption_statistics([])
-
-
-def test_the_signature_is_one_line_that_names_the_version():
-    fields = dict(field.split(":") for field in signature().split("|"))
-    assert list(fields) == ["case", "words", "version"]
-    assert fields["version"].startswith("pycocoevalcap-1.")
 
 
 @pytest.mark.parametrize(
