@@ -21,7 +21,6 @@ from apps.sentiment import evaluate as sentiment
 from apps.sentiment import pretraining
 from apps.sentiment.config import Config as SentimentConfig
 from apps.translation import evaluate as translation
-from apps.translation import teacher
 from common import cache
 from data.pairs.splits import PairSplit
 from data.pictures.splits import CaptionSplit
@@ -103,11 +102,6 @@ def language_model(monkeypatch, **changed):
     pretraining.pretrain(encoder, config, [np.ones(2)], cache_dir=folder)
 
 
-def translations(monkeypatch):
-    path = cache.cache_path(sentiment.cache_directory() / "taught", [], modules=teacher._CODE)
-    cache.write_cached(path, [])
-
-
 def pictures(monkeypatch, backbone=None):
     file = io.BytesIO()
     Image.new("RGB", (16, 16)).save(file, "png")
@@ -153,8 +147,6 @@ LOOPS = ("models/recurrent_loops.py", "kept=4", "kept=5")
         (language_model, *LOOPS),
         (language_model, "models/sentiment.py", "import keras", "import math, keras"),
         (language_model, "common/clipping.py", "import math", "import math as m"),
-        (translations, *LOOPS),
-        (translations, "models/decode/generation.py", "import keras", "import math, keras"),
         (pictures, *RESAMPLING),
         (features, *RESAMPLING),
         (features, "models/backbones.py", '"float32"', '"float64"'),
@@ -186,7 +178,6 @@ def test_changed_code_makes_the_result_anew_and_a_comment_does_not(
         (forecasting_baselines, "arch statsmodels scipy"),
         (vectors, "gensim"),
         (language_model, "keras"),
-        (translations, "keras tokenizers"),
         (pictures, "pillow"),
         (features, "pillow keras"),
     ],

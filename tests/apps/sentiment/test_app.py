@@ -34,7 +34,7 @@ from tests.helpers import (
 ROOT = Path(__file__).parents[3]
 TINY = (
     "--epochs 2 --units 4 --embed-dim 6 --max-length 40 --region-length 10"
-    " --tokens-per-batch 800 --warmup-steps 2 --vocab-size 300 --bigram-buckets 50 --bigram-dim 3"
+    " --tokens-per-batch 800 --warmup-steps 2 --vocab-size 300 --bigram-buckets 50"
 ).split()
 
 LABELS = ["negative", "positive"]
@@ -228,7 +228,6 @@ def test_a_damaged_run_folder_is_explained_in_one_line(copy, damage, message):
     [
         (["--pooling", "last"], "--region-length 0"),
         (["--pretrain-epochs", "1", "--num-layers", "2"], "--pretrain-epochs is for one"),
-        (["--activation", "relu"], "--cell simple_rnn"),
         (["--tokens-per-batch", "10"], "--tokens-per-batch"),
         (["--dropout", "1"], "--dropout"),
         (["--learning-rate", "nan"], "--learning-rate"),

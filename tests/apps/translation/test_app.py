@@ -43,7 +43,7 @@ LANGUAGES = ["--source-language", "en", "--target-language", "fr"]
 # Large enough to learn the grammar. JAX compiles each new shape for seconds, so there are few: all
 # batches of training are full.
 LEARNING = (
-    "--epochs 4 --vocab-size 600 --embed-dim 48 --units 48 --decoder-units 64 --max-length 40"
+    "--epochs 6 --vocab-size 600 --embed-dim 48 --units 48 --decoder-units 64 --max-length 40"
     " --tokens-per-batch 1120 --warmup-steps 20 --learning-rate 1e-2 --dropout 0"
     " --embedding-dropout 0 --decoder-layers 1 --beam-size 2"
 ).split()
@@ -126,7 +126,7 @@ def test_a_run_folder_holds_what_the_house_promises(trained):
     assert (config["task"], config["units"], config["target_language"]) == ("translation", 48, "fr")
     history = read_history(trained / "history.csv")
     assert {"loss", "val_loss", "val_bleu", "gradient_norm", "learning_rate"} <= set(history)
-    assert len(history["loss"]) == 4
+    assert len(history["loss"]) == 6
     metrics = read_json(trained / "metrics.json")
     assert {"command", "backend", "device", "versions", "commit", "data"} <= set(metrics)
     assert {"parameters", "seconds", "epochs", "peak_memory_mb"} <= set(metrics)
@@ -740,14 +740,14 @@ def refused(capsys, here, pairs_tsv):
     ("arguments", "message"),
     [
         ("--data nowhere", "--data nowhere is neither"),
-        ("--data german.tsv", 'german.tsv holds the languages en, de, not "fr"'),
-        ("--data narrow.tsv", "narrow.tsv, line 3: column 2 is empty"),
-        ("--data blank.tsv", "blank.tsv, line 3: column 2 is empty"),
+        ("--data german.tsv", 'german.tsv has the languages en, de, not "fr"'),
+        ("--data narrow.tsv", "narrow.tsv, line 3: a cell is empty"),
+        ("--data blank.tsv", "blank.tsv, line 3: a cell is empty"),
         ("--data one.tsv", "one.tsv has 1 distinct source sentences"),
         ("--data unequal", "train.en has 200 lines, but train.fr has 199"),
-        ("--data empty", "train.fr, line 8: empty"),
+        ("--data empty", "train.fr, line 8: a cell is empty"),
         ("--vocab-size 20000", "--vocab-size 20000 is more than these texts give"),
-        ("--vocab-size 200", "--vocab-size 200 is too small"),
+        ("--vocab-size 200", "--vocab-size must be 260 or more"),
         ("--vocabulary-data nowhere", "nowhere is neither"),
         ("--max-length 4 --tokens-per-batch 10", "raise --max-length"),
         ("--init-from nowhere", "no run folder nowhere"),
