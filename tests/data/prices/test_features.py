@@ -11,7 +11,6 @@ from data.prices.features import (
     build_features,
     days_needed,
     feature_statistics,
-    next_trading_days,
 )
 from data.prices.read import PriceHistory, read_prices
 from data.prices.windows import HistoryChunks, PriceWindows
@@ -191,14 +190,6 @@ def test_outcomes_beyond_the_last_day_are_unknown():
     outcomes = features_of(make_history(days=SETTLING_DAYS)).outcomes(SETTLING_DAYS + 5)
     day, ahead = np.indices(outcomes.shape)
     np.testing.assert_array_equal(np.isnan(outcomes), day + ahead + 1 >= SETTLING_DAYS)
-
-
-def test_the_next_trading_days_skip_weekends():
-    expected = ["2024-05-31", "2024-06-03", "2024-06-04"]
-    assert next_trading_days(np.datetime64("2024-05-30"), 3).astype(str).tolist() == expected
-    for day in ("2024-05-31", "2024-06-01", "2024-06-02"):
-        days = next_trading_days(np.datetime64(day), 6).astype(str).tolist()
-        assert days == [f"2024-06-{number:02}" for number in (3, 4, 5, 6, 7, 10)]
 
 
 # ---- What a feature is -----------------------------------------------------------------------
