@@ -4,15 +4,13 @@ import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 from matplotlib.dates import date2num
 from matplotlib.text import Text
 
 from apps.forecasting import plots
 from apps.forecasting.fan_charts import Fan, plot_fan, plot_fans
 from apps.forecasting.metrics import INTERVALS, LEVELS
-from apps.forecasting.plots import plot_calibration, plot_horizons, plot_skill
-from common.plots import MARK, VALIDATION
+from apps.forecasting.plots import plot_calibration, plot_horizons
 
 pytestmark = pytest.mark.no_backend
 
@@ -158,42 +156,6 @@ def test_coverage_is_drawn_as_points_above_its_nominal_value(drawn):
         np.testing.assert_allclose(days_20, [-5, 2, 2], atol=1e-9)
 
 
-# ---- skill -----------------------------------------------------------------------------------
-
-
-SKILL = {1: {"A": 0.02, "B": -0.01, "C": 0.05}, 20: {"C": -0.03, "B": 0.04, "A": 0.01}}
-
-
-def bars(axis):
-    """The length and the colour of each ticker's bar, from top to bottom."""
-    axis.figure.draw_without_rendering()
-    names = [label.get_text() for label in axis.get_yticklabels()]
-    found = {
-        name: (bar.get_width(), to_hex(bar.get_facecolor()))
-        for name, bar in zip(names, axis.patches, strict=True)
-    }
-    height = {
-        name: axis.transData.transform((0, bar.get_y()))[1]
-        for name, bar in zip(names, axis.patches, strict=True)
-    }
-    return {name: found[name] for name in sorted(found, key=lambda name: -height[name])}
-
-
-def test_the_bar_of_a_ticker_is_as_long_as_its_skill_and_coloured_by_its_sign(drawn):
-    plot_skill("skill.png", title="", skill=SKILL)
-    for axis, shares in zip(drawn, SKILL.values(), strict=True):
-        for ticker, (length, colour) in bars(axis).items():
-            assert length == shares[ticker]
-            assert colour == (VALIDATION if shares[ticker] > 0 else MARK)
-
-
-def test_a_panel_of_skill_tells_its_mean_and_shares_its_scale(drawn):
-    plot_skill("skill.png", title="", skill=SKILL)
-    assert drawn[0].get_title(loc="left") == "1 day ahead: mean +2.0%, better on 2 of 3"
-    assert drawn[1].get_title(loc="left") == "20 days ahead: mean +0.7%, better on 2 of 3"
-    assert drawn[0].get_xlim() == drawn[1].get_xlim()
-
-
 # ---- horizons --------------------------------------------------------------------------------
 
 
@@ -224,14 +186,13 @@ def draw_all(path, title=TITLE, ticker="$A^2$"):
     plot_fans(path, title=title, panels=[fan(ticker)])
     pits = {ticker: {1: np.full(10, 0.1)}}
     plot_calibration(path, title=title, pits=pits, coverage={ticker: {1: {50: 0.5}}})
-    plot_skill(path, title=title, skill={1: {ticker: 0.1}})
     plot_horizons(path, title=title, horizons=[1, 2], relative={ticker: np.zeros(2)})
 
 
 def test_a_dollar_sign_is_no_mathematics_anywhere(drawn):
     draw_all("any.png")
     figures = {axis.figure for axis in drawn}
-    assert len(figures) == 5
+    assert len(figures) == 4
     for figure in figures:
         texts = [text for text in figure.findobj(Text) if "$" in text.get_text()]
         assert TITLE in {text.get_text() for text in texts}
