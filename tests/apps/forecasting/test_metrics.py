@@ -98,19 +98,6 @@ def test_direction_counts_moves_alone():
     assert metrics["direction_high_1"] == pytest.approx(wilson.high)
 
 
-def test_direction_of_prices_that_never_move_is_undefined():
-    still = scored()
-    assert np.isnan(forecasting_metrics([still], [scored(location=0.1)], [1])["direction_1"])
-
-
-def test_each_horizon_has_its_own_column():
-    outcome = np.array([[0.1, 0.2, 0.3]])
-    system = scored(close=[100.0], outcome=outcome)
-    metrics = forecasting_metrics([system], [system], [1, 3])
-    assert metrics["mae_3"] == pytest.approx(100 * (np.exp(0.3) - 1))
-    assert {name.rsplit("_", 1)[1] for name in metrics} == {"1", "3"}
-
-
 def test_calibrated_forecasts_fill_the_histogram_evenly():
     close = np.ones(2000)
     outcome = 0.1 * stats.norm.ppf((np.arange(2000) + 0.5) / 2000)[:, None]

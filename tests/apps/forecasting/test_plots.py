@@ -9,7 +9,7 @@ from matplotlib.text import Text
 
 from apps.forecasting import plots
 from apps.forecasting.fan_charts import Fan, plot_fan, plot_fans
-from apps.forecasting.metrics import INTERVALS, LEVELS
+from apps.forecasting.metrics import INTERVALS
 from apps.forecasting.plots import plot_calibration, plot_horizons
 
 pytestmark = pytest.mark.no_backend
@@ -54,13 +54,6 @@ def band(axis, percent):
     return {day: (prices[days == day].min(), prices[days == day].max()) for day in set(days)}
 
 
-def overlap(texts):
-    texts[0].figure.draw_without_rendering()
-    # The box of an annotation as a whole holds its lead, too.
-    found = [Text.get_window_extent(text) for text in texts]
-    return any(one.overlaps(other) for i, one in enumerate(found) for other in found[:i])
-
-
 # ---- fans ------------------------------------------------------------------------------------
 
 
@@ -72,52 +65,11 @@ def test_each_interval_of_a_fan_lies_between_its_quantiles(drawn):
             assert bounds[day] == pytest.approx((quantiles[low], quantiles[high]))
 
 
-def test_a_fan_opens_at_the_last_close(drawn):
-    draw_fan()
-    origin, close = fan().past_dates[-1], fan().past_close[-1]
-    for percent in INTERVALS:
-        assert band(drawn[0], percent)[date2num(origin)] == (close, close)
-    for label in ("median", "what happened"):
-        assert line(drawn[0], label).get_xdata()[0] == origin
-        assert line(drawn[0], label).get_ydata()[0] == close
-
-
 def test_a_fan_shows_an_outcome_only_if_there_is_one(drawn):
     draw_fan()
     np.testing.assert_array_equal(line(drawn[0], "what happened").get_ydata()[1:], fan().outcome)
     draw_fan(outcome=None)
     assert [one.get_label() for one in drawn[1].lines].count("what happened") == 0
-
-
-def test_the_legend_of_fans_knows_an_outcome_that_one_of_them_has(drawn):
-    plot_fans("fans.png", title="", panels=[fan(outcome=False), fan(), fan(outcome=False)])
-    (legend,) = drawn[0].figure.legends
-    texts = [text.get_text() for text in legend.get_texts()]
-    assert texts.count("what happened") == texts.count("median") == 1
-
-
-@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (2, (1, 2)), (6, (2, 3)), (7, (3, 3))])
-def test_fans_stand_three_in_a_row_in_their_order(drawn, count, shape):
-    names = [f"T{number}" for number in range(count)]
-    plot_fans("fans.png", title="", panels=[fan(name) for name in names])
-    assert [axis.get_title(loc="left") for axis in drawn] == names
-    corners = [(round(-axis.get_position().y0, 3), axis.get_position().x0) for axis in drawn]
-    assert corners == sorted(corners)
-    assert (len({y for y, _ in corners}), len({x for _, x in corners})) == shape
-
-
-@pytest.mark.parametrize(("past", "horizon"), [(5, 5), (90, 20), (500, 20)])
-def test_dates_can_be_read_whatever_their_span(drawn, past, horizon):
-    days = np.datetime64("2017-11-20") + np.arange(past + horizon)
-    quantiles = 100 + np.ones((horizon, 1)) * SPREADS
-    past_close = np.full(past, 100.0)
-    panel = Fan("", days[:past], past_close, days[past:], quantiles)
-    plot_fans("fans.png", title="", panels=[panel] * 3)
-    drawn[0].figure.draw_without_rendering()
-    for axis in drawn:
-        labels = [label for label in axis.get_xticklabels() if label.get_text()]
-        assert len(labels) >= 2
-        assert not overlap(labels)
 
 
 # ---- calibration -----------------------------------------------------------------------------
@@ -169,13 +121,6 @@ def test_each_line_of_horizons_holds_its_numbers_and_the_first_is_the_thickest(d
     assert len({drawn_line.get_color() for drawn_line in lines.values()}) == len(relative)
 
 
-def test_the_legend_of_horizons_has_the_order_in_which_the_lines_end(drawn):
-    relative = {"ours": np.array([9.0, -1.0]), "ewma": np.array([0.0, 3.0]), "drift": np.zeros(2)}
-    plot_horizons("horizons.png", title="", horizons=[1, 5], relative=relative)
-    texts = [text.get_text() for text in drawn[0].get_legend().get_texts()]
-    assert texts == ["ewma", "drift", "ours"]
-
-
 # ---- all of them -----------------------------------------------------------------------------
 
 TITLE = r"$x^2$ and ^GSPC at 5 $, \frac"
@@ -208,22 +153,3 @@ def test_every_picture_is_written_as_a_png_and_closed(tmp_path):
     assert width > height > 300
     assert plots.plt.get_fignums() == before
     assert [file.name for file in path.parent.iterdir()] == ["fan.png"]
-
-
-def test_a_failing_draw_leaves_the_old_file_and_no_open_figure(tmp_path, monkeypatch):
-    path = tmp_path / "fan.png"
-    path.write_bytes(b"old")
-    before = plots.plt.get_fignums()
-    with pytest.raises(ValueError):
-        draw_fan(path, quantiles=np.ones((3, len(LEVELS))))
-
-    def disk_full(figure, file, **_):
-        file.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", disk_full)
-    with pytest.raises(OSError, match="No space left"):
-        draw_fan(path)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-    assert plots.plt.get_fignums() == before
