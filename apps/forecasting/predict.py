@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from apps.forecasting.calibration import spread_factors
 from apps.forecasting.config import Config, as_date
 from apps.forecasting.distributions import (
     Distribution,
@@ -114,25 +115,28 @@ class Predictor:
 
 
 def as_distribution(parameters: np.ndarray, kind: str) -> Distribution:
-    """Returns the distributions that a model's output describes.
+    """Returns the distributions that a model's output describes, as wide as `spread_factors` says.
 
     Args:
-        parameters: `(..., parameters)` in per cent of log return.
+        parameters: `(..., horizon, parameters)` in per cent of log return.
         kind: `mixture`, `student_t` or `quantiles`.
 
     Returns:
         Distributions of log returns over the leading shape.
     """
     parameters = parameters.astype(np.float64)
+    factors = spread_factors(parameters.shape[-2])
     if kind == "mixture":
         count = parameters.shape[-1] // 2
-        scales = parameters[..., count + 1 :] / 100
+        scales = factors[:, None] * parameters[..., count + 1 :] / 100
         location = np.broadcast_to(parameters[..., count : count + 1] / 100, scales.shape)
         return GaussianMixture(parameters[..., :count], location, scales)
     if kind == "student_t":
         location, scale, df = np.moveaxis(parameters, -1, 0)
-        return StudentT(location / 100, scale / 100, df)
-    return QuantileGrid(quantile_levels(), parameters / 100)
+        return StudentT(location / 100, factors * scale / 100, df)
+    levels = quantile_levels()
+    median = parameters[..., len(levels) // 2, None]
+    return QuantileGrid(levels, (median + factors[:, None] * (parameters - median)) / 100)
 
 
 def forecast(
