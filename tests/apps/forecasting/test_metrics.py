@@ -12,7 +12,6 @@ from apps.forecasting.metrics import (
     forecasting_metrics,
     pit_histogram,
     score,
-    skill_by_ticker,
 )
 
 pytestmark = pytest.mark.no_backend
@@ -107,12 +106,6 @@ def test_calibrated_forecasts_fill_the_histogram_evenly():
     assert too_wide[0] < 0.1 < too_wide[5]
 
 
-def test_skill_is_the_share_of_the_loss_that_is_saved():
-    ours = [with_losses([1.0, 2.0]), with_losses([2.0, 2.0], "XYZ")]
-    theirs = [with_losses([2.0, 4.0]), with_losses([1.0, 1.0], "XYZ")]
-    assert skill_by_ticker(ours, theirs, 20) == {"ABC": 0.5, "XYZ": -1.0}
-
-
 def test_one_day_ahead_diebold_mariano_is_a_t_test():
     losses = np.random.default_rng(0).normal(0.1, 1, (2, 60))
     mean, p_value = diebold_mariano([with_losses(losses[0])], [with_losses(losses[1])], 1)
@@ -178,5 +171,3 @@ def test_other_origins_are_refused():
             forecasting_metrics([ours], [theirs], [1])
         with pytest.raises(ValueError, match="different"):
             diebold_mariano([ours], [theirs], 1)
-        with pytest.raises(ValueError, match="different"):
-            skill_by_ticker([ours], [theirs], 1)
