@@ -11,6 +11,8 @@ _STUDENT_SCALE, _STUDENT_DF, _LEAST_DF = 0.8, 4.6, 2.1
 _NARROWEST, _WIDEST = 0.5, 1.8
 # Gaussians of a mixture.
 _COMPONENTS = 3
+# Share of the windows in training that are forecast without the recurrence.
+_WITHOUT_STATES = 0.5
 # How far a scale may move from its start: a factor of 20 either way.
 _MOST = 3.0
 _HALF_LOG_2_PI = 0.9189385332
@@ -76,7 +78,11 @@ def build_forecaster(
         if stateful_rows:
             layer = CarriedStates(layer, stateful_rows, name=f"carried_{index}")
         states = layers.Dropout(dropout, name=f"dropout_{index}")(layer(states))
-    # The output layer sees the day's features too.
+    # The output layer sees the day's features too. Alone they must forecast by themselves, so that
+    # the recurrence only corrects a plain forecast: far ahead it would learn the years by heart.
+    states = layers.Dropout(_WITHOUT_STATES, noise_shape=(None, 1, 1), name="without_states")(
+        states
+    )
     states = ops.concatenate([states, seen], axis=-1)
 
     # In per cent, `(batch, time, horizon, 1)`.

@@ -65,7 +65,7 @@ class Config(TrainingSettings):
     batch_size: int = 8
     """Windows in one step; --stateful takes all tickers side by side instead."""
     warmup_steps: int = 60
-    epochs: int = 6
+    epochs: int = 3
     seed: int = 1
     """Of weights, cuts, order and dropout."""
 

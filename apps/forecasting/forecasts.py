@@ -25,7 +25,7 @@ class Forecast:
     origin: np.datetime64
     close: float
     dates: np.ndarray
-    """`<datetime64[D]>(days,)`: weekdays; holidays are not known."""
+    """`<datetime64[D]>(days,)`, the trading days of the exchange."""
     prices: np.ndarray
     """`(days, levels)` at `LEVELS`."""
     rise: np.ndarray

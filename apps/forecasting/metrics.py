@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special
+from scipy import special, stats
 
 from apps.forecasting.distributions import Distribution
 
@@ -124,8 +124,10 @@ def _metrics_at(scored: list[Scored], reference: list[Scored], horizon: int) -> 
     moved = outcome != 0
     rise = _pool(scored, "probability_of_rise", horizon) > 0.5
     right = (rise == (outcome > 0))[moved]
-    low, high = _wilson_interval(right.sum(), right.size)
-    share = right.mean() if right.size else np.nan
+    share = low = high = np.nan
+    if right.size:
+        share = right.mean()
+        low, high = stats.binomtest(int(right.sum()), right.size).proportion_ci(method="wilson")
     return metrics | {"direction": share, "direction_low": low, "direction_high": high}
 
 
@@ -142,18 +144,6 @@ def _price_errors(scored: Scored, horizon: int) -> np.ndarray:
     return scored.close * (np.exp(outcome) - np.exp(median, dtype=np.float64))
 
 
-def _wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """The interval of a share at 95 per cent (Wilson, 1927)."""
-    if not trials:
-        return np.nan, np.nan
-    z = special.ndtri(0.975)
-    share = successes / trials
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = np.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
-    half *= z / (1 + z**2 / trials)
-    return centre - half, centre + half
-
-
 def pit_histogram(scored: list[Scored], horizon: int, bins: int = 20) -> np.ndarray:
     """Returns the shares of the forecast probabilities of the outcomes, `(bins,)`.
 
@@ -161,21 +151,6 @@ def pit_histogram(scored: list[Scored], horizon: int, bins: int = 20) -> np.ndar
     """
     counts, _ = np.histogram(_pool(scored, "pit", horizon), bins=bins, range=(0, 1))
     return counts / counts.sum()
-
-
-def skill_by_ticker(scored: list[Scored], other: list[Scored], horizon: int) -> dict[str, float]:
-    """Returns by which fraction the CRPS of each ticker is below the other system's.
-
-    Raises:
-        ValueError: If the origins differ.
-    """
-    _check_same_origins(scored, other)
-    return {
-        ours.ticker: float(
-            1 - ours.crps[:, horizon - 1].mean() / theirs.crps[:, horizon - 1].mean()
-        )
-        for ours, theirs in zip(scored, other, strict=True)
-    }
 
 
 def diebold_mariano(scored: list[Scored], other: list[Scored], horizon: int) -> tuple[float, float]:

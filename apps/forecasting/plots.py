@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: calibration, skill by ticker, scores by horizon."""
+"""Pictures of an evaluation: calibration and scores by horizon."""
 
 import contextlib
 import itertools
@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colors
 from matplotlib import pyplot as plt
-from matplotlib.ticker import MaxNLocator
 
 from common.plots import MARK, VALIDATION, new_axes, save_figure
 
@@ -93,44 +92,6 @@ def _draw_coverage(
     axis.yaxis.set_major_formatter(_signed)
     axis.set(xlabel="interval", ylabel="points (above 0: too wide)")
     axis.set_title("share of outcomes within, minus nominal", fontsize=10, loc="left")
-
-
-def plot_skill(path: Path, *, title: str, skill: Mapping[int, Mapping[str, float]]) -> None:
-    """Draws by how much a system is better than another on each ticker, the best on top.
-
-    Args:
-        path: PNG file to write.
-        title: Line above the picture, which names both systems.
-        skill: For each horizon the fraction by which each ticker's CRPS is below the other
-            system's, of the same tickers at all horizons; the first horizon gives the order.
-    """
-    first = next(iter(skill.values()))
-    tickers = sorted(first, key=first.get, reverse=True)
-    places = np.arange(len(tickers))
-    height = 1.3 + 0.17 * len(tickers)
-    with picture(path, title, count=len(skill), width=4.6, height=height) as axes:
-        for axis, (days, shares) in zip(axes, skill.items(), strict=True):
-            values = np.array([shares[ticker] for ticker in tickers])
-            colours = np.where(values < 0, MARK, VALIDATION)
-            axis.barh(places, values, height=0.72, color=colours)
-            axis.axvline(0, color=INK, linewidth=0.8)
-            axis.set_title(
-                f"{ahead(days)}: mean {values.mean():+.1%}, "
-                f"better on {np.sum(values > 0)} of {len(values)}",
-                fontsize=10,
-                loc="left",
-            )
-            axis.set(ylim=(len(tickers) - 0.4, -0.6), xlabel="CRPS saved")
-            axis.set_yticks(places, tickers, fontsize=SMALL)
-            axis.tick_params(axis="y", length=0)
-            axis.grid(visible=False, axis="y")
-            axis.grid(axis="x", color="#e6e6e6", linewidth=0.8)
-            axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            axis.xaxis.set_major_formatter(lambda value, _: f"{_signed(100 * value)}%")
-        # The lengths of all horizons compare.
-        low, high = zip(*(axis.get_xlim() for axis in axes), strict=True)
-        for axis in axes:
-            axis.set_xlim(min(low), max(high))
 
 
 def plot_horizons(

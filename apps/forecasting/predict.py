@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from apps.forecasting.calibration import spread_factors
 from apps.forecasting.config import Config, as_date
 from apps.forecasting.distributions import (
     Distribution,
@@ -18,6 +19,7 @@ from apps.forecasting.distributions import (
     QuantileGrid,
     StudentT,
 )
+from apps.forecasting.exchange import next_trading_days
 from apps.forecasting.forecasts import Forecast, as_json, draw, forecast_table
 from apps.forecasting.inputs import load_inputs
 from apps.forecasting.metrics import LEVELS
@@ -27,7 +29,7 @@ from common.console import aside, open_console, warn
 from common.device import XLA
 from common.errors import UserError
 from common.run_folder import read_config
-from data.prices.features import Features, days_needed, next_trading_days
+from data.prices.features import Features, days_needed
 from data.prices.read import read_prices
 from models.forecasting import quantile_levels
 
@@ -113,25 +115,28 @@ class Predictor:
 
 
 def as_distribution(parameters: np.ndarray, kind: str) -> Distribution:
-    """Returns the distributions that a model's output describes.
+    """Returns the distributions that a model's output describes, as wide as `spread_factors` says.
 
     Args:
-        parameters: `(..., parameters)` in per cent of log return.
+        parameters: `(..., horizon, parameters)` in per cent of log return.
         kind: `mixture`, `student_t` or `quantiles`.
 
     Returns:
         Distributions of log returns over the leading shape.
     """
     parameters = parameters.astype(np.float64)
+    factors = spread_factors(parameters.shape[-2])
     if kind == "mixture":
         count = parameters.shape[-1] // 2
-        scales = parameters[..., count + 1 :] / 100
+        scales = factors[:, None] * parameters[..., count + 1 :] / 100
         location = np.broadcast_to(parameters[..., count : count + 1] / 100, scales.shape)
         return GaussianMixture(parameters[..., :count], location, scales)
     if kind == "student_t":
         location, scale, df = np.moveaxis(parameters, -1, 0)
-        return StudentT(location / 100, scale / 100, df)
-    return QuantileGrid(quantile_levels(), parameters / 100)
+        return StudentT(location / 100, factors * scale / 100, df)
+    levels = quantile_levels()
+    median = parameters[..., len(levels) // 2, None]
+    return QuantileGrid(levels, (median + factors[:, None] * (parameters - median)) / 100)
 
 
 def forecast(
@@ -140,6 +145,7 @@ def forecast(
     *,
     days: int,
     change: float,
+    exchange: str = "XNYS",
 ) -> Forecast:
     """Forecasts the days after the last one of a history.
 
@@ -148,6 +154,7 @@ def forecast(
         features: Of the history.
         days: Trading days ahead, at most the model's horizon.
         change: Share of the price, for the probabilities of larger moves.
+        exchange: Whose trading days are forecast, as in `next_trading_days`.
     """
     last = len(features.dates) - 1
     distribution = predictor.distribution(features, np.array([last]))
@@ -162,7 +169,7 @@ def forecast(
         ticker=features.ticker,
         origin=features.dates[last],
         close=close,
-        dates=next_trading_days(features.dates[last], days),
+        dates=next_trading_days(features.dates[last], days, exchange),
         prices=close * np.exp(distribution.quantile(LEVELS)[0, :days]),
         rise=1 - below(0.0),
         fall_beyond=below(-change),
@@ -190,6 +197,7 @@ def main(
     as_of: str = "",
     days: int = 0,
     change: float = 5.0,
+    exchange: str = "XNYS",
     refresh: bool = False,
     json: bool = False,
     picture: Path | None = None,
@@ -204,6 +212,7 @@ def main(
         as_of: Forecast from the close of this day, or the last one before it, instead of the last.
         days: Trading days ahead (default: all that the model knows).
         change: Per cent of the price, for the probabilities of larger moves.
+        exchange: Code of the market whose trading days are forecast, as XNYS, XLON or 24/7.
         refresh: Download the prices anew, up to yesterday.
         json: Print one line of JSON.
         picture: PNG file of the fan chart (default: runs/forecasts/<ticker>-<day>.png).
@@ -233,6 +242,7 @@ def main(
         inputs.features[0],
         days=days or predictor.config.horizon,
         change=change / 100,
+        exchange=exchange,
     )
     age = (datetime.date.today() - prediction.origin.astype(object)).days
     if age > _STALE_DAYS and not as_of:

@@ -15,9 +15,8 @@ from apps.forecasting.metrics import (
     diebold_mariano,
     forecasting_metrics,
     pit_histogram,
-    skill_by_ticker,
 )
-from apps.forecasting.plots import ahead, plot_calibration, plot_horizons, plot_skill
+from apps.forecasting.plots import ahead, plot_calibration, plot_horizons
 from common.results import Scores
 from common.tables import new_table
 
@@ -107,7 +106,7 @@ def by_ticker(scores: ForecastScores) -> str:
 
 
 def draw(scores: ForecastScores, folder: Path) -> None:
-    """Draws fans, calibration, skill by ticker and the CRPS by horizon, of the evaluated split."""
+    """Draws fans, calibration and the CRPS by horizon of the evaluated split."""
     model = scores.systems[MODEL]
     days = scores.horizons()
     ends = sorted({days[0], days[-1]})
@@ -137,11 +136,6 @@ def draw(scores: ForecastScores, folder: Path) -> None:
             }
             for name, metrics in ((MODEL, scores.metrics), (best, scores.baselines[best]))
         },
-    )
-    plot_skill(
-        folder / f"skill-{split}.png",
-        title=f"CRPS of the model below that of {best}, {scores.split} split",
-        skill={horizon: skill_by_ticker(model, shown[best], horizon) for horizon in ends},
     )
     every_day = np.arange(1, model[0].crps.shape[1] + 1)
     losses = {

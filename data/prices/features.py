@@ -213,11 +213,6 @@ def _market_features(dates: np.ndarray, market: pd.DataFrame | None) -> dict[str
     return {name: column.to_numpy() for name, column in market.reindex(dates).items()}
 
 
-def next_trading_days(date: np.datetime64, count: int) -> np.ndarray:
-    """Returns the next `count` weekdays after a date; holidays are not known."""
-    return np.busday_offset(date, np.arange(1, count + 1), roll="backward")
-
-
 def _calendar_features(dates: np.ndarray) -> dict[str, np.ndarray]:
     ahead = np.busday_offset(dates, 1, roll="backward")
     # 1970-01-01 was a Thursday.

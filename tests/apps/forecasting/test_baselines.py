@@ -74,14 +74,6 @@ def test_the_last_value_has_the_most_likely_student_t(returns):
     assert found.scale[0, 0] == pytest.approx(scale, rel=0.01)
 
 
-def test_the_error_of_the_last_value_grows_as_the_root_of_time(returns):
-    still, moving = forecast("last_value", returns), forecast("drift", returns)
-    np.testing.assert_array_equal(still.location, 0)
-    np.testing.assert_allclose(still.scale[:, 3], 2 * still.scale[:, 0])
-    mean = returns[1 : FIT_UNTIL + 1].mean()
-    np.testing.assert_allclose(moving.location[7], mean * np.arange(1, HORIZON + 1))
-
-
 def test_the_ewma_is_its_recursion(returns):
     variance = np.square(returns[1 : FIT_UNTIL + 1]).mean()
     for day in range(1, ORIGINS[-1] + 1):
@@ -118,15 +110,6 @@ def test_simulated_days_have_the_variance_that_arch_derives(name, returns):
     ratio = draws.var(axis=-1) / derived[:, 1:]
     np.testing.assert_allclose(ratio.mean(axis=0), 1, atol=0.01)
     np.testing.assert_allclose(whole.parts[0].location, forecast(name, returns, horizon=1).location)
-
-
-def test_falls_that_raise_the_variance_skew_the_days_ahead(returns):
-    skews = {}
-    for name in ("garch_t", "gjr_garch_t"):
-        draws = forecast(name, returns).parts[1].values.astype(np.float64)
-        skews[name] = stats.skew(draws, axis=-1).mean()
-    assert abs(skews["garch_t"]) < 0.05
-    assert skews["gjr_garch_t"] < -0.1
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -227,14 +210,6 @@ def test_a_second_run_computes_only_what_has_changed(returns, tmp_path):
     assert computed[3:] == ["ABC"]
 
 
-def test_threads_compute_the_same(returns):
-    found = histories(returns)
-    alone, shared = (scores(found, None, threads=n, names=tuple(BASELINES)) for n in (1, 2))
-    for name in alone:
-        for one, other in zip(alone[name], shared[name], strict=True):
-            np.testing.assert_array_equal(one.crps, other.crps)
-
-
 def test_a_baseline_that_stood_in_leaves_a_note(returns, tmp_path):
     found = histories(returns[:200], ("ABC",))
     scored = scores(
@@ -265,15 +240,3 @@ def test_origins_that_cannot_be_scored_are_named(changed, message, returns, tmp_
 def test_a_price_that_never_moves_is_named():
     with pytest.raises(UserError, match="ABC has the same price on all days"):
         scores(histories(np.zeros(1200), ("ABC",)), None)
-
-
-def test_a_damaged_file_is_computed_again_and_without_a_folder_nothing_is_kept(returns, tmp_path):
-    found, computed = histories(returns), []
-    first = scores(found, tmp_path, progress=computed.append)
-    path, _ = (tmp_path / "forecasting_baselines").iterdir()
-    path.write_bytes(path.read_bytes()[:1000])
-    folders = (tmp_path, tmp_path, path / "file")
-    for folder in folders:
-        again = scores(found, folder, progress=computed.append)
-        np.testing.assert_array_equal(first["ewma"][0].crps, again["ewma"][0].crps)
-    assert len(computed) == 2 + 1 + 0 + 2

@@ -51,11 +51,6 @@ def test_student_t_agrees_with_scipy():
         np.testing.assert_allclose(ours.quantile(levels)[..., position], theirs.ppf(level))
 
 
-def test_student_t_with_many_degrees_of_freedom_becomes_gaussian():
-    for df in (1e6, 1e8, 1e300):
-        assert StudentT(0.5, 2.0, df).crps(1.7) == pytest.approx(GAUSSIAN.crps(1.7), rel=1e-5)
-
-
 def test_a_mixture_of_one_gaussian_is_that_gaussian():
     mixture = GaussianMixture([3.0], [0.5], [2.0])
     levels = [0.001, 0.3, 0.5, 0.999]
@@ -80,13 +75,6 @@ def test_samples_are_scored_by_all_pairs_of_different_draws():
     assert Samples(values).crps(0.4) == pytest.approx(np.abs(values - 0.4).mean() - pairs / 2)
 
 
-def test_the_score_of_three_draws_is_right_on_average():
-    values = 0.5 + 2 * np.random.default_rng(2).normal(size=(40_000, 3))
-    scores = Samples(values).crps(1.7)
-    error = scores.std() / np.sqrt(len(scores))
-    assert abs(scores.mean() - GAUSSIAN.crps(1.7)) < 4 * error
-
-
 def test_samples_agree_with_numpy():
     values = np.random.default_rng(3).normal(size=(5, 2, 101)).astype(np.float32)
     distribution, levels = Samples(values), [0.0, 0.025, 0.5, 0.81, 1.0]
@@ -108,12 +96,6 @@ def test_two_quantiles_make_a_gaussian():
 def test_quantiles_that_cross_are_put_in_order():
     crossed = QuantileGrid([0.2, 0.5, 0.8], [[1.0, 0.0, 2.0]])
     np.testing.assert_array_equal(crossed.quantile([0.2, 0.5, 0.8]), [[0.0, 1.0, 2.0]])
-
-
-def test_equal_quantiles_make_the_probability_jump():
-    grid = QuantileGrid([0.2, 0.5, 0.8], [1.0, 1.0, 2.0])
-    np.testing.assert_allclose([grid.cdf(0.999), grid.cdf(1.0), grid.cdf(2.0)], [0, 0.5, 0.8])
-    assert QuantileGrid([0.2, 0.5, 0.8], [0.0, 1.0, 1.0]).cdf(1.001) == 1
 
 
 def test_quantiles_are_scored_as_the_distribution_that_they_describe():

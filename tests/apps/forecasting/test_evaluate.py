@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import numpy as np
@@ -6,7 +5,6 @@ import pytest
 
 from apps.forecasting import evaluate
 from apps.forecasting.baselines import BASELINES
-from apps.forecasting.report import draw
 from common.files import read_json
 from data.prices.sample import write_price_sample
 from tests.apps.forecasting.helpers import (
@@ -15,7 +13,6 @@ from tests.apps.forecasting.helpers import (
     evaluated,
     prices_like,
     table_of,
-    until,
 )
 from tests.helpers import call, files_of
 
@@ -128,24 +125,6 @@ def test_dates_and_tickers_of_one_s_own_are_not_recorded(copy, prices_dir, here,
     assert str(dates.dates[0]) == "2015-02-02"
     # Five weekdays before the last day of June.
     assert str(dates.dates[-1]) == "2015-06-23"
-
-
-def test_scores_on_changed_downloads_leave_the_run_as_it_is(copy, prices_dir, here, capsys):
-    before = files_of(copy)
-    prices_like(prices_dir, here / "new" / "prices", SIMA=until("2015-08-31"))
-    call(evaluate.main, "--run", copy, "--data-dir", here / "new", "--no-baselines")
-    assert "not recorded" in capsys.readouterr().out
-    assert files_of(copy) == before
-
-
-def test_a_split_of_few_days_is_drawn_too(scored, here):
-    def first_days(one):
-        names = ("dates", "close", "outcome", "crps", "pit", "probability_of_rise", "quantiles")
-        return dataclasses.replace(one, **{name: getattr(one, name)[:3] for name in names})
-
-    few = {name: [first_days(one) for one in system] for name, system in scored.systems.items()}
-    draw(dataclasses.replace(scored, systems=few), here)
-    assert (here / "calibration-test.png").is_file()
 
 
 @pytest.mark.parametrize(

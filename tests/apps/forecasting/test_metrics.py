@@ -12,7 +12,6 @@ from apps.forecasting.metrics import (
     forecasting_metrics,
     pit_histogram,
     score,
-    skill_by_ticker,
 )
 
 pytestmark = pytest.mark.no_backend
@@ -98,19 +97,6 @@ def test_direction_counts_moves_alone():
     assert metrics["direction_high_1"] == pytest.approx(wilson.high)
 
 
-def test_direction_of_prices_that_never_move_is_undefined():
-    still = scored()
-    assert np.isnan(forecasting_metrics([still], [scored(location=0.1)], [1])["direction_1"])
-
-
-def test_each_horizon_has_its_own_column():
-    outcome = np.array([[0.1, 0.2, 0.3]])
-    system = scored(close=[100.0], outcome=outcome)
-    metrics = forecasting_metrics([system], [system], [1, 3])
-    assert metrics["mae_3"] == pytest.approx(100 * (np.exp(0.3) - 1))
-    assert {name.rsplit("_", 1)[1] for name in metrics} == {"1", "3"}
-
-
 def test_calibrated_forecasts_fill_the_histogram_evenly():
     close = np.ones(2000)
     outcome = 0.1 * stats.norm.ppf((np.arange(2000) + 0.5) / 2000)[:, None]
@@ -118,12 +104,6 @@ def test_calibrated_forecasts_fill_the_histogram_evenly():
     np.testing.assert_allclose(shares, 0.1)
     too_wide = pit_histogram([scored(close=close, outcome=outcome, scale=0.3)], 1, bins=10)
     assert too_wide[0] < 0.1 < too_wide[5]
-
-
-def test_skill_is_the_share_of_the_loss_that_is_saved():
-    ours = [with_losses([1.0, 2.0]), with_losses([2.0, 2.0], "XYZ")]
-    theirs = [with_losses([2.0, 4.0]), with_losses([1.0, 1.0], "XYZ")]
-    assert skill_by_ticker(ours, theirs, 20) == {"ABC": 0.5, "XYZ": -1.0}
 
 
 def test_one_day_ahead_diebold_mariano_is_a_t_test():
@@ -191,5 +171,3 @@ def test_other_origins_are_refused():
             forecasting_metrics([ours], [theirs], [1])
         with pytest.raises(ValueError, match="different"):
             diebold_mariano([ours], [theirs], 1)
-        with pytest.raises(ValueError, match="different"):
-            skill_by_ticker([ours], [theirs], 1)

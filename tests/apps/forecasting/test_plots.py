@@ -4,15 +4,13 @@ import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 from matplotlib.dates import date2num
 from matplotlib.text import Text
 
 from apps.forecasting import plots
 from apps.forecasting.fan_charts import Fan, plot_fan, plot_fans
-from apps.forecasting.metrics import INTERVALS, LEVELS
-from apps.forecasting.plots import plot_calibration, plot_horizons, plot_skill
-from common.plots import MARK, VALIDATION
+from apps.forecasting.metrics import INTERVALS
+from apps.forecasting.plots import plot_calibration, plot_horizons
 
 pytestmark = pytest.mark.no_backend
 
@@ -56,13 +54,6 @@ def band(axis, percent):
     return {day: (prices[days == day].min(), prices[days == day].max()) for day in set(days)}
 
 
-def overlap(texts):
-    texts[0].figure.draw_without_rendering()
-    # The box of an annotation as a whole holds its lead, too.
-    found = [Text.get_window_extent(text) for text in texts]
-    return any(one.overlaps(other) for i, one in enumerate(found) for other in found[:i])
-
-
 # ---- fans ------------------------------------------------------------------------------------
 
 
@@ -74,52 +65,11 @@ def test_each_interval_of_a_fan_lies_between_its_quantiles(drawn):
             assert bounds[day] == pytest.approx((quantiles[low], quantiles[high]))
 
 
-def test_a_fan_opens_at_the_last_close(drawn):
-    draw_fan()
-    origin, close = fan().past_dates[-1], fan().past_close[-1]
-    for percent in INTERVALS:
-        assert band(drawn[0], percent)[date2num(origin)] == (close, close)
-    for label in ("median", "what happened"):
-        assert line(drawn[0], label).get_xdata()[0] == origin
-        assert line(drawn[0], label).get_ydata()[0] == close
-
-
 def test_a_fan_shows_an_outcome_only_if_there_is_one(drawn):
     draw_fan()
     np.testing.assert_array_equal(line(drawn[0], "what happened").get_ydata()[1:], fan().outcome)
     draw_fan(outcome=None)
     assert [one.get_label() for one in drawn[1].lines].count("what happened") == 0
-
-
-def test_the_legend_of_fans_knows_an_outcome_that_one_of_them_has(drawn):
-    plot_fans("fans.png", title="", panels=[fan(outcome=False), fan(), fan(outcome=False)])
-    (legend,) = drawn[0].figure.legends
-    texts = [text.get_text() for text in legend.get_texts()]
-    assert texts.count("what happened") == texts.count("median") == 1
-
-
-@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (2, (1, 2)), (6, (2, 3)), (7, (3, 3))])
-def test_fans_stand_three_in_a_row_in_their_order(drawn, count, shape):
-    names = [f"T{number}" for number in range(count)]
-    plot_fans("fans.png", title="", panels=[fan(name) for name in names])
-    assert [axis.get_title(loc="left") for axis in drawn] == names
-    corners = [(round(-axis.get_position().y0, 3), axis.get_position().x0) for axis in drawn]
-    assert corners == sorted(corners)
-    assert (len({y for y, _ in corners}), len({x for _, x in corners})) == shape
-
-
-@pytest.mark.parametrize(("past", "horizon"), [(5, 5), (90, 20), (500, 20)])
-def test_dates_can_be_read_whatever_their_span(drawn, past, horizon):
-    days = np.datetime64("2017-11-20") + np.arange(past + horizon)
-    quantiles = 100 + np.ones((horizon, 1)) * SPREADS
-    past_close = np.full(past, 100.0)
-    panel = Fan("", days[:past], past_close, days[past:], quantiles)
-    plot_fans("fans.png", title="", panels=[panel] * 3)
-    drawn[0].figure.draw_without_rendering()
-    for axis in drawn:
-        labels = [label for label in axis.get_xticklabels() if label.get_text()]
-        assert len(labels) >= 2
-        assert not overlap(labels)
 
 
 # ---- calibration -----------------------------------------------------------------------------
@@ -158,42 +108,6 @@ def test_coverage_is_drawn_as_points_above_its_nominal_value(drawn):
         np.testing.assert_allclose(days_20, [-5, 2, 2], atol=1e-9)
 
 
-# ---- skill -----------------------------------------------------------------------------------
-
-
-SKILL = {1: {"A": 0.02, "B": -0.01, "C": 0.05}, 20: {"C": -0.03, "B": 0.04, "A": 0.01}}
-
-
-def bars(axis):
-    """The length and the colour of each ticker's bar, from top to bottom."""
-    axis.figure.draw_without_rendering()
-    names = [label.get_text() for label in axis.get_yticklabels()]
-    found = {
-        name: (bar.get_width(), to_hex(bar.get_facecolor()))
-        for name, bar in zip(names, axis.patches, strict=True)
-    }
-    height = {
-        name: axis.transData.transform((0, bar.get_y()))[1]
-        for name, bar in zip(names, axis.patches, strict=True)
-    }
-    return {name: found[name] for name in sorted(found, key=lambda name: -height[name])}
-
-
-def test_the_bar_of_a_ticker_is_as_long_as_its_skill_and_coloured_by_its_sign(drawn):
-    plot_skill("skill.png", title="", skill=SKILL)
-    for axis, shares in zip(drawn, SKILL.values(), strict=True):
-        for ticker, (length, colour) in bars(axis).items():
-            assert length == shares[ticker]
-            assert colour == (VALIDATION if shares[ticker] > 0 else MARK)
-
-
-def test_a_panel_of_skill_tells_its_mean_and_shares_its_scale(drawn):
-    plot_skill("skill.png", title="", skill=SKILL)
-    assert drawn[0].get_title(loc="left") == "1 day ahead: mean +2.0%, better on 2 of 3"
-    assert drawn[1].get_title(loc="left") == "20 days ahead: mean +0.7%, better on 2 of 3"
-    assert drawn[0].get_xlim() == drawn[1].get_xlim()
-
-
 # ---- horizons --------------------------------------------------------------------------------
 
 
@@ -207,13 +121,6 @@ def test_each_line_of_horizons_holds_its_numbers_and_the_first_is_the_thickest(d
     assert len({drawn_line.get_color() for drawn_line in lines.values()}) == len(relative)
 
 
-def test_the_legend_of_horizons_has_the_order_in_which_the_lines_end(drawn):
-    relative = {"ours": np.array([9.0, -1.0]), "ewma": np.array([0.0, 3.0]), "drift": np.zeros(2)}
-    plot_horizons("horizons.png", title="", horizons=[1, 5], relative=relative)
-    texts = [text.get_text() for text in drawn[0].get_legend().get_texts()]
-    assert texts == ["ewma", "drift", "ours"]
-
-
 # ---- all of them -----------------------------------------------------------------------------
 
 TITLE = r"$x^2$ and ^GSPC at 5 $, \frac"
@@ -224,14 +131,13 @@ def draw_all(path, title=TITLE, ticker="$A^2$"):
     plot_fans(path, title=title, panels=[fan(ticker)])
     pits = {ticker: {1: np.full(10, 0.1)}}
     plot_calibration(path, title=title, pits=pits, coverage={ticker: {1: {50: 0.5}}})
-    plot_skill(path, title=title, skill={1: {ticker: 0.1}})
     plot_horizons(path, title=title, horizons=[1, 2], relative={ticker: np.zeros(2)})
 
 
 def test_a_dollar_sign_is_no_mathematics_anywhere(drawn):
     draw_all("any.png")
     figures = {axis.figure for axis in drawn}
-    assert len(figures) == 5
+    assert len(figures) == 4
     for figure in figures:
         texts = [text for text in figure.findobj(Text) if "$" in text.get_text()]
         assert TITLE in {text.get_text() for text in texts}
@@ -247,22 +153,3 @@ def test_every_picture_is_written_as_a_png_and_closed(tmp_path):
     assert width > height > 300
     assert plots.plt.get_fignums() == before
     assert [file.name for file in path.parent.iterdir()] == ["fan.png"]
-
-
-def test_a_failing_draw_leaves_the_old_file_and_no_open_figure(tmp_path, monkeypatch):
-    path = tmp_path / "fan.png"
-    path.write_bytes(b"old")
-    before = plots.plt.get_fignums()
-    with pytest.raises(ValueError):
-        draw_fan(path, quantiles=np.ones((3, len(LEVELS))))
-
-    def disk_full(figure, file, **_):
-        file.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", disk_full)
-    with pytest.raises(OSError, match="No space left"):
-        draw_fan(path)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-    assert plots.plt.get_fignums() == before

@@ -7,14 +7,12 @@ import sys
 from pathlib import Path
 
 import keras
-import numpy as np
 import pytest
 
 from apps.forecasting import inputs, predict, train
 from data.prices import yahoo
 from tests.apps.forecasting.helpers import (
     HORIZON,
-    PRICES,
     TINY,
     check_forecast,
     other_after,
@@ -22,7 +20,7 @@ from tests.apps.forecasting.helpers import (
     table_of,
     until,
 )
-from tests.helpers import call, files_of
+from tests.helpers import call
 
 pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
 
@@ -40,12 +38,6 @@ def test_quantiles_and_probabilities_tell_the_same(either, forecast, prices_dir)
 def test_a_moved_run_folder_still_predicts(trained, copy, forecast, prices_dir):
     there, here = (forecast(run, "SIMA", "--data-dir", prices_dir) for run in (trained, copy))
     assert there == here
-
-
-def test_fewer_days_are_the_first_of_them_all(trained, forecast, prices_dir):
-    whole, _ = forecast(trained, "SIMA", "--data-dir", prices_dir)
-    part, _ = forecast(trained, "SIMA", "--data-dir", prices_dir, "--days", "2")
-    assert part == {**whole, "days": whole["days"][:2]}
 
 
 def test_a_file_a_folder_and_the_downloads_give_the_same_forecast(trained, forecast, prices_dir):
@@ -99,17 +91,6 @@ def test_as_of_a_day_is_as_if_no_later_price_were_known(either, forecast, prices
         assert forecast(either, folder / "SIMA.csv", "--as-of", day)[0]["days"] != seen["days"]
 
 
-def test_a_later_gap_in_the_file_does_not_stop_a_forecast_as_of_a_day(
-    trained, forecast, prices_dir, here
-):
-    def gap(table):
-        return table[(table.Date < "2015-07-01") | (table.Date > "2015-08-10")]
-
-    folder = prices_like(prices_dir, here / "prices", SIMA=gap)
-    found, _ = forecast(trained, folder / "SIMA.csv", "--as-of", "2015-06-12")
-    assert found == forecast(trained, "SIMA", "--data-dir", prices_dir, "--as-of", "2015-06-12")[0]
-
-
 def test_without_the_index_a_warning_says_what_is_lost(trained, forecast, prices_dir, here):
     known, silence = forecast(trained, "SIMA", "--data-dir", prices_dir)
     folder = prices_like(prices_dir, here / "prices", tickers=["SIMA"])
@@ -118,27 +99,6 @@ def test_without_the_index_a_warning_says_what_is_lost(trained, forecast, prices
     assert found["days"] != known["days"]
     assert "warning: the index ^SIM cannot be had" in messages
     assert "the index" not in silence
-
-
-def test_a_price_far_below_a_cent_has_quantiles_too(trained, forecast, prices_dir, here):
-    def cheap(table):
-        return table.assign(**{name: table[name] * 1e-4 for name in PRICES})
-
-    folder = prices_like(prices_dir, here / "prices", SIMA=cheap)
-    found, _ = forecast(trained, folder / "SIMA.csv")
-    for day in found["days"]:
-        assert (np.diff(list(day["quantiles"].values())) > 0).all()
-
-
-def test_the_fan_chart_is_drawn_where_it_is_wanted(trained, forecast, prices_dir, here):
-    forecast(trained, "SIMA", "--data-dir", prices_dir, "--as-of", "2015-06-12")
-    assert [path.relative_to(here) for path in files_of(here)] == [
-        Path("runs/forecasts/SIMA-2015-06-12.png")
-    ]
-    forecast(trained, "^SIM", "--data-dir", prices_dir, "--picture", here / "a" / "fan.png")
-    for path in files_of(here):
-        assert path.read_bytes().startswith(b"\x89PNG")
-    assert (here / "a" / "fan.png").is_file()
 
 
 def test_the_table_shows_the_numbers_of_the_json(trained, forecast, capsys, prices_dir):

@@ -11,7 +11,6 @@ from data.prices.features import (
     build_features,
     days_needed,
     feature_statistics,
-    next_trading_days,
 )
 from data.prices.read import PriceHistory, read_prices
 from data.prices.windows import HistoryChunks, PriceWindows
@@ -185,14 +184,6 @@ def test_outcomes_are_the_log_returns_over_the_next_days():
     expected = 0.01 * np.stack([2 * days + 1, 4 * days + 4], axis=1)
     expected[-1:, 0] = expected[-2:, 1] = np.nan
     np.testing.assert_allclose(outcomes, expected)
-
-
-def test_the_next_trading_days_skip_weekends():
-    expected = ["2024-05-31", "2024-06-03", "2024-06-04"]
-    assert next_trading_days(np.datetime64("2024-05-30"), 3).astype(str).tolist() == expected
-    for day in ("2024-05-31", "2024-06-01", "2024-06-02"):
-        days = next_trading_days(np.datetime64(day), 6).astype(str).tolist()
-        assert days == [f"2024-06-{number:02}" for number in (3, 4, 5, 6, 7, 10)]
 
 
 # ---- What a feature is -----------------------------------------------------------------------
