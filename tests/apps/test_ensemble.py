@@ -167,7 +167,7 @@ def test_captioners_that_disagree_on_the_mirror_image_are_not_joined(tmp_path):
 
 READERS = (
     "--epochs 1 --embed-dim 6 --max-length 40 --region-length 10 --tokens-per-batch 800"
-    " --warmup-steps 2 --vocab-size 300 --bigram-buckets 50 --bigram-dim 3 --embedding random"
+    " --warmup-steps 2 --vocab-size 300 --bigram-buckets 50 --embedding random"
 ).split()
 
 

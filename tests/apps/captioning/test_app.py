@@ -20,7 +20,7 @@ from tests.helpers import assert_same_training, call, files_of, photographed, pr
 pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
 
 # Few shapes, since JAX compiles each for seconds.
-BATCHES = "--buckets 1 --max-length 31 --beam-size 2 --warmup-steps 10".split()
+BATCHES = " --max-length 31 --beam-size 2 --warmup-steps 10".split()
 LEARNING = [
     *BATCHES,
     *"--backbone small_cnn --picture-size 64 --no-mirror --cell gru --decoder-layers 1".split(),

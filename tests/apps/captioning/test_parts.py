@@ -37,7 +37,6 @@ def test_a_wrong_setting_is_named_in_one_line(settings, message):
     ("settings", "names"),
     [
         ({}, set()),
-        ({"views": 1}, {"mirror"}),
         ({"data": "flickr8k"}, {"validation_share", "split_seed"}),
     ],
 )
