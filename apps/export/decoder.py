@@ -12,7 +12,6 @@ from keras import layers
 
 from apps.export.graph import Graph
 from apps.export.layers import activation, dense, onnx_weights, recurrent, rows, values
-from models.ensemble import is_ensemble
 from models.recurrent import Feedforward
 
 IMPOSSIBLE = np.float32(-1e9)
@@ -181,9 +180,7 @@ class _Cell:
 
     def _gru(self, graph: Graph, inputs: str, state: str) -> tuple[str, list[str]]:
         parts = [
-            graph.Split(
-                graph.Gemm(value, kernel, bias, transB=1), axis=1, num_outputs=3, outputs=3
-            )
+            graph.Split(graph.Gemm(value, kernel, bias, transB=1), axis=1, num_outputs=3, outputs=3)
             for value, kernel, bias in zip((inputs, state), self.kernels, self.biases, strict=True)
         ]
         update, reset = (

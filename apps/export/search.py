@@ -5,6 +5,7 @@ width)` of their log-probabilities, impossible once they have ended. `ended` `(b
 length)` and `scores` `(batch, width)` hold what has, of all rows.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,9 +66,7 @@ class _Search:
         self.start_id, self.end_id = start_id, end_id
         self.decoders = [DecoderNodes(graph, member) for member in members]
         self.vocab_size = members[0].decoder.output["logits"].shape[-1]
-        forbidden = np.zeros(self.vocab_size, np.float32)
-        forbidden[[start_id, *forbidden_ids]] = IMPOSSIBLE
-        self.forbidden = forbidden
+        self.forbidden_ids = (start_id, *forbidden_ids)
         limit = graph.cast(graph.input("length_limit", "int32", ["batch"]), "int64")
         self.limit = graph.Unsqueeze(graph.Max(limit, 1), [1])
         self.width = graph.Reshape(graph.cast(graph.input("beam_size", "int32", []), "int64"), [1])
@@ -75,6 +74,9 @@ class _Search:
         self.length = graph.ReduceMax(self.limit, keepdims=0)
         self.batch = graph.size(limit, 0)
         self.double = graph.Mul(self.width, 2)
+        # Twice the width, and what is forbidden among them.
+        some = graph.Add(self.double, len(self.forbidden_ids))
+        self.some = graph.Min(some, [self.vocab_size])
         self.places = graph.Range(0, self.length, 1)
         self.leading = graph.Less(graph.range(self.double), self.width)
 
@@ -97,9 +99,7 @@ class _Search:
             self.length, np.bool_(True), *start, body=self._body(), outputs=len(start)
         )
         self.n_best = graph.Reshape(graph.cast(graph.input("n_best", "int32", []), "int64"), [1])
-        self.sequences, scores = (
-            graph.Slice(part, [0], self.n_best, [1]) for part in results[4:6]
-        )
+        self.sequences, scores = (graph.Slice(part, [0], self.n_best, [1]) for part in results[4:6])
         sequences = graph.cast(self.sequences, "int32")
         graph.output("sequences", sequences, "int32", ["batch", "n_best", "length"])
         graph.output("scores", scores, "float32", ["batch", "n_best"])
@@ -122,20 +122,18 @@ class _Search:
             ]
             for number, member in enumerate(self.members, start=1)
         ]
-        logs, states = self._log_probabilities(body, tokens, states, alive)
         ended, scores, limit = (
             body.Gather(part, alive) for part in (all_ended, all_scores, self.limit)
         )
-        logs = body.Add(logs, self.forbidden)
         last = body.Unsqueeze(body.Equal(body.Add(step, 1), limit), [2])
-        not_the_end = np.arange(self.vocab_size) != self.end_id
-        logs = body.Where(body.And(last, not_the_end), IMPOSSIBLE, logs)
+        candidates, logs, states = self._candidates(body, tokens, states, alive, last)
 
         # At most half of the candidates end, one of each hypothesis, so enough go on.
-        totals = body.Add(body.Unsqueeze(sums, [2]), logs)
-        totals = body.Reshape(totals, body.Concat(body.size(alive, 0), [-1], axis=0))
+        flat = body.Concat(body.size(alive, 0), [-1], axis=0)
+        totals = body.Reshape(body.Add(body.Unsqueeze(sums, [2]), logs), flat)
         best, place = body.TopK(totals, self.double, axis=1, outputs=2)
-        parents, tokens = body.Div(place, self.vocab_size), body.Mod(place, self.vocab_size)
+        parents = body.Div(place, self.some)
+        tokens = body.GatherElements(body.Reshape(candidates, flat), place, axis=1)
         ends = body.Equal(tokens, self.end_id)
 
         # Among the ended, old and new.
@@ -151,9 +149,7 @@ class _Search:
 
         # Among those that go on, unless enough have ended.
         full = _possible(body, body.ReduceMin(scores, [1], keepdims=1))
-        sums, order = body.TopK(
-            body.Where(ends, IMPOSSIBLE, best), self.width, axis=1, outputs=2
-        )
+        sums, order = body.TopK(body.Where(ends, IMPOSSIBLE, best), self.width, axis=1, outputs=2)
         sums = body.Where(full, IMPOSSIBLE, sums)
         parents = body.GatherElements(parents, order, axis=1)
         tokens = body.GatherElements(tokens, order, axis=1)
@@ -169,7 +165,9 @@ class _Search:
         results += [(body.Gather(tokens, kept), "int64", ["alive_after", "width"])]
         results += [(body.Gather(sums, kept), "float32", ["alive_after", "width"])]
         results += [(body.Gather(sequences, kept), "int64", ["alive_after", "width", "length"])]
-        results += [(body.ScatterND(all_ended, where, ended), "int64", ["batch", "width", "length"])]
+        results += [
+            (body.ScatterND(all_ended, where, ended), "int64", ["batch", "width", "length"])
+        ]
         results += [(body.ScatterND(all_scores, where, scores), "float32", ["batch", "width"])]
         results += [
             (body.Gather(state, rows), "float32", ["rows_after", tensor.shape[-1]])
@@ -180,10 +178,34 @@ class _Search:
             body.output(f"after_{number}", tensor, dtype, shape)
         return body
 
-    def _log_probabilities(
+    def _candidates(
+        self, body: Graph, tokens: str, states: list[list[str]], alive: str, last: str
+    ) -> tuple[str, str, list[list[str]]]:
+        """Returns the most probable next tokens of each hypothesis, and the decoders' states.
+
+        To add and to compare is quick for these, and slow for the whole vocabulary.
+
+        Returns:
+            candidates: `<int64>(alive, width, some)`.
+            logs: Their log-probabilities, the mean of members and views, impossible for what may
+                not come next.
+            states: Of each member.
+        """
+        probabilities, after = self._probabilities(body, tokens, states, alive)
+        best, candidates = body.TopK(probabilities, self.some, axis=-1, outputs=2)
+        # Where nothing but the end may come, it stands in the place of the first candidate.
+        end = body.part(probabilities, self.end_id, self.end_id + 1)
+        first = body.Equal(body.range(self.some), 0)
+        ending = body.And(last, first)
+        candidates = body.Where(last, body.Where(first, self.end_id, 0), candidates)
+        logs = body.Log(body.Where(ending, end, best))
+        forbidden = [body.Equal(candidates, number) for number in self.forbidden_ids]
+        return candidates, body.Where(_any(body, forbidden), IMPOSSIBLE, logs), after
+
+    def _probabilities(
         self, body: Graph, tokens: str, states: list[list[str]], alive: str
     ) -> tuple[str, list[list[str]]]:
-        """Returns `(alive, width, vocab_size)`, the mean of members and views, and their states."""
+        """Returns those of all tokens, `(alive, width, vocab_size)`, and the decoders' states."""
         tokens, groups = body.Unsqueeze(tokens, [1]), alive
         if self.views is not None:
             shape = body.Concat(body.size(alive, 0), self.views, self.width, axis=0)
@@ -191,23 +213,20 @@ class _Search:
             first = body.Unsqueeze(body.Mul(alive, self.views), [1])
             groups = body.Reshape(body.Add(first, body.range(self.views)), [-1])
         tokens = body.Reshape(tokens, [-1])
-        shape = body.Concat(body.size(alive, 0), self.width, [self.vocab_size], axis=0)
-        logits, after = [], []
+        shares, after = [], []
         for decoder, before in zip(self.decoders, states, strict=True):
-            one, changed = decoder.step(body, tokens, before, groups)
-            logits.append(one)
+            logits, changed = decoder.step(body, tokens, before, groups)
+            share = body.Softmax(logits, axis=-1)
+            if len(self.decoders) > 1:
+                share = body.Mul(share, np.float32(decoder.member.share))
+            shares.append(share)
             after.append(changed)
-        if len(logits) == 1 and self.views is None:
-            return body.Reshape(body.LogSoftmax(logits[0], axis=-1), shape), after
-        shares = [
-            body.Mul(body.Softmax(one, axis=-1), np.float32(member.share))
-            for one, member in zip(logits, self.members, strict=True)
-        ]
-        mean = body.Sum(*shares)
+        mean = body.Sum(*shares) if len(shares) > 1 else shares[0]
         if self.views is not None:
             by_view = body.Concat(body.size(alive, 0), self.views, [-1], axis=0)
             mean = body.ReduceMean(body.Reshape(mean, by_view), [1], keepdims=0)
-        return body.Reshape(body.Log(mean), shape), after
+        shape = body.Concat(body.size(alive, 0), self.width, [self.vocab_size], axis=0)
+        return body.Reshape(mean, shape), after
 
     def _rows(self, body: Graph, parents: str, kept: str) -> str:
         """Returns `<int64>(rows,)`: whose states the hypotheses of the rows that are kept go on."""
@@ -255,6 +274,10 @@ class _Search:
         mean = graph.ReduceMean(mean, [1], keepdims=0)
         real = graph.Unsqueeze(graph.Not(graph.Equal(self.sequences, 0)), [3])
         return graph.Where(real, mean, np.float32(0))
+
+
+def _any(graph: Graph, conditions: Sequence[str]) -> str:
+    return functools.reduce(graph.Or, conditions)
 
 
 def _possible(graph: Graph, sums: str) -> str:
