@@ -17,8 +17,6 @@ OPSET, IR_VERSION = 18, 8
 Precision = Literal["auto", "float16", "float32"]
 # Constants of fewer numbers stay as they are: a Cast would cost more than it saves.
 _SMALL = 64
-# Published weights have fewer digits than float16, but some are below its smallest number.
-_NOTHING = 1e-7
 
 
 class Graph:
@@ -30,7 +28,7 @@ class Graph:
 
     Args:
         precision: How weights are stored: `float16`, `float32`, or `auto`, which is float16 for
-            those that it changes by less than 1e-7. All are computed with in float32.
+            those that it holds exactly. All are computed with in float32.
         outer: The graph that this one is a loop's body of; its tensors may be read here.
     """
 
@@ -103,7 +101,7 @@ class Graph:
             return np.float32
         with np.errstate(over="ignore"):
             half = array.astype(np.float16)
-        exact = np.abs(half.astype(np.float32) - array).max() < _NOTHING
+        exact = np.array_equal(half.astype(np.float32), array)
         fits = self.root.precision == "float16" and np.isfinite(half).all()
         return np.float16 if exact or fits else np.float32
 

@@ -27,7 +27,7 @@ from common.settings import TrainingSettings
 from data.download import sha256_of
 from data.pairs.sources import load_pairs
 from data.text.subwords import encode_texts
-from models.decode.writer import Hypothesis
+from models.decode.hypothesis import Hypothesis
 from models.encoder_decoder import OwnWords
 from tests.helpers import (
     assert_same_training,
@@ -184,7 +184,7 @@ def all_layers(model):
 @pytest.mark.no_backend
 def test_what_is_saved_under_scheduled_sampling_is_a_plain_translator(whole):
     assert read_json(whole / "config.json")["scheduled_sampling"] == 0.5
-    model = Predictor.load(whole).model
+    model = Predictor.load(whole).network.model
     assert not any(isinstance(layer, OwnWords) for layer in all_layers(model))
     parts = {layer.name for layer in model.layers} - {"source", "target_in"}
     assert parts == {"encoder", "decoder"}
