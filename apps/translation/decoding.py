@@ -10,7 +10,7 @@ from apps.translation.config import Config
 from apps.translation.metrics import translation_metrics
 from common.search import Search
 from data.pairs.splits import PairSplit
-from data.text.batching import pad_tokens
+from data.text.padding import pad_tokens
 from data.text.subwords import END_ID, START_ID, UNK_ID, decode_texts, encode_texts
 from models.decode.writer import Hypothesis, SequenceWriter
 
