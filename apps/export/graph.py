@@ -17,6 +17,8 @@ OPSET, IR_VERSION = 18, 8
 Precision = Literal["auto", "float16", "float32"]
 # Constants of fewer numbers stay as they are: a Cast would cost more than it saves.
 _SMALL = 64
+# What a weight may change by without a trace in what is computed.
+_NOTHING = 1e-7
 
 
 class Graph:
@@ -28,7 +30,7 @@ class Graph:
 
     Args:
         precision: How weights are stored: `float16`, `float32`, or `auto`, which is float16 for
-            those that it holds exactly. All are computed with in float32.
+            those that it holds to 1e-7, such as published ones. All are computed with in float32.
         outer: The graph that this one is a loop's body of; its tensors may be read here.
     """
 
@@ -101,9 +103,9 @@ class Graph:
             return np.float32
         with np.errstate(over="ignore"):
             half = array.astype(np.float16)
-        exact = np.array_equal(half.astype(np.float32), array)
+        same = np.abs(half.astype(np.float32) - array).max() <= _NOTHING
         fits = self.root.precision == "float16" and np.isfinite(half).all()
-        return np.float16 if exact or fits else np.float32
+        return np.float16 if same or fits else np.float32
 
     def _store(self, array: np.ndarray, word: str) -> str:
         array = np.asarray(array, order="C")

@@ -16,7 +16,7 @@ _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid"}
 # Where the gates of Keras stand among those of ONNX: input, output, forget, cell.
 _LSTM_ORDER = (0, 3, 1, 2)
 # As `models.pooling`: below any state that is kept.
-_NEVER_THE_MAXIMUM = np.float32(-1e4)
+NEVER_THE_MAXIMUM = np.float32(-1e4)
 
 
 def values(variable: keras.Variable) -> np.ndarray:
@@ -163,7 +163,7 @@ def _onnx_order(layer: layers.RNN) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def pool_max(graph: Graph, states: str, mask: str) -> str:
     """As `models.pooling.pool_max`: `(batch, features)`."""
     real = graph.Unsqueeze(mask, [2])
-    return graph.ReduceMax(graph.Where(real, states, _NEVER_THE_MAXIMUM), [1], keepdims=0)
+    return graph.ReduceMax(graph.Where(real, states, NEVER_THE_MAXIMUM), [1], keepdims=0)
 
 
 def pool_mean(graph: Graph, states: str, mask: str) -> str:
@@ -183,7 +183,7 @@ def attention_weights(graph: Graph, model: keras.Model, states: str, mask: str) 
     """As `models.pooling.attention_weights`: `(batch, time, 1)`."""
     hidden = dense(graph, model.get_layer("attention_hidden"), states)
     scores = dense(graph, model.get_layer("attention_scores"), hidden)
-    scores = graph.Where(graph.Unsqueeze(mask, [2]), scores, _NEVER_THE_MAXIMUM)
+    scores = graph.Where(graph.Unsqueeze(mask, [2]), scores, NEVER_THE_MAXIMUM)
     return graph.Softmax(scores, axis=1)
 
 

@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from common.artifact import EXPORT, MODEL
 from common.console import open_console, warn
 from common.errors import UserError
 from models.decode.hypothesis import Hypothesis, hypotheses_of
 
-FOLDER, GRAPH, FACTS = "export", "model.onnx", "export.json"
+GRAPH, FACTS = "model.onnx", "export.json"
 # Goes up when inputs or outputs of a graph change, so that older exports are refused.
 FORMAT = 1
-_MODEL = "model.keras"
 
 Runtime = Literal["auto", "onnx", "keras"]
 
@@ -139,7 +139,7 @@ def open_network(run: Path, *, task: str, threads: int = 0) -> Network:
     Raises:
         UserError: If it is missing, damaged, of another task or version, or older than the model.
     """
-    folder = run / FOLDER
+    folder = run / EXPORT
     facts = _read_facts(folder, task, run)
     path = folder / GRAPH
     if not path.is_file():
@@ -148,7 +148,7 @@ def open_network(run: Path, *, task: str, threads: int = 0) -> Network:
         raise UserError(
             f"{path} is cut short or not the graph that {FACTS} describes: {_remedy(run, task)}"
         )
-    model = run / _MODEL
+    model = run / MODEL
     # A run folder that is only to answer needs no Keras model.
     if model.is_file() and sha256(model) != facts["model_sha256"]:
         raise UserError(
@@ -163,28 +163,28 @@ def choose(
     task: str,
     runtime: Runtime,
     threads: int = 0,
-    warn: Callable[[str], None],
 ) -> Network | None:
     """Opens the graph of a run folder, or returns None where Keras is to answer.
+
+    A graph that is there and cannot be used is named in a warning.
 
     Args:
         run: Run folder.
         task: Its task.
         runtime: `auto`, `onnx` or `keras`.
         threads: Of the graph.
-        warn: Takes a line on why a graph that is there is not used.
 
     Raises:
         UserError: If `runtime` is `onnx` and there is no graph to use.
     """
-    if runtime == "keras" or (runtime == "auto" and not (run / FOLDER).exists()):
+    if runtime == "keras" or (runtime == "auto" and not (run / EXPORT).exists()):
         return None
     try:
         return open_network(run, task=task, threads=threads)
     except UserError as error:
         if runtime == "onnx":
             raise
-        warn(f"{error} Keras answers instead.")
+        warn(open_console(stderr=True), f"{error} Keras answers instead.")
         return None
 
 

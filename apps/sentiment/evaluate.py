@@ -16,7 +16,7 @@ from rich.table import Table
 from apps.sentiment.baselines import score_baselines
 from apps.sentiment.config import Config
 from apps.sentiment.metrics import classification_metrics
-from apps.sentiment.predict import PRETRAINED, Predictor
+from apps.sentiment.predictor import PRETRAINED, Predictor
 from common.cache import cache_path, cached
 from common.config import run_command
 from common.console import aside, open_console
@@ -81,8 +81,8 @@ def predict_probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndar
         multiple=config.region_length or 8,
         tokens_per_batch=config.tokens_per_batch,
     )
-    predictor.model.compile(jit_compile=XLA[config.jit_compile])
-    logits = predictor.model.predict(batches, verbose=0)
+    predictor.network.model.compile(jit_compile=XLA[config.jit_compile])
+    logits = predictor.network.model.predict(batches, verbose=0)
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits, axis=-1))
     restored = np.empty_like(probabilities)
     restored[np.concatenate(batches.batches)] = probabilities
@@ -132,7 +132,7 @@ def evaluate_run(
         UserError: If the data has other labels than the model, or baselines are wanted of `train`.
     """
     check_baselines(split, baselines=baselines)
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, runtime="keras")
     config = predictor.config
     loaded = load_scored(config, run, data=data, data_dir=data_dir)
     if baselines and "train" not in loaded.splits:
@@ -160,7 +160,7 @@ def evaluate_run(
         baselines=cached_baselines(loaded, reviews, cache_directory()) if baselines else {},
         reviews=len(reviews.texts),
         reviews_per_second=len(reviews.texts) / seconds,
-        parameters=predictor.model.count_params(),
+        parameters=predictor.network.model.count_params(),
         hashes=loaded.hashes,
     )
 

@@ -11,7 +11,7 @@ from scipy.special import log_softmax, softmax
 from apps.sentiment.baselines import nb_svm
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import predict_probabilities
-from apps.sentiment.predict import Predictor
+from apps.sentiment.predictor import Predictor
 from common.artifact import CONFIG, MODEL, TOKENIZER
 from common.cache import cache_path, cached
 from common.config import split_list
@@ -27,7 +27,7 @@ _CODE = (
     "apps.sentiment.teachers",
     "apps.sentiment.baselines",
     "apps.sentiment.evaluate",
-    "apps.sentiment.predict",
+    "apps.sentiment.predictor",
 )
 
 
@@ -47,7 +47,7 @@ def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:
     Raises:
         UserError: If it knows other labels, or may have learned from the validation reviews.
     """
-    teacher = Predictor.load(run)
+    teacher = Predictor.load(run, runtime="keras")
     if list(teacher.labels) != labels:
         raise UserError(
             f"--teachers {run} knows the labels {', '.join(teacher.labels)}, not"

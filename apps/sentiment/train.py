@@ -15,7 +15,7 @@ from rich.console import Console
 
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
-from apps.sentiment.predict import feature_counts
+from apps.sentiment.network import feature_counts
 from apps.sentiment.pretraining import pretrain
 from apps.sentiment.teachers import targets_of, teacher_facts, teacher_folders
 from common.artifact import STATE, TOKENIZER

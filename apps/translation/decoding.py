@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from data.text.padding import pad_tokens
 
 from common.search import Search
+from data.text.padding import pad_tokens
 from data.text.subwords import UNK_ID
 from models.decode.hypothesis import Hypothesis
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data.text.batching import LengthBuckets, cheapest_chain, pad_tokens
+from data.text.batching import LengthBuckets, cheapest_chain
+from data.text.padding import pad_tokens
 
 Sequences = list[np.ndarray]
 

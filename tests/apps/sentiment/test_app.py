@@ -101,7 +101,7 @@ def test_the_pieces_are_the_text_and_their_scores_sum_to_the_margin(trained):
     text = "Not good,<br />  but “far” from dull - 7/10 …\tcafé! 電影"
     found = predictor.predict([text])[0]
     assert "".join(characters for characters, _ in found.pieces) == text
-    bias = np.asarray(predictor.model.get_layer("logits").bias)
+    bias = np.asarray(predictor.network.model.get_layer("logits").bias)
     best = predictor.labels.index(found.label)
     margin = np.log(found.probability) - np.log(1 - found.probability)
     expected = margin - (bias[best] - bias[1 - best])
