@@ -22,6 +22,9 @@ INPUTS = {
     "attention_wanted": "bool",
 }
 
+# A probability whose logarithm is a number.
+_LEAST = np.float32(1e-37)
+
 
 def add_search(
     graph: Graph,
@@ -63,6 +66,7 @@ class _Search:
 
     def __init__(self, graph, members, *, start_id, end_id, forbidden_ids, views):
         self.graph, self.members, self.views = graph, members, views
+        self.is_alone = len(members) == 1 and views is None
         self.start_id, self.end_id = start_id, end_id
         self.decoders = [DecoderNodes(graph, member) for member in members]
         self.vocab_size = members[0].decoder.output["logits"].shape[-1]
@@ -191,21 +195,26 @@ class _Search:
                 not come next.
             states: Of each member.
         """
-        probabilities, after = self._probabilities(body, tokens, states, alive)
-        best, candidates = body.TopK(probabilities, self.some, axis=-1, outputs=2)
+        likelihoods, after = self._likelihoods(body, tokens, states, alive)
+        best, candidates = body.TopK(likelihoods, self.some, axis=-1, outputs=2)
         # Where nothing but the end may come, it stands in the place of the first candidate.
-        end = body.part(probabilities, self.end_id, self.end_id + 1)
+        end = body.part(likelihoods, self.end_id, self.end_id + 1)
         first = body.Equal(body.range(self.some), 0)
         ending = body.And(last, first)
         candidates = body.Where(last, body.Where(first, self.end_id, 0), candidates)
-        logs = body.Log(body.Where(ending, end, best))
+        logs = body.Where(ending, end, best)
+        if not self.is_alone:
+            logs = body.Log(body.Max(logs, _LEAST))
         forbidden = [body.Equal(candidates, number) for number in self.forbidden_ids]
         return candidates, body.Where(_any(body, forbidden), IMPOSSIBLE, logs), after
 
-    def _probabilities(
+    def _likelihoods(
         self, body: Graph, tokens: str, states: list[list[str]], alive: str
     ) -> tuple[str, list[list[str]]]:
-        """Returns those of all tokens, `(alive, width, vocab_size)`, and the decoders' states."""
+        """Returns those of all tokens, `(alive, width, vocab_size)`, and the decoders' states.
+
+        They are log-probabilities of one decoder and one view, and probabilities of several.
+        """
         tokens, groups = body.Unsqueeze(tokens, [1]), alive
         if self.views is not None:
             shape = body.Concat(body.size(alive, 0), self.views, self.width, axis=0)
@@ -213,20 +222,24 @@ class _Search:
             first = body.Unsqueeze(body.Mul(alive, self.views), [1])
             groups = body.Reshape(body.Add(first, body.range(self.views)), [-1])
         tokens = body.Reshape(tokens, [-1])
-        shares, after = [], []
+        logits, after = [], []
         for decoder, before in zip(self.decoders, states, strict=True):
-            logits, changed = decoder.step(body, tokens, before, groups)
-            share = body.Softmax(logits, axis=-1)
-            if len(self.decoders) > 1:
-                share = body.Mul(share, np.float32(decoder.member.share))
-            shares.append(share)
+            one, changed = decoder.step(body, tokens, before, groups)
+            logits.append(one)
             after.append(changed)
-        mean = body.Sum(*shares) if len(shares) > 1 else shares[0]
+        if self.is_alone:
+            likelihoods = body.LogSoftmax(logits[0], axis=-1)
+        else:
+            shares = [
+                body.Mul(body.Softmax(one, axis=-1), np.float32(member.share))
+                for one, member in zip(logits, self.members, strict=True)
+            ]
+            likelihoods = body.Sum(*shares)
         if self.views is not None:
             by_view = body.Concat(body.size(alive, 0), self.views, [-1], axis=0)
-            mean = body.ReduceMean(body.Reshape(mean, by_view), [1], keepdims=0)
+            likelihoods = body.ReduceMean(body.Reshape(likelihoods, by_view), [1], keepdims=0)
         shape = body.Concat(body.size(alive, 0), self.width, [self.vocab_size], axis=0)
-        return body.Reshape(mean, shape), after
+        return body.Reshape(likelihoods, shape), after
 
     def _rows(self, body: Graph, parents: str, kept: str) -> str:
         """Returns `<int64>(rows,)`: whose states the hypotheses of the rows that are kept go on."""
@@ -260,7 +273,6 @@ class _Search:
         size = graph.Shape(self.sequences)
         shape = graph.Concat(self.batch, views, graph.part(size, 1, 3, 0), axis=0)
         target_in = graph.Expand(graph.Unsqueeze(begun, [1]), shape)
-        target_in = graph.Reshape(target_in, graph.Concat([-1], graph.size(size, 0), axis=0))
         target_in = graph.Reshape(target_in, graph.Concat([-1], graph.part(size, 2, 3, 0), axis=0))
         looks = []
         for decoder in self.decoders:
