@@ -15,7 +15,7 @@ from rich.table import Table
 from apps.captioning.baselines import score_baselines
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
-from apps.captioning.predict import PRETRAINED, Predictor
+from apps.captioning.predictor import PRETRAINED, Predictor
 from common.beams import DecodedScores, decode_with_beams, table_rows, write_hypotheses
 from common.cache import cache_path, cached
 from common.config import run_command
@@ -135,7 +135,7 @@ def evaluate_run(
         split=split,
         metrics=metrics,
         baselines=scored,
-        parameters=predictor.model.count_params(),
+        parameters=predictor.network.parameters,
         hashes=captions.hashes,
         names=chosen.names,
         hypotheses=hypotheses,

@@ -12,7 +12,7 @@ import keras
 from rich.console import Console
 
 from apps.captioning.config import SHAPE, SMALL_CNN, Config
-from apps.captioning.decoding import PictureDescriber, ValidationCaptions
+from apps.captioning.decoding import PictureDescriber
 from apps.captioning.evaluate import evaluate_run, load_split_captions, metrics_table
 from apps.captioning.features import (
     PictureInputs,
@@ -21,6 +21,7 @@ from apps.captioning.features import (
     takes_pixels,
 )
 from apps.captioning.metrics import readable
+from apps.captioning.network import ValidationCaptions, caption_writer
 from apps.captioning.objectives import own_captions, right_words
 from apps.captioning.second_stage import copy_weights, load_start, origin_facts
 from common.artifact import BACKBONE, STATE, TOKENIZER
@@ -165,7 +166,7 @@ def prepare(
     # This one is saved; what trains may be fed its own words besides.
     captioner = build_encoder_decoder(encoder, decoder, name="captioning")
     if start:
-        copy_weights(start.model, captioner)
+        copy_weights(start.network.model, captioner)
     train = train_split, train_pictures
     if config.objective == "cider":
         learns = own_captions(config, tokenizer, encoder=encoder, decoder=decoder, train=train)
@@ -193,7 +194,10 @@ def prepare(
         jit_compile=xla_beside_products(config.jit_compile),
     )
     scorer = ValidationCaptions(
-        PictureDescriber(encoder, decoder, max_length=config.max_length),
+        PictureDescriber(
+            caption_writer(encoder, decoder, max_length=config.max_length),
+            max_length=config.max_length,
+        ),
         tokenizer,
         validation_pictures,
         validation_split,
