@@ -52,6 +52,7 @@ def export_run(run: Path, *, task: str, precision: Precision = "auto") -> dict[s
             "format": FORMAT,
             "opset": OPSET,
             "precision": precision,
+            "parameters": source.network.model.count_params(),
             "bytes": path.stat().st_size,
             "sha256": sha256(path),
             "model_sha256": sha256(run / MODEL),

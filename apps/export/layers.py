@@ -87,13 +87,7 @@ def recurrent(
         return (steps[0] if len(steps) == 1 else graph.Concat(*steps, axis=-1)), []
     first = directions[0]
     width = len(directions) * first.units
-    parts = [_onnx_weights(layer) for layer in directions]
-    weights = [
-        graph.weight(np.stack(part), f"{first.name}_{kind}")
-        for part, kind in zip(
-            zip(*parts, strict=True), ("kernel", "recurrent", "bias"), strict=True
-        )
-    ]
+    weights = onnx_weights(graph, directions)
     options = {"hidden_size": first.units}
     if len(directions) == 2:
         options["direction"] = "bidirectional"
@@ -140,7 +134,18 @@ def recurrent_stack(
     return sequence, last
 
 
-def _onnx_weights(layer: layers.RNN) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def onnx_weights(graph: Graph, directions: Sequence[keras.Layer]) -> list[str]:
+    """Returns kernel, recurrent kernel and biases of a layer in the shapes and order of ONNX."""
+    parts = [_onnx_order(layer) for layer in directions]
+    return [
+        graph.weight(np.stack(part), f"{directions[0].name}_{kind}")
+        for part, kind in zip(
+            zip(*parts, strict=True), ("kernel", "recurrent", "bias"), strict=True
+        )
+    ]
+
+
+def _onnx_order(layer: layers.RNN) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns kernel, recurrent kernel and biases of a layer in the order of ONNX."""
     cell = layer.cell
     arrays = [values(cell.kernel), values(cell.recurrent_kernel), values(cell.bias)]

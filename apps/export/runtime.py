@@ -1,8 +1,10 @@
 """Reads what was exported: a graph that answers with ONNX Runtime, without Keras or a backend."""
 
 import dataclasses
+import functools
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +13,7 @@ import numpy as np
 from common.artifact import EXPORT, MODEL
 from common.console import open_console, warn
 from common.errors import UserError
+from models.decode.hypothesis import Hypothesis, hypotheses_of
 
 GRAPH, FACTS = "model.onnx", "export.json"
 # Goes up when inputs or outputs of a graph change, so that older exports are refused.
@@ -85,6 +88,44 @@ class Network:
         # Scalars too have to be arrays.
         arrays = {name: np.asarray(value) for name, value in inputs.items()}
         return dict(zip(names, self._session.run(names, arrays), strict=True))
+
+
+class SearchNetwork:
+    """A graph that holds the beam search, asked like `models.decode.writer.SequenceWriter`.
+
+    Args:
+        graph: From `open_network`.
+        load_keras: Returns what samples and keeps n-grams from repeating, as the graph does not.
+    """
+
+    def __init__(self, graph: Network, load_keras: Callable[[], Callable]):
+        """See the class."""
+        self._graph, self._load_keras = graph, functools.cache(load_keras)
+        self.parameters = graph.facts.get("parameters", 0)
+
+    def __call__(
+        self, inputs: dict[str, np.ndarray], *, attention: bool = False, **search: Any
+    ) -> list[list[Hypothesis]]:
+        """Writes a batch; arguments and result as those of `SequenceWriter`."""
+        sampled = search["method"] == "sample"
+        if sampled or search["no_repeat_ngram"]:
+            return self._keras(sampled)(inputs, attention=attention, **search)
+        outputs = self._graph(
+            **inputs,
+            beam_size=np.int32(1 if search["method"] == "greedy" else search["beam_size"]),
+            length_penalty=np.float32(search["length_penalty"]),
+            n_best=np.int32(search["n_best"]),
+            attention_wanted=np.bool_(attention),
+        )
+        if not attention:
+            del outputs["attention"]
+        return [hypotheses_of(outputs, row) for row in range(len(inputs["length_limit"]))]
+
+    @functools.cache  # noqa: B019 - a command has one.
+    def _keras(self, sampled: bool) -> Callable:
+        setting = "--method sample" if sampled else "--no-repeat-ngram"
+        warn(open_console(stderr=True), f"The exported graph has no {setting}: Keras answers.")
+        return self._load_keras()
 
 
 def open_network(run: Path, *, task: str, threads: int = 0) -> Network:

@@ -136,7 +136,7 @@ def evaluate_run(
         split=split,
         metrics=metrics,
         baselines=_cached_baselines(pairs, chosen) if baselines else {},
-        parameters=predictor.model.count_params(),
+        parameters=predictor.network.parameters,
         hashes=pairs.hashes,
         hypotheses=hypotheses,
         seconds=seconds,

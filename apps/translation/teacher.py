@@ -30,6 +30,7 @@ _CODE = (
     "apps.translation.predictor",
     "apps.translation.typed_text",
     "apps.translation.decoding",
+    "apps.translation.network",
     "common.search",
 )
 
@@ -52,7 +53,7 @@ def load_teacher(config: Config) -> Predictor:
     """
     if not (Path(config.teacher) / CONFIG).is_file():
         raise UserError(f"--teacher {config.teacher} is no run folder: name another.")
-    teacher = Predictor.load(config.teacher)
+    teacher = Predictor.load(config.teacher, runtime="keras")
     for name in ("source_language", "target_language"):
         ours, theirs = getattr(config, name), getattr(teacher.config, name)
         if ours != theirs:

@@ -13,8 +13,9 @@ from rich.console import Console
 from tokenizers import Tokenizer
 
 from apps.translation.config import SHAPE, Config
-from apps.translation.decoding import SequenceTranslator, ValidationBleu
+from apps.translation.decoding import SequenceTranslator
 from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
+from apps.translation.network import KerasNetwork, ValidationBleu
 from apps.translation.predictor import Predictor
 from apps.translation.second_stage import check_start, origin_facts
 from apps.translation.teacher import load_teacher, taught_pairs
@@ -113,10 +114,12 @@ def prepare(
 
     # Also for a run that was stopped before there was a state to go on from.
     begun = resume and (run / STATE).exists()
-    start = Predictor.load(config.init_from) if config.init_from and not begun else None
+    start = None
+    if config.init_from and not begun:
+        start = Predictor.load(config.init_from, runtime="keras")
     if start:
         check_start(config, start)
-        if is_ensemble(start.model):
+        if is_ensemble(start.network.model):
             raise UserError(
                 f"--init-from {config.init_from} is an ensemble: go on from one of its members."
             )
@@ -188,7 +191,7 @@ def prepare(
     # This one is saved; what trains may be fed its own words besides.
     translator = build_encoder_decoder(encoder, decoder, name=name)
     if start:
-        translator.set_weights(start.model.get_weights())
+        translator.set_weights(start.network.model.get_weights())
     model = translator
     if config.scheduled_sampling:
         model = build_encoder_decoder(
@@ -207,7 +210,8 @@ def prepare(
         loss=smoothed_cross_entropy(config.label_smoothing),
         jit_compile=xla_beside_products(config.jit_compile),
     )
-    translate_ids = SequenceTranslator(encoder, decoder, max_length=config.max_length)
+    network = KerasNetwork(translator, max_length=config.max_length)
+    translate_ids = SequenceTranslator(network, max_length=config.max_length)
     return Prepared(
         config=config,
         facts=facts,

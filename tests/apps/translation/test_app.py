@@ -16,6 +16,7 @@ from rich.console import Console
 from apps import ensemble
 from apps.translation import evaluate, predict, train
 from apps.translation.config import Config
+from apps.translation.network import KerasNetwork
 from apps.translation.predictor import Candidate, Predictor, Translation
 from apps.translation.teacher import taught_pairs
 from common.callbacks import read_history
@@ -27,7 +28,7 @@ from common.settings import TrainingSettings
 from data.download import sha256_of
 from data.pairs.sources import load_pairs
 from data.text.subwords import encode_texts
-from models.decode.writer import Hypothesis
+from models.decode.hypothesis import Hypothesis
 from models.encoder_decoder import OwnWords
 from tests.helpers import (
     assert_same_training,
@@ -184,7 +185,7 @@ def all_layers(model):
 @pytest.mark.no_backend
 def test_what_is_saved_under_scheduled_sampling_is_a_plain_translator(whole):
     assert read_json(whole / "config.json")["scheduled_sampling"] == 0.5
-    model = Predictor.load(whole).model
+    model = Predictor.load(whole).network.model
     assert not any(isinstance(layer, OwnWords) for layer in all_layers(model))
     parts = {layer.name for layer in model.layers} - {"source", "target_in"}
     assert parts == {"encoder", "decoder"}
@@ -529,9 +530,11 @@ def test_the_most_probable_word_alone_is_greedy_search(predictor, held_out):
 @pytest.mark.no_backend
 def test_samples_are_those_of_their_seed(predictor, held_out):
     def samples(seed):
-        parts = predictor.model, predictor.tokenizer, predictor.config
-        search = Search.of(predictor.config, method="sample", n_best=3, seed=seed)
-        found = Predictor(*parts).predict(held_out.source[:9], search)
+        config = predictor.config
+        network = KerasNetwork(predictor.network.model, max_length=config.max_length)
+        search = Search.of(config, method="sample", n_best=3, seed=seed)
+        again = Predictor(network, predictor.tokenizer, config)
+        found = again.predict(held_out.source[:9], search)
         return [[candidate.text for candidate in one.candidates] for one in found]
 
     first = samples(1)
