@@ -7,15 +7,15 @@ import dataclasses
 import json as json_format
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from apps.captioning.baselines import score_baselines
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
-from apps.captioning.predict import PRETRAINED, Predictor
+from apps.captioning.predict import PRETRAINED
 from common.beams import DecodedScores, decode_with_beams, table_rows, write_hypotheses
 from common.cache import cache_path, cached
 from common.config import run_command
@@ -29,12 +29,16 @@ from common.results import (
     record_scores,
     why_not_recorded,
 )
-from common.run_folder import lock_run
+from common.run_folder import lock_run, read_config
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory
 from data.pictures.captions import load_captions
 from data.pictures.splits import Captions, CaptionSplit
+
+if TYPE_CHECKING:
+    from apps.captioning.predict import Predictor
+
 
 # What is said of greedy search and of each beam.
 _BRIEF = ("bleu_4", "cider")
@@ -98,6 +102,8 @@ def evaluate_run(
         UserError: If the data cannot be used or lack the split.
         UserError: If baselines are wanted of `train`, or the data lack it.
     """
+    from apps.captioning.predict import Predictor
+
     check_baselines(split, baselines=baselines)
     predictor = Predictor.load(run)
     config = predictor.config
@@ -160,13 +166,15 @@ def pooled(inputs: np.ndarray) -> np.ndarray:
 
 
 def _cached_baselines(
-    predictor: Predictor,
+    predictor: "Predictor",
     captions: Captions,
     split: CaptionSplit,
     inputs: np.ndarray,
     console: Console,
 ) -> dict:
     """Returns the baselines' scores on a split, computed once and kept in the cache."""
+    from apps.captioning.baselines import score_baselines
+
     train = captions.split("train")
     # The array that training uses.
     train_inputs = predictor.inputs.stored(
@@ -226,6 +234,8 @@ def main(
     """
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
+    # A mistake is answered before Keras starts.
+    read_config(run, "captioning")
     aside(console, device_line())
     with lock_run(run, shared=True):
         scores = evaluate_run(

@@ -7,45 +7,33 @@ python -m apps.captioning.train --objective cider --init-from RUN --learning-rat
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 from rich.console import Console
 
 from apps.captioning.config import SHAPE, SMALL_CNN, Config
-from apps.captioning.decoding import PictureDescriber, ValidationCaptions
-from apps.captioning.evaluate import evaluate_run, load_split_captions, metrics_table
-from apps.captioning.features import (
-    PictureInputs,
-    load_backbone,
-    load_run_backbone,
-    takes_pixels,
-)
 from apps.captioning.metrics import readable
-from apps.captioning.objectives import own_captions, right_words
-from apps.captioning.second_stage import copy_weights, load_start, origin_facts
 from common.artifact import BACKBONE, STATE, TOKENIZER
 from common.config import run_command
 from common.console import aside, open_console, warn
 from common.device import device_line, xla_beside_products
 from common.earlier_runs import resumed_facts, run_folder, with_shape_of
 from common.errors import UserError
-from common.fitting import Prepared, fit_prepared, leave_scored
-from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training
-from common.training_state import saved_epoch
 from data.text.subwords import (
     load_subword_tokenizer,
     train_subword_tokenizer,
 )
-from models.attention_decoder import build_attention_decoder
-from models.backbones import build_small_cnn, fine_tune
-from models.captioning import build_picture_encoder
-from models.encoder_decoder import build_encoder_decoder
+
+if TYPE_CHECKING:
+    import keras
+
+    from common.fitting import Prepared
 
 
 def build(
-    config: Config, *, vocab_size: int, backbone: keras.Model | None
-) -> tuple[keras.Model, keras.Model]:
+    config: Config, *, vocab_size: int, backbone: "keras.Model | None"
+) -> "tuple[keras.Model, keras.Model]":
     """Builds the encoder and the decoder that `config` describes.
 
     Args:
@@ -53,6 +41,10 @@ def build(
         vocab_size: Number of subwords.
         backbone: What makes features of pictures; None for a small CNN.
     """
+    from models.attention_decoder import build_attention_decoder
+    from models.backbones import build_small_cnn, fine_tune
+    from models.captioning import build_picture_encoder
+
     if config.backbone == SMALL_CNN:
         sight = {"cnn": build_small_cnn(size=config.picture_size)}
     elif config.fine_tune:
@@ -100,7 +92,7 @@ def prepare(
     resume: bool,
     given: frozenset[str] = frozenset(),
     console: Console,
-) -> Prepared:
+) -> "Prepared":
     """Loads the data and builds the model; writes nothing.
 
     Args:
@@ -113,6 +105,23 @@ def prepare(
         given: Names of the flags that were typed.
         console: Where to say what was loaded.
     """
+    import keras
+
+    from apps.captioning.decoding import PictureDescriber, ValidationCaptions
+    from apps.captioning.evaluate import load_split_captions
+    from apps.captioning.features import (
+        PictureInputs,
+        load_backbone,
+        load_run_backbone,
+        takes_pixels,
+    )
+    from apps.captioning.objectives import own_captions, right_words
+    from apps.captioning.second_stage import copy_weights, load_start, origin_facts
+    from common.fitting import Prepared
+    from common.optimizers import build_optimizer
+    from common.training_state import saved_epoch
+    from models.encoder_decoder import build_encoder_decoder
+
     log = functools.partial(aside, console)
 
     # Also for a run that was stopped before there was a state to go on from.
@@ -231,6 +240,9 @@ def main(
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
         strict: Stop if a picture that the captions name is missing, instead of leaving it out.
     """
+    from apps.captioning.evaluate import evaluate_run, metrics_table
+    from common.fitting import fit_prepared, leave_scored
+
     earlier = {"--init-from": [config.init_from] if config.init_from else []}
     run = run_folder(flags.run, f"runs/captioning/{config.cell}-s{config.seed}", earlier)
     if backbone_weights and config.backbone == SMALL_CNN:

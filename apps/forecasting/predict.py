@@ -29,7 +29,6 @@ from common.errors import UserError
 from common.run_folder import read_config
 from data.prices.features import Features, days_needed, next_trading_days
 from data.prices.read import read_prices
-from models.forecasting import quantile_levels
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 PICTURES = Path("runs/forecasts")
@@ -131,7 +130,9 @@ def as_distribution(parameters: np.ndarray, kind: str) -> Distribution:
     if kind == "student_t":
         location, scale, df = np.moveaxis(parameters, -1, 0)
         return StudentT(location / 100, scale / 100, df)
-    return QuantileGrid(quantile_levels(), parameters / 100)
+    # As `models.forecasting.quantile_levels`, at equal steps.
+    count = parameters.shape[-1]
+    return QuantileGrid(np.arange(1, count + 1) / (count + 1), parameters / 100)
 
 
 def forecast(
