@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from apps.forecasting.inputs import Inputs, load_inputs
-from apps.forecasting.predict import PRETRAINED
+from apps.forecasting.predictor import PRETRAINED
 from apps.forecasting.splits import SPLITS, split_span
 from common.artifact import OUTPUTS, PLOTS
 from common.config import run_command, split_list
@@ -31,7 +31,7 @@ from data.download import cache_directory
 
 if TYPE_CHECKING:
     from apps.forecasting.metrics import Scored
-    from apps.forecasting.predict import Predictor
+    from apps.forecasting.predictor import Predictor
     from apps.forecasting.report import ForecastScores
 
 
@@ -65,10 +65,10 @@ def evaluate_run(
     """
     from apps.forecasting.baselines import BASELINES, FEWEST_DAYS
     from apps.forecasting.metrics import diebold_mariano, forecasting_metrics
-    from apps.forecasting.predict import Predictor
+    from apps.forecasting.predictor import Predictor
     from apps.forecasting.report import MODEL, REFERENCE, ForecastScores
 
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, runtime="keras")
     config = predictor.config
     inputs = load_inputs(
         config,
@@ -128,7 +128,7 @@ def evaluate_run(
         split=split,
         metrics=metrics.pop(MODEL),
         baselines=metrics if baselines else {},
-        parameters=predictor.model.count_params(),
+        parameters=predictor.network.model.count_params(),
         hashes=inputs.hashes(),
         systems=systems,
         warnings=warnings,

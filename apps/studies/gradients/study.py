@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from apps.studies.gradients.plots import PARTS
 from apps.studies.parts import check_output, chosen_parts, write_part
 from common.device import device_line
 from common.errors import UserError
 
+PARTS = ("reach", "clipping", "truncation", "optimizers")
 # Steps of a sequence and learning rate that nothing but clipping survives.
 EXPLODING = 40, 0.03
 # Ways of clipping with their thresholds; `none` and `adaptive` do not read theirs.
