@@ -7,7 +7,6 @@ import dataclasses
 import json as json_format
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
-from apps.captioning.predict import PRETRAINED
+from apps.captioning.predictor import PRETRAINED, Predictor
 from common.beams import DecodedScores, decode_with_beams, table_rows, write_hypotheses
 from common.cache import cache_path, cached
 from common.config import run_command
@@ -35,10 +34,6 @@ from common.tables import new_table
 from data.download import cache_directory, data_directory
 from data.pictures.captions import load_captions
 from data.pictures.splits import Captions, CaptionSplit
-
-if TYPE_CHECKING:
-    from apps.captioning.predict import Predictor
-
 
 # What is said of greedy search and of each beam.
 _BRIEF = ("bleu_4", "cider")
@@ -102,8 +97,6 @@ def evaluate_run(
         UserError: If the data cannot be used or lack the split.
         UserError: If baselines are wanted of `train`, or the data lack it.
     """
-    from apps.captioning.predict import Predictor
-
     check_baselines(split, baselines=baselines)
     predictor = Predictor.load(run)
     config = predictor.config
@@ -141,7 +134,7 @@ def evaluate_run(
         split=split,
         metrics=metrics,
         baselines=scored,
-        parameters=predictor.model.count_params(),
+        parameters=predictor.network.parameters,
         hashes=captions.hashes,
         names=chosen.names,
         hypotheses=hypotheses,
@@ -166,7 +159,7 @@ def pooled(inputs: np.ndarray) -> np.ndarray:
 
 
 def _cached_baselines(
-    predictor: "Predictor",
+    predictor: Predictor,
     captions: Captions,
     split: CaptionSplit,
     inputs: np.ndarray,

@@ -6,8 +6,8 @@ import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,13 +23,9 @@ from data.pictures.features import FeatureStore, StoredFeatures
 from data.pictures.read import read_picture
 from data.pictures.splits import Captions
 from data.pictures.views import picture_views
-from models.backbones import (
-    build_backbone,
-    load_backbone_weights,
-    round_kernels,
-    save_backbone,
-    weights_sha256,
-)
+
+if TYPE_CHECKING:
+    import keras
 
 # Pictures or views that the backbone sees at once.
 _BATCH = 32
@@ -41,12 +37,14 @@ def takes_pixels(config: Config) -> bool:
     return config.backbone == SMALL_CNN or bool(config.fine_tune)
 
 
-def load_run_backbone(config: Config, run: Path) -> keras.Model:
+def load_run_backbone(config: Config, run: Path) -> "keras.Model":
     """Builds the backbone whose weights lie in a run folder, ready to be run.
 
     Raises:
         UserError: If the weights are missing, damaged or of another network.
     """
+    from models.backbones import build_backbone, load_backbone_weights
+
     backbone = build_backbone(config.backbone, size=config.picture_size, weights=None)
     try:
         load_backbone_weights(backbone, run / BACKBONE)
@@ -59,7 +57,7 @@ def load_run_backbone(config: Config, run: Path) -> keras.Model:
     return backbone
 
 
-def load_backbone(config: Config, weights: str = "") -> keras.Model:
+def load_backbone(config: Config, weights: str = "") -> "keras.Model":
     """Builds the backbone that a run is to be trained with, ready to be run.
 
     Its kernels are rounded to half precision, as the run folder keeps them.
@@ -71,6 +69,8 @@ def load_backbone(config: Config, weights: str = "") -> keras.Model:
     Raises:
         UserError: If there are no weights for it, or pictures are too small.
     """
+    from models.backbones import build_backbone, round_kernels
+
     try:
         # Keras tells of a download where captions may be printed.
         with contextlib.redirect_stdout(sys.stderr):
@@ -93,6 +93,7 @@ class PictureInputs:
     """Turns pictures into what the model takes, and keeps what was computed.
 
     Attributes:
+        backbone: As given.
         sha256: Of the backbone's weights, empty if the model sees pixels.
 
     Args:
@@ -100,16 +101,22 @@ class PictureInputs:
         backbone: From `load_backbone`, or None if the model sees pixels.
     """
 
-    def __init__(self, config: Config, backbone: keras.Model | None):
+    def __init__(self, config: Config, backbone: "keras.Model | None"):
         """See the class."""
-        self._config, self._backbone = config, backbone
-        self.sha256 = weights_sha256(backbone) if backbone is not None else ""
+        self._config, self.backbone = config, backbone
+        self.sha256 = ""
+        if backbone is not None:
+            from models.backbones import weights_sha256
+
+            self.sha256 = weights_sha256(backbone)
 
     def save(self, run: Path) -> None:
         """Writes the backbone's weights to a run folder, unless the model sees pixels."""
-        if self._backbone is not None:
+        if self.backbone is not None:
+            from models.backbones import save_backbone
+
             with atomic_path(run / BACKBONE) as temporary:
-                save_backbone(self._backbone, temporary)
+                save_backbone(self.backbone, temporary)
 
     def read(self, source, *, name: str = "") -> np.ndarray:
         """Reads one picture, `<uint8>(size, size, 3)`; arguments as `read_picture`.
@@ -129,10 +136,10 @@ class PictureInputs:
         Returns:
             `<float16>(..., regions, channels)`, or the pictures if the model sees pixels.
         """
-        if self._backbone is None:
+        if self.backbone is None:
             return pictures
-        flat = self._backbone.predict_on_batch(pictures.reshape(-1, *pictures.shape[-3:]))
-        features = keras.ops.convert_to_numpy(keras.ops.cast(flat, "float16"))
+        flat = self.backbone.predict_on_batch(pictures.reshape(-1, *pictures.shape[-3:]))
+        features = np.asarray(flat).astype("float16")
         return features.reshape(*pictures.shape[:-3], *features.shape[1:])
 
     def stored(
@@ -160,11 +167,11 @@ class PictureInputs:
             UserError: If a picture cannot be read, or the disk is full.
         """
         config = self._config
-        if self._backbone is None:
+        if self.backbone is None:
             row, dtype = (config.picture_size, config.picture_size, 3), "uint8"
             modules = ["data.pictures.read", "data.pictures.views"]
         else:
-            row, dtype = self._backbone.output.shape[1:], "float16"
+            row, dtype = self.backbone.output.shape[1:], "float16"
             modules = [__name__]
         *_, pictures_hash = captions.hashes.values()
         path = cache_path(

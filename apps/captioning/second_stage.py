@@ -8,7 +8,7 @@ from rich.console import Console
 
 from apps.captioning.config import CUT, Config
 from apps.captioning.evaluate import load_split_captions
-from apps.captioning.predict import Predictor
+from apps.captioning.predictor import Predictor
 from common.artifact import CONFIG
 from common.config import config_from_flags
 from common.console import aside, warn
@@ -28,8 +28,8 @@ def load_start(config: Config) -> Predictor:
     Raises:
         UserError: If training cannot go on from it.
     """
-    start = Predictor.load(config.init_from)
-    if is_ensemble(start.model):
+    start = Predictor.load(config.init_from, runtime="keras")
+    if is_ensemble(start.network.model):
         raise UserError(
             f"--init-from {config.init_from} is an ensemble: go on from one of its members."
         )

@@ -12,6 +12,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from apps.captioning.config import SHAPE, SMALL_CNN, Config
+from apps.captioning.decoding import PictureDescriber
+from apps.captioning.evaluate import evaluate_run, load_split_captions, metrics_table
+from apps.captioning.features import (
+    PictureInputs,
+    load_backbone,
+    load_run_backbone,
+    takes_pixels,
+)
 from apps.captioning.metrics import readable
 from common.artifact import BACKBONE, STATE, TOKENIZER
 from common.config import run_command
@@ -19,6 +27,7 @@ from common.console import aside, open_console, warn
 from common.device import device_line, xla_beside_products
 from common.earlier_runs import resumed_facts, run_folder, with_shape_of
 from common.errors import UserError
+from common.fitting import Prepared, fit_prepared, leave_scored
 from common.training import TrainFlags, first_facts, open_training
 from data.text.subwords import (
     load_subword_tokenizer,
@@ -27,8 +36,6 @@ from data.text.subwords import (
 
 if TYPE_CHECKING:
     import keras
-
-    from common.fitting import Prepared
 
 
 def build(
@@ -92,7 +99,7 @@ def prepare(
     resume: bool,
     given: frozenset[str] = frozenset(),
     console: Console,
-) -> "Prepared":
+) -> Prepared:
     """Loads the data and builds the model; writes nothing.
 
     Args:
@@ -107,17 +114,9 @@ def prepare(
     """
     import keras
 
-    from apps.captioning.decoding import PictureDescriber, ValidationCaptions
-    from apps.captioning.evaluate import load_split_captions
-    from apps.captioning.features import (
-        PictureInputs,
-        load_backbone,
-        load_run_backbone,
-        takes_pixels,
-    )
+    from apps.captioning.network import ValidationCaptions, caption_writer
     from apps.captioning.objectives import own_captions, right_words
     from apps.captioning.second_stage import copy_weights, load_start, origin_facts
-    from common.fitting import Prepared
     from common.optimizers import build_optimizer
     from common.training_state import saved_epoch
     from models.encoder_decoder import build_encoder_decoder
@@ -174,7 +173,7 @@ def prepare(
     # This one is saved; what trains may be fed its own words besides.
     captioner = build_encoder_decoder(encoder, decoder, name="captioning")
     if start:
-        copy_weights(start.model, captioner)
+        copy_weights(start.network.model, captioner)
     train = train_split, train_pictures
     if config.objective == "cider":
         learns = own_captions(config, tokenizer, encoder=encoder, decoder=decoder, train=train)
@@ -202,7 +201,10 @@ def prepare(
         jit_compile=xla_beside_products(config.jit_compile),
     )
     scorer = ValidationCaptions(
-        PictureDescriber(encoder, decoder, max_length=config.max_length),
+        PictureDescriber(
+            caption_writer(encoder, decoder, max_length=config.max_length),
+            max_length=config.max_length,
+        ),
         tokenizer,
         validation_pictures,
         validation_split,
@@ -240,9 +242,6 @@ def main(
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
         strict: Stop if a picture that the captions name is missing, instead of leaving it out.
     """
-    from apps.captioning.evaluate import evaluate_run, metrics_table
-    from common.fitting import fit_prepared, leave_scored
-
     earlier = {"--init-from": [config.init_from] if config.init_from else []}
     run = run_folder(flags.run, f"runs/captioning/{config.cell}-s{config.seed}", earlier)
     if backbone_weights and config.backbone == SMALL_CNN:

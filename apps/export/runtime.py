@@ -96,11 +96,18 @@ class SearchNetwork:
     Args:
         graph: From `open_network`.
         load_keras: Returns what samples and keeps n-grams from repeating, as the graph does not.
+        feed: Turns the inputs of a batch into those of the graph, if they differ.
     """
 
-    def __init__(self, graph: Network, load_keras: Callable[[], Callable]):
+    def __init__(
+        self,
+        graph: Network,
+        load_keras: Callable[[], Callable],
+        *,
+        feed: Callable[[dict], dict] = dict,
+    ):
         """See the class."""
-        self._graph, self._load_keras = graph, functools.cache(load_keras)
+        self._graph, self._load_keras, self._feed = graph, functools.cache(load_keras), feed
         self.parameters = graph.facts.get("parameters", 0)
 
     def __call__(
@@ -111,7 +118,7 @@ class SearchNetwork:
         if sampled or search["no_repeat_ngram"]:
             return self._keras(sampled)(inputs, attention=attention, **search)
         outputs = self._graph(
-            **inputs,
+            **self._feed(inputs),
             beam_size=np.int32(1 if search["method"] == "greedy" else search["beam_size"]),
             length_penalty=np.float32(search["length_penalty"]),
             n_best=np.int32(search["n_best"]),

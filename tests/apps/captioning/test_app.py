@@ -225,7 +225,7 @@ def test_features_are_those_of_the_pictures_and_their_mirror_images(
 @pytest.mark.no_backend
 def test_the_run_folder_holds_the_backbone_with_kernels_of_half_precision(whole, weights):
     run = Predictor.load(whole)
-    assert run.model.input["picture"].shape == (None, 4, 1280)
+    assert run.network.model.input["picture"].shape == (None, 4, 1280)
     assert (whole / "backbone.npz").stat().st_size < weights.stat().st_size * 0.6
     trained_with = features.load_backbone(run.config, str(weights))
     assert run.inputs.sha256 == features.PictureInputs(run.config, trained_with).sha256 != ""
@@ -264,7 +264,7 @@ def test_the_upper_blocks_of_the_backbone_can_be_trained_in_a_second_stage(
     data = ["--data", captions_folder, "--init-from", whole]
     call(train.main, *BATCHES, *flags, *data, "--run", run)
     # The folder holds the backbone now.
-    tuned = Predictor.load(run).model.get_layer("encoder").get_layer("backbone")
+    tuned = Predictor.load(run).network.model.get_layer("encoder").get_layer("backbone")
     (cnn,) = [layer for layer in tuned.layers if isinstance(layer, keras.Model)]
     changed = {
         new.name
