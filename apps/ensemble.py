@@ -7,9 +7,7 @@ import contextlib
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from common.artifact import (
     BACKBONE,
@@ -28,10 +26,10 @@ from common.errors import UserError
 from common.files import atomic_path, read_json, write_json, write_text
 from common.provenance import provenance
 from common.run_folder import end_replacement, lock_run, open_run, read_config, replace_run
-from common.training_state import is_finished, saved_epoch
-from models import captioning, translation  # noqa: F401 - a reload needs what they register
-from models.ensemble import build_ensemble
-from models.sentiment_ensemble import join_sentiment_classifiers
+
+if TYPE_CHECKING:
+    import keras
+
 
 TASKS = ("sentiment", "translation", "captioning")
 # What decides what a model reads and writes; in all else members may differ.
@@ -67,6 +65,9 @@ def join_runs(members: list[Path], run: Path) -> None:
     Raises:
         UserError: If they are fewer than two, or do not read and write the same.
     """
+    from models import captioning, translation  # noqa: F401 - a reload needs their layers
+    from models.ensemble import build_ensemble
+
     task = read_task(members[0])
     configs = [read_config(member, task) for member in members]
     for member, config in zip(members[1:], configs[1:], strict=True):
@@ -112,9 +113,11 @@ def join_runs(members: list[Path], run: Path) -> None:
 
 
 def _join_classifiers(
-    models: list[keras.Model], configs: list[dict[str, Any]]
-) -> tuple[keras.Model, dict[str, Any]]:
+    models: "list[keras.Model]", configs: list[dict[str, Any]]
+) -> "tuple[keras.Model, dict[str, Any]]":
     """Returns one wide classifier, and the settings that describe it: the sums of the sizes."""
+    from models.sentiment_ensemble import join_sentiment_classifiers
+
     for config in configs:
         if not config["bigram_buckets"]:
             config["bigram_dim"] = 0
@@ -186,6 +189,8 @@ def _write_history(members: list[Path], run: Path) -> int:
 
 def _check_ended(member: Path, config: dict[str, Any]) -> None:
     """Raises a `UserError` if a training was stopped before its last epoch."""
+    from common.training_state import is_finished, saved_epoch
+
     state = member / STATE
     # Published runs have none.
     if state.is_file() and saved_epoch(state) < config["epochs"] and not is_finished(state):
@@ -197,6 +202,8 @@ def _check_ended(member: Path, config: dict[str, Any]) -> None:
 
 def _facts(task: str, members: list[Path], run: Path) -> dict[str, Any]:
     """Returns what `metrics.json` begins with."""
+    import keras
+
     found = [read_json(member / METRICS) for member in members]
     for member, facts in zip(members, found, strict=True):
         if not facts.get("data"):

@@ -5,23 +5,22 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import keras
 from rich.console import Console
 
 from common.artifact import CONFIG, HISTORY, METRICS, MODEL, PLOTS, STATE, TOKENIZER, save_model
-from common.callbacks import read_history
 from common.config import fields_as_flags
 from common.console import aside
 from common.device import fused_kernel_line
 from common.files import read_json, write_json, write_text
-from common.plots import plot_learning_curves, plot_optimisation
 from common.results import Scores, record_scores
 from common.run_folder import replace_run
 from common.settings import TrainingSettings
 from common.training import TrainFlags, last_facts, training_callbacks
-from common.training_state import is_finished
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,10 +31,10 @@ class Prepared:
     """Settings, those that another run brought included."""
     facts: dict[str, Any]
     """What `metrics.json` begins with."""
-    model: keras.Model
+    model: "keras.Model"
     """What trains, compiled."""
-    batches: keras.utils.PyDataset
-    validation_batches: keras.utils.PyDataset | None
+    batches: "keras.utils.PyDataset"
+    validation_batches: "keras.utils.PyDataset | None"
     monitor: str
     """The logged metric that chooses the epoch."""
     mode: Literal["min", "max"]
@@ -43,7 +42,7 @@ class Prepared:
     summary: str
     """One line on the sizes of data and model."""
     parameters: int
-    to_save: Callable[[keras.Model], keras.Model] = lambda trained: trained
+    to_save: "Callable[[keras.Model], keras.Model]" = lambda trained: trained
     """Returns what is saved of what trains."""
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What `config.json` holds besides the settings."""
@@ -52,9 +51,9 @@ class Prepared:
     save_parts: Callable[[Path], None] = lambda run: None
     """Writes what else belongs to the run folder."""
     epochs_done: int = 0
-    callbacks: tuple[keras.callbacks.Callback, ...] = ()
+    callbacks: "tuple[keras.callbacks.Callback, ...]" = ()
     """What runs before all others."""
-    scores: tuple[keras.callbacks.Callback, ...] = ()
+    scores: "tuple[keras.callbacks.Callback, ...]" = ()
     """What adds to `logs` at the end of an epoch."""
     fit: Callable[..., Any] | None = None
     """Trains as `model.fit` does, for batches that depend on the present weights."""
@@ -75,6 +74,9 @@ def fit_prepared(
     Returns:
         The history, from `read_history`.
     """
+    from common.callbacks import read_history
+    from common.training_state import is_finished
+
     config, facts = prepared.config, prepared.facts
     console.print(prepared.summary)
     if line := fused_kernel_line(config.cell, config.recurrent_dropout):
@@ -131,6 +133,8 @@ def _note_resumption(prepared: Prepared, run: Path) -> None:
 
     Scores of the model as it was are moved beside it, since training may replace the model.
     """
+    from common.training_state import is_finished
+
     if is_finished(run / STATE) or prepared.epochs_done >= prepared.config.epochs:
         return
     record = read_json(run / METRICS)
@@ -159,6 +163,8 @@ def leave_scored(
         mode: As in `plot_learning_curves`.
         loss: As in `plot_learning_curves`.
     """
+    from common.plots import plot_learning_curves, plot_optimisation
+
     record_scores(run, scores)
     curves = run / PLOTS / "learning_curves.png"
     plot_learning_curves(history, curves, metric=metric, mode=mode, loss=loss, title=str(run))

@@ -12,7 +12,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from apps.captioning.baselines import score_baselines
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
 from apps.captioning.predictor import PRETRAINED, Predictor
@@ -29,7 +28,7 @@ from common.results import (
     record_scores,
     why_not_recorded,
 )
-from common.run_folder import lock_run
+from common.run_folder import lock_run, read_config
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory
@@ -167,6 +166,8 @@ def _cached_baselines(
     console: Console,
 ) -> dict:
     """Returns the baselines' scores on a split, computed once and kept in the cache."""
+    from apps.captioning.baselines import score_baselines
+
     train = captions.split("train")
     # The array that training uses.
     train_inputs = predictor.inputs.stored(
@@ -226,6 +227,8 @@ def main(
     """
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
+    # A mistake is answered before Keras starts.
+    read_config(run, "captioning")
     aside(console, device_line())
     with lock_run(run, shared=True):
         scores = evaluate_run(

@@ -7,8 +7,8 @@ python -m apps.captioning.train --objective cider --init-from RUN --learning-rat
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 from rich.console import Console
 
 from apps.captioning.config import SHAPE, SMALL_CNN, Config
@@ -21,9 +21,6 @@ from apps.captioning.features import (
     takes_pixels,
 )
 from apps.captioning.metrics import readable
-from apps.captioning.network import ValidationCaptions, caption_writer
-from apps.captioning.objectives import own_captions, right_words
-from apps.captioning.second_stage import copy_weights, load_start, origin_facts
 from common.artifact import BACKBONE, STATE, TOKENIZER
 from common.config import run_command
 from common.console import aside, open_console, warn
@@ -31,22 +28,19 @@ from common.device import device_line, xla_beside_products
 from common.earlier_runs import resumed_facts, run_folder, with_shape_of
 from common.errors import UserError
 from common.fitting import Prepared, fit_prepared, leave_scored
-from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training
-from common.training_state import saved_epoch
 from data.text.subwords import (
     load_subword_tokenizer,
     train_subword_tokenizer,
 )
-from models.attention_decoder import build_attention_decoder
-from models.backbones import build_small_cnn, fine_tune
-from models.captioning import build_picture_encoder
-from models.encoder_decoder import build_encoder_decoder
+
+if TYPE_CHECKING:
+    import keras
 
 
 def build(
-    config: Config, *, vocab_size: int, backbone: keras.Model | None
-) -> tuple[keras.Model, keras.Model]:
+    config: Config, *, vocab_size: int, backbone: "keras.Model | None"
+) -> "tuple[keras.Model, keras.Model]":
     """Builds the encoder and the decoder that `config` describes.
 
     Args:
@@ -54,6 +48,10 @@ def build(
         vocab_size: Number of subwords.
         backbone: What makes features of pictures; None for a small CNN.
     """
+    from models.attention_decoder import build_attention_decoder
+    from models.backbones import build_small_cnn, fine_tune
+    from models.captioning import build_picture_encoder
+
     if config.backbone == SMALL_CNN:
         sight = {"cnn": build_small_cnn(size=config.picture_size)}
     elif config.fine_tune:
@@ -114,6 +112,15 @@ def prepare(
         given: Names of the flags that were typed.
         console: Where to say what was loaded.
     """
+    import keras
+
+    from apps.captioning.network import ValidationCaptions, caption_writer
+    from apps.captioning.objectives import own_captions, right_words
+    from apps.captioning.second_stage import copy_weights, load_start, origin_facts
+    from common.optimizers import build_optimizer
+    from common.training_state import saved_epoch
+    from models.encoder_decoder import build_encoder_decoder
+
     log = functools.partial(aside, console)
 
     # Also for a run that was stopped before there was a state to go on from.

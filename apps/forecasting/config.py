@@ -8,7 +8,9 @@ from common.config import split_list
 from common.errors import UserError
 from common.settings import Cell, TrainingSettings, check_at_least, check_cell, check_shares, flag
 from data.prices.features import GROUPS
-from models.forecasting import LOSSES
+
+# The losses of `models.forecasting` that each distribution can be trained on.
+LOSSES = {"mixture": ("nll", "crps"), "student_t": ("nll",), "quantiles": ("pinball",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +84,8 @@ class Config(TrainingSettings):
         if self.output == "every" and not 0 <= self.warmup_days < self.lookback:
             raise UserError("--warmup-days must lie between 0 and --lookback - 1.")
         check_cell(self)
-        if (self.distribution, self.loss) not in LOSSES:
-            fitting = " or ".join(loss for name, loss in LOSSES if name == self.distribution)
+        if self.loss not in LOSSES[self.distribution]:
+            fitting = " or ".join(LOSSES[self.distribution])
             raise UserError(
                 f"--distribution {self.distribution} cannot be trained on --loss {self.loss}: give"
                 f" --loss {fitting}."

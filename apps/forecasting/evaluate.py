@@ -10,24 +10,14 @@ import json as json_format
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from apps.forecasting.baselines import BASELINES, FEWEST_DAYS, score_baselines
 from apps.forecasting.inputs import Inputs, load_inputs
-from apps.forecasting.metrics import Scored, diebold_mariano, forecasting_metrics, score
-from apps.forecasting.predict import PRETRAINED, Predictor
-from apps.forecasting.report import (
-    MODEL,
-    REFERENCE,
-    ForecastScores,
-    by_ticker,
-    draw,
-    metrics_tables,
-    verdicts,
-)
+from apps.forecasting.predictor import PRETRAINED
 from apps.forecasting.splits import SPLITS, split_span
 from common.artifact import OUTPUTS, PLOTS
 from common.config import run_command, split_list
@@ -36,8 +26,14 @@ from common.device import device_line
 from common.errors import UserError
 from common.files import write_text
 from common.results import data_label, evaluation_folder, record_scores, why_not_recorded
-from common.run_folder import lock_run
+from common.run_folder import lock_run, read_config
 from data.download import cache_directory
+
+if TYPE_CHECKING:
+    from apps.forecasting.metrics import Scored
+    from apps.forecasting.predictor import Predictor
+    from apps.forecasting.report import ForecastScores
+
 
 # Days ahead that are scored, besides the last.
 HORIZONS = (1, 5, 10, 20)
@@ -52,7 +48,7 @@ def evaluate_run(
     split: str,
     baselines: bool,
     log: Callable[[str], None] | None = None,
-) -> ForecastScores:
+) -> "ForecastScores":
     """Scores the saved model of a run folder, from each day of a split on.
 
     Args:
@@ -67,7 +63,12 @@ def evaluate_run(
     Raises:
         UserError: If no ticker has a day to forecast from.
     """
-    predictor = Predictor.load(run)
+    from apps.forecasting.baselines import BASELINES, FEWEST_DAYS
+    from apps.forecasting.metrics import diebold_mariano, forecasting_metrics
+    from apps.forecasting.predictor import Predictor
+    from apps.forecasting.report import MODEL, REFERENCE, ForecastScores
+
+    predictor = Predictor.load(run, runtime="keras")
     config = predictor.config
     inputs = load_inputs(
         config,
@@ -127,7 +128,7 @@ def evaluate_run(
         split=split,
         metrics=metrics.pop(MODEL),
         baselines=metrics if baselines else {},
-        parameters=predictor.model.count_params(),
+        parameters=predictor.network.model.count_params(),
         hashes=inputs.hashes(),
         systems=systems,
         warnings=warnings,
@@ -136,17 +137,21 @@ def evaluate_run(
 
 
 def _scored_systems(
-    predictor: Predictor,
+    predictor: "Predictor",
     inputs: Inputs,
     origins: dict[str, np.ndarray],
     fit_until: np.datetime64,
     in_training: bool,
     names: Sequence[str],
-) -> dict[str, list[Scored]]:
+) -> "dict[str, list[Scored]]":
     """Scores the model and the baselines, with the tickers in the same order.
 
     Baselines are fitted up to `fit_until`, in the training split up to each ticker's first origin.
     """
+    from apps.forecasting.baselines import score_baselines
+    from apps.forecasting.metrics import score
+    from apps.forecasting.report import MODEL
+
     horizon = predictor.config.horizon
     chosen = [
         (history, features, origins[history.ticker])
@@ -209,7 +214,11 @@ def main(
         baselines: Score the baselines too: drift, EWMA, GARCH, GJR-GARCH, ARIMA and ETS.
         json: Print one line of JSON instead of a table.
     """
+    from apps.forecasting.report import by_ticker, draw, metrics_tables, verdicts
+
     console = open_console(stderr=json)
+    # A mistake is answered before Keras starts.
+    read_config(run, "forecasting")
     aside(console, device_line())
     # Scores of other dates, tickers or data are not recorded in the run.
     foreign = bool(data or tickers or split not in SPLITS)

@@ -8,32 +8,32 @@ python -m apps.forecasting.train --data my_prices --market none --run runs/forec
 import functools
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from rich.console import Console
 
 from apps.forecasting.config import Config
-from apps.forecasting.evaluate import evaluate_run
 from apps.forecasting.inputs import check_market, load_inputs
-from apps.forecasting.report import metrics_tables
 from apps.forecasting.splits import training_days
 from common.artifact import STATE
-from common.callbacks import ResetStates
 from common.config import run_command, split_list
 from common.console import aside, open_console, warn
 from common.device import XLA, device_line
 from common.fitting import Prepared, fit_prepared, leave_scored
-from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training
-from common.training_state import saved_epoch
 from data.prices.features import feature_statistics
-from data.prices.windows import HistoryChunks, PriceWindows
-from models.forecasting import LOSSES, build_forecaster
+
+if TYPE_CHECKING:
+    import keras
 
 
-def build(config: Config, *, mean: np.ndarray, variance: np.ndarray, rows: int = 0) -> keras.Model:
+def build(
+    config: Config, *, mean: np.ndarray, variance: np.ndarray, rows: int = 0
+) -> "keras.Model":
     """Builds the model that `config` describes; `rows` makes it carry its states."""
+    from models.forecasting import build_forecaster
+
     return build_forecaster(
         horizon=config.horizon,
         cell=config.cell,
@@ -63,6 +63,14 @@ def prepare(
         resume: Whether the run goes on after its last finished epoch.
         console: Where to say what was loaded.
     """
+    import keras
+
+    from common.callbacks import ResetStates
+    from common.optimizers import build_optimizer
+    from common.training_state import saved_epoch
+    from data.prices.windows import HistoryChunks, PriceWindows
+    from models.forecasting import LOSSES
+
     log = functools.partial(aside, console)
     inputs = load_inputs(
         config, data=config.data, tickers=split_list(config.tickers), data_dir=data_dir, log=log
@@ -125,7 +133,7 @@ def prepare(
         jit_compile=XLA[config.jit_compile],
     )
 
-    def without_states(trained: keras.Model) -> keras.Model:
+    def without_states(trained: "keras.Model") -> "keras.Model":
         # The saved model takes any number of rows and begins without a state.
         free = build(config, mean=mean, variance=variance)
         # All but the states that are carried.
@@ -158,6 +166,9 @@ def main(flags: TrainFlags, config: Config) -> None:
         flags: Where the run stands, and how it begins.
         config: Settings of the model and its training.
     """
+    from apps.forecasting.evaluate import evaluate_run
+    from apps.forecasting.report import metrics_tables
+
     run = Path(flags.run or f"runs/forecasting/{config.cell}-s{config.seed}")
     with open_training(config, flags, run, task="forecasting") as config:
         console = open_console()

@@ -8,14 +8,12 @@ import json as json_format
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from rich.table import Table
 
-from apps.sentiment.baselines import score_baselines
 from apps.sentiment.config import Config
-from apps.sentiment.metrics import classification_metrics
 from apps.sentiment.predictor import PRETRAINED, Predictor
 from common.cache import cache_path, cached
 from common.config import run_command
@@ -24,18 +22,19 @@ from common.device import XLA, device_line
 from common.earlier_runs import recorded_data
 from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores, why_not_recorded
-from common.run_folder import lock_run
+from common.run_folder import lock_run, read_config
 from common.tables import new_table
 from data.download import cache_directory, data_directory
-from data.reviews.read import Reviews, SentimentData, load_labelled, load_reviews
 from data.row_files import tokens_on_disk
-from data.text.batching import text_batches
 from data.text.tokenization import encoded
+
+if TYPE_CHECKING:
+    from data.reviews.read import Reviews, SentimentData
 
 
 def load_split_reviews(
     config: Config, *, data: str, data_dir: str, log: Callable[[str], None] | None = None
-) -> SentimentData:
+) -> "SentimentData":
     """Loads reviews as the run's settings cut them.
 
     Args:
@@ -44,6 +43,8 @@ def load_split_reviews(
         data_dir: As the flag.
         log: As in `load_reviews`.
     """
+    from data.reviews.read import load_reviews
+
     return load_reviews(
         data,
         data_dir=data_directory(data_dir),
@@ -54,7 +55,7 @@ def load_split_reviews(
     )
 
 
-def load_scored(config: Config, run: Path, *, data: str, data_dir: str) -> SentimentData:
+def load_scored(config: Config, run: Path, *, data: str, data_dir: str) -> "SentimentData":
     """Loads what a run is scored on: its own data as it cut them, or others as they are.
 
     Args:
@@ -63,6 +64,8 @@ def load_scored(config: Config, run: Path, *, data: str, data_dir: str) -> Senti
         data: As the flag; empty for the data that the run was trained on.
         data_dir: As the flag.
     """
+    from data.reviews.read import load_labelled
+
     if data and data not in ("imdb", config.data):
         foreign = load_labelled(data, cache_dir=cache_directory())
         # The same file under another name holds what the run has learned.
@@ -73,6 +76,10 @@ def load_scored(config: Config, run: Path, *, data: str, data_dir: str) -> Senti
 
 def predict_probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndarray:
     """Returns `(batch, classes)` probabilities of the texts, in their order."""
+    import keras
+
+    from data.text.batching import text_batches
+
     config = predictor.config
     sequences = encoded(predictor.tokenizer, texts, max_length=config.max_length)
     batches = text_batches(
@@ -89,7 +96,7 @@ def predict_probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndar
     return restored
 
 
-def cached_baselines(data: SentimentData, split: Reviews, cache_dir: Path) -> dict:
+def cached_baselines(data: "SentimentData", split: "Reviews", cache_dir: Path) -> dict:
     """Returns the baselines' scores on a split, fitted once and kept in the cache.
 
     Args:
@@ -97,6 +104,8 @@ def cached_baselines(data: SentimentData, split: Reviews, cache_dir: Path) -> di
         split: What they are scored on.
         cache_dir: Root of derived files.
     """
+    from apps.sentiment.baselines import score_baselines
+
     train = data.splits["train"]
     path = cache_path(
         cache_dir / "sentiment_baselines",
@@ -131,6 +140,8 @@ def evaluate_run(
     Raises:
         UserError: If the data has other labels than the model, or baselines are wanted of `train`.
     """
+    from apps.sentiment.metrics import classification_metrics
+
     check_baselines(split, baselines=baselines)
     predictor = Predictor.load(run, runtime="keras")
     config = predictor.config
@@ -197,6 +208,8 @@ def main(
     if split not in ("train", "validation", "test"):
         raise UserError(f"--split {split} is unknown: choose train, validation or test.")
     console = open_console(stderr=json)
+    # A mistake is answered before Keras starts.
+    read_config(run, "sentiment")
     aside(console, device_line())
     with lock_run(run, shared=True):
         scores = evaluate_run(run, data=data, data_dir=data_dir, split=split, baselines=baselines)

@@ -3,12 +3,10 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
-from apps.sentiment.baselines import nb_svm
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import predict_probabilities
 from apps.sentiment.predictor import Predictor
@@ -18,7 +16,10 @@ from common.config import split_list
 from common.earlier_runs import check_same_cut
 from common.errors import UserError
 from data.download import cache_directory, sha256_of
-from data.reviews.read import Reviews
+
+if TYPE_CHECKING:
+    from data.reviews.read import Reviews
+
 
 NB_SVM = "nb_svm"
 # What a teacher's verdicts come from: its files, and the code.
@@ -62,7 +63,7 @@ def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:
     return teacher
 
 
-def nb_svm_verdicts(labelled: Reviews, validation: Reviews, texts: Sequence[str]) -> np.ndarray:
+def nb_svm_verdicts(labelled: "Reviews", validation: "Reviews", texts: Sequence[str]) -> np.ndarray:
     """Fits NB-SVM and returns its verdicts as probabilities, `(batch, classes)`.
 
     Args:
@@ -70,6 +71,11 @@ def nb_svm_verdicts(labelled: Reviews, validation: Reviews, texts: Sequence[str]
         validation: What its temperature is fitted on (Guo et al., 2017).
         texts: What to label.
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax, softmax
+
+    from apps.sentiment.baselines import nb_svm
+
     scores = nb_svm(labelled.texts, labelled.labels, itertools.chain(validation.texts, texts))
     known, wanted = scores[: len(validation.texts)], scores[len(validation.texts) :]
     rows = np.arange(len(known))
@@ -82,9 +88,9 @@ def nb_svm_verdicts(labelled: Reviews, validation: Reviews, texts: Sequence[str]
 
 
 def targets_of(
-    labelled: Reviews,
-    validation: Reviews,
-    unlabelled: Reviews | None,
+    labelled: "Reviews",
+    validation: "Reviews",
+    unlabelled: "Reviews | None",
     teachers: list[str],
     *,
     config: Config,

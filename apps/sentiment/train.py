@@ -8,40 +8,40 @@ python -m apps.sentiment.train --data reviews.csv --run runs/sentiment/mine
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from rich.console import Console
 
 from apps.sentiment.config import Config
-from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
-from apps.sentiment.network import feature_counts
-from apps.sentiment.pretraining import pretrain
-from apps.sentiment.teachers import targets_of, teacher_facts, teacher_folders
 from common.artifact import STATE, TOKENIZER
 from common.config import run_command, split_list
 from common.console import aside, open_console
 from common.device import XLA, device_line
 from common.earlier_runs import check_same_data, resumed_facts, run_folder
 from common.errors import UserError
-from common.fitting import Prepared, fit_prepared, leave_scored
-from common.optimizers import build_optimizer
 from common.run_folder import read_labels
 from common.training import TrainFlags, first_facts, open_training
-from common.training_state import saved_epoch
 from data.download import cache_directory
 from data.row_files import RowFile, texts_on_disk, tokens_on_disk
-from data.text.batching import text_batches
 from data.text.tokenization import encoded, load_tokenizer, train_tokenizer
 from data.text.word_vectors import train_word_vectors
-from models.sentiment import build_encoder, build_sentiment_classifier
+
+if TYPE_CHECKING:
+    import keras
+
+    from common.fitting import Prepared
+
 
 # Longer texts are cut for the word vectors too, far beyond any review.
 MOST_TOKENS = 10_000
 
 
-def build(config: Config, *, vocab_size: int, num_classes: int) -> keras.Model:
+def build(config: Config, *, vocab_size: int, num_classes: int) -> "keras.Model":
     """Builds the model that `config` describes."""
+    from apps.sentiment.network import feature_counts
+    from models.sentiment import build_encoder, build_sentiment_classifier
+
     encoder = build_encoder(
         vocab_size=vocab_size,
         embed_dim=config.embed_dim,
@@ -72,7 +72,7 @@ def build(config: Config, *, vocab_size: int, num_classes: int) -> keras.Model:
 
 def prepare(
     config: Config, *, run: Path, data_dir: str, resume: bool, console: Console
-) -> Prepared:
+) -> "Prepared":
     """Loads the data and builds the model; writes nothing.
 
     Args:
@@ -82,6 +82,16 @@ def prepare(
         resume: Whether the run goes on after its last finished epoch.
         console: Where to say what was loaded.
     """
+    import keras
+
+    from apps.sentiment.evaluate import load_split_reviews
+    from apps.sentiment.pretraining import pretrain
+    from apps.sentiment.teachers import targets_of, teacher_facts, teacher_folders
+    from common.fitting import Prepared
+    from common.optimizers import build_optimizer
+    from common.training_state import saved_epoch
+    from data.text.batching import text_batches
+
     data = load_split_reviews(
         config, data=config.data, data_dir=data_dir, log=lambda line: aside(console, line)
     )
@@ -198,6 +208,10 @@ def main(flags: TrainFlags, config: Config) -> None:
         flags: Where the run stands, and how it begins.
         config: Settings of the model and its training.
     """
+    from apps.sentiment.evaluate import evaluate_run, metrics_table
+    from apps.sentiment.teachers import teacher_folders
+    from common.fitting import fit_prepared, leave_scored
+
     earlier = {"--teachers": teacher_folders(config)}
     run = run_folder(flags.run, f"runs/sentiment/{config.cell}-s{config.seed}", earlier)
     with open_training(

@@ -11,25 +11,27 @@ import importlib
 import statistics
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
-from apps.studies.benchmark.quick import samples, shortened
 from apps.studies.benchmark.rows import ROWS
-from apps.studies.cells import CELLS, STUDIED, Task
 from apps.studies.parts import check_output, write_part
 from common.config import parse_call, run_command, split_list
 from common.device import device_line
 from common.errors import UserError
-from common.fitting import Prepared
 from common.training import gradient_clipping
+
+if TYPE_CHECKING:
+    from apps.studies.cells import Task
+    from common.fitting import Prepared
+
 
 REFERENCE = "lstm"
 
 
-def prepare_cell(task: Task, cell: str, *, data_dir: str, quick: Path | None) -> Prepared:
+def prepare_cell(task: "Task", cell: str, *, data_dir: str, quick: Path | None) -> "Prepared":
     """Returns the training of a published row, ready to begin.
 
     Args:
@@ -38,6 +40,8 @@ def prepare_cell(task: Task, cell: str, *, data_dir: str, quick: Path | None) ->
         data_dir: Folder of downloads, or empty.
         quick: Folder of the samples, to take those and small sizes instead.
     """
+    from apps.studies.benchmark.quick import shortened
+
     name = task.row.format(cell=cell)
     row = next(row for row in ROWS if (row.task, row.name) == (task.name, name))
     flags = row.train_flags("runs")
@@ -56,7 +60,7 @@ def prepare_cell(task: Task, cell: str, *, data_dir: str, quick: Path | None) ->
 
 
 def time_cells(
-    task: Task, *, steps: int, rounds: int, data_dir: str, quick: Path | None
+    task: "Task", *, steps: int, rounds: int, data_dir: str, quick: Path | None
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     """Returns the data's hashes, and for each cell the seconds of a step and of an epoch.
 
@@ -67,6 +71,8 @@ def time_cells(
         data_dir: Folder of downloads, or empty.
         quick: As in `prepare_cell`.
     """
+    from apps.studies.cells import CELLS
+
     models, batches, steps_an_epoch, hashes = {}, [], 0, {}
     for cell in CELLS:
         prepared = prepare_cell(task, cell, data_dir=data_dir, quick=quick)
@@ -116,6 +122,9 @@ def main(
         quick: Take the samples and small sizes, which tells nothing but that it works.
         output: JSON file to write.
     """
+    from apps.studies.benchmark.quick import samples
+    from apps.studies.cells import STUDIED
+
     if min(steps, rounds) < 1:
         raise UserError("--steps and --rounds are at least 1.")
     names = split_list(tasks) or [task.name for task in STUDIED]

@@ -12,12 +12,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from apps.studies.gradients.plots import clipping_table
 from apps.studies.speed import speed_table
 from common.config import run_command
 from common.errors import UserError
 from common.files import read_json, write_text
-from common.plots import new_axes, save_figure
 from common.result_tables import count_label, fill_blocks, show_metric, table_line
 
 CELLS = ("feedforward", "simple_rnn", "gru", "lstm")
@@ -223,6 +221,8 @@ def front_table(root: Path) -> str:
 
 def fill_cells(text: str, root: Path) -> str:
     """Returns a Markdown text with the tables of cells, speed and clipping written again."""
+    from apps.studies.gradients.plots import clipping_table
+
     tables = {
         "clipping": lambda: clipping_table(read_json(root / _RESULTS / "gradients.json")),
         "cells": lambda: cells_table(root),
@@ -234,6 +234,8 @@ def fill_cells(text: str, root: Path) -> str:
 
 def plot_cells(root: Path, path: Path) -> None:
     """Draws quality over the cells, with their parameters: a panel a task and a point a seed."""
+    from common.plots import new_axes, save_figure
+
     figure, axes = new_axes(
         len(STUDIED), "What each cell gains, with as many updates (up is better)", width=3.4
     )

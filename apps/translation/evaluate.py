@@ -7,12 +7,12 @@ import dataclasses
 import json as json_format
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from apps.translation.baselines import score_baselines
 from apps.translation.config import Config
-from apps.translation.metrics import length_metrics, signatures, translation_metrics
+from apps.translation.metrics import signatures
 from apps.translation.predictor import PRETRAINED, Predictor
 from common.artifact import OUTPUTS
 from common.beams import (
@@ -33,13 +33,15 @@ from common.results import (
     record_scores,
     why_not_recorded,
 )
-from common.run_folder import lock_run
+from common.run_folder import lock_run, read_config
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory
-from data.pairs.mixture import load_sets
-from data.pairs.sources import Pairs
-from data.pairs.splits import PairSplit
+
+if TYPE_CHECKING:
+    from data.pairs.sources import Pairs
+    from data.pairs.splits import PairSplit
+
 
 # Draws of sacreBLEU's bootstrap.
 BOOTSTRAP = 1000
@@ -52,8 +54,10 @@ def load_split_pairs(
     data_dir: str,
     training: bool = True,
     log: Callable[[str], None] | None = None,
-) -> Pairs:
+) -> "Pairs":
     """Loads data as the run's settings cut them; other arguments as the flags and `load_sets`."""
+    from data.pairs.mixture import load_sets
+
     return load_sets(
         data,
         repeats=config.repeats if data == config.data else (),
@@ -105,6 +109,8 @@ def evaluate_run(
         UserError: If the data cannot be used or lack the split.
         UserError: If baselines are wanted of `train`.
     """
+    from apps.translation.metrics import length_metrics, translation_metrics
+
     check_baselines(split, baselines=baselines)
     predictor = Predictor.load(run)
     config = predictor.config
@@ -144,8 +150,10 @@ def evaluate_run(
     )
 
 
-def _cached_baselines(pairs: Pairs, split: PairSplit) -> dict:
+def _cached_baselines(pairs: "Pairs", split: "PairSplit") -> dict:
     """Returns the baselines' scores on a split, fitted once and kept in the cache."""
+    from apps.translation.baselines import score_baselines
+
     train = pairs.splits["train"]
     source_language, target_language = pairs.languages
     path = cache_path(
@@ -199,6 +207,8 @@ def main(
     """
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
+    # A mistake is answered before Keras starts.
+    read_config(run, "translation")
     aside(console, device_line())
     with lock_run(run, shared=True):
         scores = evaluate_run(

@@ -7,32 +7,21 @@ python -m apps.translation.train --data pairs.tsv --source-language en --target-
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 from rich.console import Console
 from tokenizers import Tokenizer
 
 from apps.translation.config import SHAPE, Config
 from apps.translation.decoding import SequenceTranslator
-from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
-from apps.translation.network import KerasNetwork, ValidationBleu
 from apps.translation.predictor import Predictor
-from apps.translation.second_stage import check_start, origin_facts
-from apps.translation.teacher import load_teacher, taught_pairs
 from common.artifact import STATE, TOKENIZER
 from common.config import run_command, split_list
 from common.console import aside, open_console, warn
 from common.device import device_line, xla_beside_products
 from common.earlier_runs import resumed_facts, run_folder, with_shape_of
 from common.errors import UserError
-from common.fitting import Prepared, fit_prepared, leave_scored
-from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training
-from common.training_state import saved_epoch
-from data.pairs.batches import pair_batches
-from data.pairs.mixture import joined, with_typed_copies
-from data.pairs.sources import Pairs
-from data.pairs.splits import PairSplit
 from data.text.subwords import (
     END_ID,
     START_ID,
@@ -41,14 +30,20 @@ from data.text.subwords import (
     pair_sampler,
     train_subword_tokenizer,
 )
-from models.attention_decoder import build_attention_decoder
-from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
-from models.ensemble import is_ensemble
-from models.translation import build_encoder, model_name
+
+if TYPE_CHECKING:
+    import keras
+
+    from common.fitting import Prepared
+    from data.pairs.sources import Pairs
+    from data.pairs.splits import PairSplit
 
 
-def build(config: Config, *, vocab_size: int) -> tuple[keras.Model, keras.Model]:
+def build(config: Config, *, vocab_size: int) -> "tuple[keras.Model, keras.Model]":
     """Builds the encoder and the decoder that `config` describes."""
+    from models.attention_decoder import build_attention_decoder
+    from models.translation import build_encoder
+
     shared = {
         "vocab_size": vocab_size,
         "embed_dim": config.embed_dim,
@@ -79,8 +74,10 @@ def build(config: Config, *, vocab_size: int) -> tuple[keras.Model, keras.Model]
     return encoder, decoder
 
 
-def learn_subwords(config: Config, pairs: Pairs, *, data_dir: str, log) -> Tokenizer:
+def learn_subwords(config: Config, pairs: "Pairs", *, data_dir: str, log) -> Tokenizer:
     """Trains the subwords on the training sentences of the data, and of those named besides."""
+    from apps.translation.evaluate import load_split_pairs
+
     corpora = [pairs]
     for name in split_list(config.vocabulary_data):
         corpora.append(load_split_pairs(config, data=(name,), data_dir=data_dir, log=log))
@@ -99,7 +96,7 @@ def prepare(
     resume: bool,
     given: frozenset[str] = frozenset(),
     console: Console,
-) -> Prepared:
+) -> "Prepared":
     """Loads the data and builds the model; writes nothing.
 
     Args:
@@ -110,6 +107,21 @@ def prepare(
         given: Names of the flags that were typed.
         console: Where to say what was loaded.
     """
+    import keras
+
+    from apps.translation.evaluate import load_split_pairs
+    from apps.translation.network import KerasNetwork, ValidationBleu
+    from apps.translation.second_stage import check_start, origin_facts
+    from apps.translation.teacher import load_teacher, taught_pairs
+    from common.fitting import Prepared
+    from common.optimizers import build_optimizer
+    from common.training_state import saved_epoch
+    from data.pairs.batches import pair_batches
+    from data.pairs.mixture import joined, with_typed_copies
+    from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
+    from models.ensemble import is_ensemble
+    from models.translation import model_name
+
     log = functools.partial(aside, console)
 
     # Also for a run that was stopped before there was a state to go on from.
@@ -163,7 +175,7 @@ def prepare(
     }
     epochs_done = saved_epoch(run / STATE) if resume else 0
 
-    def batches_of(split: PairSplit, **options):
+    def batches_of(split: "PairSplit", **options):
         sources, targets, kept = encode_pairs(
             tokenizer, split.source, split.target, max_length=config.max_length
         )
@@ -237,6 +249,9 @@ def main(flags: TrainFlags, config: Config) -> None:
         flags: Where the run stands, and how it begins.
         config: Settings of the model and its training.
     """
+    from apps.translation.evaluate import evaluate_run, metrics_table
+    from common.fitting import fit_prepared, leave_scored
+
     earlier = {"--init-from": config.init_from, "--teacher": config.teacher}
     earlier = {name: [other] for name, other in earlier.items() if other}
     run = run_folder(flags.run, f"runs/translation/{config.cell}-s{config.seed}", earlier)

@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.table import Table
 from rich.text import Text
-from scipy.stats import t as student_t
 
 from common.results import SAME
 from common.tables import new_table
@@ -112,6 +111,8 @@ def compare_row(
     Returns:
         The metrics that the row is judged by, and all others that had to repeat and did not.
     """
+    from scipy.stats import t as student_t
+
     must_repeat = not why_it_may_differ(published, again)
     places = {seed: place for place, seed in enumerate(published["seeds"])}
     pairs = [

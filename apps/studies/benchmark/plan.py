@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from apps.studies.benchmark.quick import shortened
 from apps.studies.benchmark.rows import ROWS, Row
 from common.artifact import CONFIG, METRICS, MODEL
 from common.config import fields_as_flags, parse_call
@@ -197,6 +196,8 @@ def ask_for_scores(steps: list[Step]) -> None:
 
 def _making(row: Row, seed: int, runs: Path, *, quick: bool, afresh: bool) -> Step:
     """Returns the step that trains a run, or joins its members."""
+    from apps.studies.benchmark.quick import shortened
+
     run = runs / row.task / f"{row.name}-s{seed}"
     if row.members:
         members = [str(runs / row.task / member) for member in row.members]
@@ -211,6 +212,8 @@ def _making(row: Row, seed: int, runs: Path, *, quick: bool, afresh: bool) -> St
 
 def _scoring(row: Row, name: str, split: str, runs: Path, *, quick: bool, afresh: bool) -> Step:
     """Returns the step that scores a run on a split."""
+    from apps.studies.benchmark.quick import shortened
+
     run = runs / row.task / name
     # Validation is scored as at the end of a training, which knows no baselines and no more beams.
     flags = shlex.split(row.scoring) if split in row.splits else ["--no-baselines"]

@@ -35,7 +35,6 @@ from apps.studies.benchmark.plan import (
     published_row,
     published_rows,
 )
-from apps.studies.benchmark.quick import run_here, samples
 from apps.studies.benchmark.rows import ROWS, Row
 from common.console import aside, open_console
 from common.errors import UserError
@@ -143,6 +142,8 @@ def main(
             whose runs are missing stays as it is.
         runs: Folder of the runs (default: runs, or runs/check/<hash of the code>, or runs/quick).
     """
+    from apps.studies.benchmark.quick import run_here, samples
+
     if quick and check:
         raise UserError("--quick and --check exclude each other: a moment reproduces no figure.")
     if rescore and (quick or check or afresh):

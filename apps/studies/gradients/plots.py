@@ -9,7 +9,6 @@ from apps.studies.gradients.long_memory import ERROR_WITHOUT_MEMORY
 from common.plots import new_axes, save_figure
 from common.result_tables import table_line
 
-PARTS = ("reach", "clipping", "truncation", "optimizers")
 # Told apart by those who see no red or green, and in print.
 _COLOURS = ("#d1495b", "#e08e2b", "#0b6e99", "#3a8f5c", "#6b4c9a", "#555555", "#b0a000")
 

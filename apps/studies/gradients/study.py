@@ -16,17 +16,13 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from apps.studies.gradients.adding import BATCH, RECORDED, SEED, UNITS, rounded, said, train_adder
-from apps.studies.gradients.long_memory import adding_problem, build_adder
-from apps.studies.gradients.plots import PARTS, write_plots
-from apps.studies.gradients.reach import reach_on_adding, reach_on_imdb
 from apps.studies.parts import check_output, chosen_parts, write_part
 from common.device import device_line
 from common.errors import UserError
 
+PARTS = ("reach", "clipping", "truncation", "optimizers")
 # Steps of a sequence and learning rate that nothing but clipping survives.
 EXPLODING = 40, 0.03
 # Ways of clipping with their thresholds; `none` and `adaptive` do not read theirs.
@@ -49,6 +45,11 @@ RATES = {
 
 def clipping(*, steps: int) -> dict[str, Any]:
     """Trains the network that explodes most easily, ReLU from the identity, with each clipping."""
+    import keras
+
+    from apps.studies.gradients.adding import UNITS, said, train_adder
+    from apps.studies.gradients.long_memory import build_adder
+
     length, rate = EXPLODING
     runs = []
     for (mode, threshold), seed in itertools.product(CLIPPINGS, CLIPPING_SEEDS):
@@ -71,6 +72,11 @@ def clipping(*, steps: int) -> dict[str, Any]:
 
 def truncation(*, steps: int, length: int) -> dict[str, Any]:
     """Trains an LSTM whose gradient flows back through all steps, half of them, and so on."""
+    import keras
+
+    from apps.studies.gradients.adding import BATCH, SEED, UNITS, rounded, said, train_adder
+    from apps.studies.gradients.long_memory import adding_problem, build_adder
+
     sequences, targets = adding_problem(2000, length, seed=SEED + 1)
     places = np.argsort(-sequences[:, :, 1], axis=1)[:, :2]
     distances = np.abs(places[:, 0] - places[:, 1])
@@ -98,6 +104,11 @@ def truncation(*, steps: int, length: int) -> dict[str, Any]:
 
 def optimizers(*, steps: int, length: int) -> dict[str, Any]:
     """Trains an LSTM with each optimizer at three rates."""
+    import keras
+
+    from apps.studies.gradients.adding import SEED, UNITS, said, train_adder
+    from apps.studies.gradients.long_memory import build_adder
+
     found = {}
     for name, rates in RATES.items():
         for rate in rates:
@@ -134,6 +145,10 @@ def main(
         output: JSON file to write.
         plots: Folder of the pictures.
     """
+    from apps.studies.gradients.adding import BATCH, RECORDED, UNITS
+    from apps.studies.gradients.plots import write_plots
+    from apps.studies.gradients.reach import reach_on_adding, reach_on_imdb
+
     chosen = chosen_parts(parts, PARTS)
     if steps < 2 * RECORDED or steps % (2 * RECORDED) or epochs < 1:
         raise UserError(

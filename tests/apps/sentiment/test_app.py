@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from apps.sentiment import evaluate, predict, teachers, train
+from apps.sentiment import evaluate, predict, pretraining, teachers, train
 from apps.sentiment.config import Config
 from apps.sentiment.predict import Predictor
 from apps.sentiment.teachers import load_teacher, nb_svm_verdicts, targets_of
@@ -448,7 +448,11 @@ def test_so_does_one_in_the_flags(main, flags, message, capsys):
 
 
 def test_a_picture_of_the_words_is_drawn(trained, tmp_path):
-    predict.main(text="Far from good, $5 & <b>dull</b>!", run=trained, picture=tmp_path / "a.png")
+    call(
+        predict.main,
+        *("--text", "Far from good, $5 & <b>dull</b>!"),
+        *("--run", trained, "--picture", tmp_path / "a.png"),
+    )
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -627,7 +631,7 @@ def test_a_run_that_goes_on_computes_no_start_and_no_labels_again(
     with photographed(tmp_path / "whole"):
         run_train(*arguments, "--run", tmp_path / "whole")
     monkeypatch.setattr(train, "train_word_vectors", None)
-    monkeypatch.setattr(train, "pretrain", None)
+    monkeypatch.setattr(pretraining, "pretrain", None)
     monkeypatch.setattr(teachers, "predict_probabilities", None)
     run_train(*arguments, "--run", tmp_path / "stopped", "--resume")
     assert_same_training(tmp_path / "whole", tmp_path / "stopped")
