@@ -7,6 +7,7 @@ import dataclasses
 import json as json_format
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
@@ -15,6 +16,7 @@ from rich.table import Table
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
 from apps.captioning.predictor import PRETRAINED, Predictor
+from apps.export.runtime import Runtime, runtime_line
 from common.beams import DecodedScores, decode_with_beams, table_rows, write_hypotheses
 from common.cache import cache_path, cached
 from common.config import run_command
@@ -75,6 +77,7 @@ def evaluate_run(
     split: str,
     baselines: bool,
     beam_sizes: tuple[int, ...] = (),
+    runtime: Runtime = "keras",
     console: Console,
 ) -> CaptioningScores:
     """Scores the saved model of a run folder; captions are written freely, never teacher-forced.
@@ -86,6 +89,7 @@ def evaluate_run(
         split: Name of a split.
         baselines: Whether to score them too.
         beam_sizes: More beams to score, besides greedy search and the run's own beam.
+        runtime: As the flag.
         console: Where to show how far it is.
 
     Returns:
@@ -98,7 +102,7 @@ def evaluate_run(
         UserError: If baselines are wanted of `train`, or the data lack it.
     """
     check_baselines(split, baselines=baselines)
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, runtime=runtime)
     config = predictor.config
     captions = load_split_captions(config, data=data or config.data, data_dir=data_dir)
     if baselines and "train" not in captions.splits:
@@ -212,6 +216,7 @@ def main(
     split: str = "test",
     beam_sizes: str = "",
     baselines: bool = True,
+    runtime: Literal["keras", "onnx"] = "keras",
     json: bool = False,
 ) -> None:
     """Scores a saved model beside the baselines.
@@ -223,13 +228,18 @@ def main(
         split: validation, test, or any other split of the data; train with --no-baselines.
         beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
         baselines: Score the most frequent caption and those of similar training pictures too.
+        runtime: What computes: the run's Keras model, or its exported graph, whose scores are not
+            recorded.
         json: Print one line of JSON instead of a table.
     """
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
     # A mistake is answered before Keras starts.
     read_config(run, "captioning")
-    aside(console, device_line())
+    aside(console, device_line() if runtime == "keras" else runtime_line())
+    if runtime == "onnx" and baselines:
+        baselines = False
+        aside(console, "baselines compare what Keras makes of the pictures: they are left out")
     with lock_run(run, shared=True):
         scores = evaluate_run(
             run,
@@ -238,9 +248,10 @@ def main(
             split=split,
             baselines=baselines,
             beam_sizes=sizes,
+            runtime=runtime,
             console=console,
         )
-        recorded = record_scores(run, scores)
+        recorded = runtime == "keras" and record_scores(run, scores)
         folder = run
         if not recorded:
             folder = evaluation_folder(run, task="captioning", what=data_label(data))
@@ -263,7 +274,9 @@ def main(
                 f" {len(scores.names) / seconds:.0f} pictures a second"
             )
         aside(console, f"captions: {', '.join(str(path) for path in paths)}")
-    if not recorded:
+    if runtime == "onnx":
+        aside(console, "not recorded: published scores are those of the Keras model")
+    elif not recorded:
         aside(console, f"not recorded: {why_not_recorded(run, scores.hashes)}")
 
 
