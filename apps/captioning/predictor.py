@@ -58,7 +58,12 @@ class Predictor:
         """
         self.network, self.tokenizer, self.config, self.inputs = network, tokenizer, config, inputs
         self.views = 2 if config.mirror and config.views > 1 else 1
-        self._describe = PictureDescriber(network, max_length=config.max_length)
+        # With its backbone in it, a graph is quickest and smallest with few pictures.
+        self._describe = PictureDescriber(
+            network,
+            max_length=config.max_length,
+            batch_size=2 if isinstance(network, SearchNetwork) else 64,
+        )
 
     @classmethod
     def load(
