@@ -11,7 +11,7 @@ from models.attention_decoder import build_attention_decoder
 from models.encoder_decoder import build_encoder_decoder
 from models.ensemble import build_ensemble
 from models.translation import build_encoder
-from tests.apps.export.helpers import assert_same_search
+from tests.apps.export.helpers import assert_same_search, sharpen
 
 VOCAB = 23
 
@@ -59,17 +59,6 @@ def translator(
     # ReLU of larger weights would grow without bound.
     sharpen(model, 1 if activation == "relu" else 2)
     return model
-
-
-def sharpen(model, factor):
-    """Makes weights larger, so that beams are not all alike, and no bias is 0."""
-    generator = np.random.default_rng(0)
-    model.set_weights(
-        [
-            factor * weight if weight.ndim > 1 else weight + generator.normal(size=weight.shape) / 4
-            for weight in model.get_weights()
-        ]
-    )
 
 
 def exported(model, folder, precision="float32"):
