@@ -7,6 +7,7 @@ import dataclasses
 import json as json_format
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
@@ -76,6 +77,7 @@ def evaluate_run(
     baselines: bool,
     beam_sizes: tuple[int, ...] = (),
     console: Console,
+    runtime: Literal["keras", "onnx"] = "keras",
 ) -> CaptioningScores:
     """Scores the saved model of a run folder; captions are written freely, never teacher-forced.
 
@@ -87,6 +89,7 @@ def evaluate_run(
         baselines: Whether to score them too.
         beam_sizes: More beams to score, besides greedy search and the run's own beam.
         console: Where to show how far it is.
+        runtime: What computes.
 
     Returns:
         Metrics of the run's own beam by their plain names; BLEU-4 and CIDEr of greedy search with
@@ -98,7 +101,7 @@ def evaluate_run(
         UserError: If baselines are wanted of `train`, or the data lack it.
     """
     check_baselines(split, baselines=baselines)
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, runtime=runtime)
     config = predictor.config
     captions = load_split_captions(config, data=data or config.data, data_dir=data_dir)
     if baselines and "train" not in captions.splits:
@@ -213,6 +216,7 @@ def main(
     beam_sizes: str = "",
     baselines: bool = True,
     json: bool = False,
+    runtime: Literal["keras", "onnx"] = "keras",
 ) -> None:
     """Scores a saved model beside the baselines.
 
@@ -224,6 +228,7 @@ def main(
         beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
         baselines: Score the most frequent caption and those of similar training pictures too.
         json: Print one line of JSON instead of a table.
+        runtime: The Keras model, or the graph that `make export-captioning` wrote.
     """
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
@@ -239,8 +244,9 @@ def main(
             baselines=baselines,
             beam_sizes=sizes,
             console=console,
+            runtime=runtime,
         )
-        recorded = record_scores(run, scores)
+        recorded = runtime == "keras" and record_scores(run, scores)
         folder = run
         if not recorded:
             folder = evaluation_folder(run, task="captioning", what=data_label(data))
@@ -264,7 +270,9 @@ def main(
             )
         aside(console, f"captions: {', '.join(str(path) for path in paths)}")
     if not recorded:
-        aside(console, f"not recorded: {why_not_recorded(run, scores.hashes)}")
+        reason = why_not_recorded(run, scores.hashes)
+        reason = reason or "the figures of a run are those of its Keras model"
+        aside(console, f"not recorded: {reason}")
 
 
 if __name__ == "__main__":

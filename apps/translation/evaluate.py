@@ -7,7 +7,7 @@ import dataclasses
 import json as json_format
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
@@ -89,6 +89,7 @@ def evaluate_run(
     baselines: bool,
     beam_sizes: tuple[int, ...] = (),
     bootstrap: int = 0,
+    runtime: Literal["keras", "onnx"] = "keras",
 ) -> TranslationScores:
     """Scores the saved model of a run folder.
 
@@ -100,6 +101,7 @@ def evaluate_run(
         baselines: Whether to score them too.
         beam_sizes: More beams to score, besides greedy search and the run's own beam.
         bootstrap: Draws for confidence intervals; 0 leaves them out.
+        runtime: What computes.
 
     Returns:
         Metrics of the run's own beam by their plain names, of greedy search with `_greedy` behind
@@ -112,7 +114,7 @@ def evaluate_run(
     from apps.translation.metrics import length_metrics, translation_metrics
 
     check_baselines(split, baselines=baselines)
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, runtime=runtime)
     config = predictor.config
     pairs = load_split_pairs(config, data=data or config.data, data_dir=data_dir, training=False)
     chosen = pairs.split(split)
@@ -191,6 +193,7 @@ def main(
     beam_sizes: str = "",
     baselines: bool = True,
     json: bool = False,
+    runtime: Literal["keras", "onnx"] = "keras",
 ) -> None:
     """Scores a saved model beside the baselines.
 
@@ -204,6 +207,7 @@ def main(
         baselines: Score copying the source, IBM model 1 word by word, and the translation of the
             nearest training sentence too.
         json: Print one line of JSON instead of tables.
+        runtime: The Keras model, or the graph that `make export-translation` wrote.
     """
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
@@ -219,8 +223,9 @@ def main(
             baselines=baselines,
             beam_sizes=sizes,
             bootstrap=BOOTSTRAP,
+            runtime=runtime,
         )
-        recorded = record_scores(run, scores)
+        recorded = runtime == "keras" and record_scores(run, scores)
         folder = run
         if not recorded:
             folder = evaluation_folder(run, task="translation", what=data_label(" ".join(data)))
@@ -246,7 +251,9 @@ def main(
             )
         aside(console, f"translations: {', '.join(str(path) for path in paths)}")
     if not recorded:
-        aside(console, f"not recorded: {why_not_recorded(run, scores.hashes)}")
+        reason = why_not_recorded(run, scores.hashes)
+        reason = reason or "the figures of a run are those of its Keras model"
+        aside(console, f"not recorded: {reason}")
 
 
 if __name__ == "__main__":
