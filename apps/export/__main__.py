@@ -19,6 +19,7 @@ _APPS = Path(__file__).parents[1]
 def main(
     run: Path | None = None,
     task: Task | None = None,
+    format: Literal["onnx", "saved_model"] = "onnx",
     precision: Literal["auto", "float16", "float32"] = "auto",
 ) -> None:
     """Writes the graph of a model, and compares what it computes with Keras.
@@ -26,6 +27,7 @@ def main(
     Args:
         run: Run folder of the model (default: the pretrained one of --task).
         task: Its task, if `run` does not tell.
+        format: onnx, for `predict` and any server of ONNX; saved_model for those of TensorFlow.
         precision: How weights are stored: float16, float32, or float16 where that changes nothing
             (auto). All are computed with in float32.
     """
@@ -34,10 +36,17 @@ def main(
     folder = run or _APPS / task / "pretrained"
     if task is None:
         task = read_json(folder / CONFIG).get("task")
+    console = open_console()
+    if format == "saved_model":
+        if precision != "auto":
+            raise UserError("--precision has no effect on a saved_model: leave it out.")
+        from apps.export.saved_model import save_servable
+
+        console.print(f"{save_servable(folder, task=task)}: see docs/serving.md")
+        return
     from apps.export.export import export_run
 
     facts = export_run(folder, task=task, precision=precision)
-    console = open_console()
     differences = ", ".join(f"{name} {value:.1e}" for name, value in facts["difference"].items())
     console.print(f"{folder / 'export'}: {facts['bytes'] / 1e6:.1f} MB, opset {facts['opset']}")
     console.print(f"greatest difference from Keras: {differences}")
