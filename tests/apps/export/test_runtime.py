@@ -165,6 +165,13 @@ def test_weights_are_stored_as_asked(precision, copy):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-2)
 
 
+def test_a_graph_is_scored_like_its_model(copy):
+    call(export.main, "--run", copy, "--split", "validation")
+    found = read_json(copy / "export" / FACTS)["metrics"]["validation"]
+    expected = read_json(copy / "metrics.json")["metrics"]["validation"]
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="--run"):
         call(export.main)
