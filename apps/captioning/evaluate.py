@@ -16,6 +16,7 @@ from rich.table import Table
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
 from apps.captioning.predictor import PRETRAINED, Predictor
+from apps.export.runtime import Runtime, runtime_line
 from common.beams import DecodedScores, decode_with_beams, table_rows, write_hypotheses
 from common.cache import cache_path, cached
 from common.config import run_command
@@ -76,8 +77,8 @@ def evaluate_run(
     split: str,
     baselines: bool,
     beam_sizes: tuple[int, ...] = (),
+    runtime: Runtime = "keras",
     console: Console,
-    runtime: Literal["keras", "onnx"] = "keras",
 ) -> CaptioningScores:
     """Scores the saved model of a run folder; captions are written freely, never teacher-forced.
 
@@ -88,8 +89,8 @@ def evaluate_run(
         split: Name of a split.
         baselines: Whether to score them too.
         beam_sizes: More beams to score, besides greedy search and the run's own beam.
+        runtime: As the flag.
         console: Where to show how far it is.
-        runtime: What computes.
 
     Returns:
         Metrics of the run's own beam by their plain names; BLEU-4 and CIDEr of greedy search with
@@ -215,8 +216,8 @@ def main(
     split: str = "test",
     beam_sizes: str = "",
     baselines: bool = True,
-    json: bool = False,
     runtime: Literal["keras", "onnx"] = "keras",
+    json: bool = False,
 ) -> None:
     """Scores a saved model beside the baselines.
 
@@ -227,14 +228,18 @@ def main(
         split: validation, test, or any other split of the data; train with --no-baselines.
         beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
         baselines: Score the most frequent caption and those of similar training pictures too.
+        runtime: What computes: the run's Keras model, or its exported graph, whose scores are not
+            recorded.
         json: Print one line of JSON instead of a table.
-        runtime: The Keras model, or the graph that `make export-captioning` wrote.
     """
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
     # A mistake is answered before Keras starts.
     read_config(run, "captioning")
-    aside(console, device_line())
+    aside(console, device_line() if runtime == "keras" else runtime_line())
+    if runtime == "onnx" and baselines:
+        baselines = False
+        aside(console, "baselines compare what Keras makes of the pictures: they are left out")
     with lock_run(run, shared=True):
         scores = evaluate_run(
             run,
@@ -243,8 +248,8 @@ def main(
             split=split,
             baselines=baselines,
             beam_sizes=sizes,
-            console=console,
             runtime=runtime,
+            console=console,
         )
         recorded = runtime == "keras" and record_scores(run, scores)
         folder = run
@@ -269,10 +274,10 @@ def main(
                 f" {len(scores.names) / seconds:.0f} pictures a second"
             )
         aside(console, f"captions: {', '.join(str(path) for path in paths)}")
-    if not recorded:
-        reason = why_not_recorded(run, scores.hashes)
-        reason = reason or "the figures of a run are those of its Keras model"
-        aside(console, f"not recorded: {reason}")
+    if runtime == "onnx":
+        aside(console, "not recorded: published scores are those of the Keras model")
+    elif not recorded:
+        aside(console, f"not recorded: {why_not_recorded(run, scores.hashes)}")
 
 
 if __name__ == "__main__":

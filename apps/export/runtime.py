@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +192,11 @@ def choose(
             raise
         warn(open_console(stderr=True), f"{error} Keras answers instead.")
         return None
+
+
+def runtime_line() -> str:
+    """Returns the line that a command begins with whose model is an exported graph."""
+    return f"CPU · onnxruntime {importlib.metadata.version('onnxruntime')}"
 
 
 def sha256(path: Path) -> str:

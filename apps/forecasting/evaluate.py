@@ -223,7 +223,7 @@ def main(
     console = open_console(stderr=json)
     # A mistake is answered before Keras starts.
     read_config(run, "forecasting")
-    aside(console, device_line())
+    aside(console, device_line() if runtime == "keras" else runtime_line())
     # Scores of other dates, tickers or data are not recorded in the run.
     foreign = bool(data or tickers or split not in SPLITS)
     with lock_run(run, shared=True):
@@ -259,7 +259,7 @@ def main(
     aside(console, f"scores by ticker, pictures: {folder}")
     if not recorded:
         reason = "not its own split" if foreign else why_not_recorded(run, scores.hashes)
-        reason = reason or "the figures of a run are those of its Keras model"
+        reason = reason or "published scores are those of the Keras model"
         aside(console, f"not recorded in the run: {reason}")
 
 

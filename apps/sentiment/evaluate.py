@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from rich.table import Table
 
-from apps.export.runtime import Network
+from apps.export.runtime import Network, runtime_line
 from apps.sentiment.config import Config
 from apps.sentiment.predictor import PRETRAINED, Predictor
 from common.cache import cache_path, cached
@@ -224,7 +224,7 @@ def main(
     console = open_console(stderr=json)
     # A mistake is answered before Keras starts.
     read_config(run, "sentiment")
-    aside(console, device_line())
+    aside(console, device_line() if runtime == "keras" else runtime_line())
     with lock_run(run, shared=True):
         scores = evaluate_run(
             run, data=data, data_dir=data_dir, split=split, baselines=baselines, runtime=runtime
@@ -238,10 +238,9 @@ def main(
         rows = {str(run): scores.metrics, **scores.baselines}
         console.print(metrics_table(rows, f"sentiment, {split} split, {scores.reviews:,} reviews"))
         aside(console, f"{scores.reviews_per_second:.0f} reviews a second")
-    reason = why_not_recorded(run, scores.hashes)
     if runtime == "onnx":
-        reason = "the figures of a run are those of its Keras model"
-    if reason:
+        aside(console, "not recorded: published scores are those of the Keras model")
+    elif reason := why_not_recorded(run, scores.hashes):
         aside(console, f"not recorded: {reason}")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
+from apps.export.runtime import Runtime, runtime_line
 from apps.translation.config import Config
 from apps.translation.metrics import signatures
 from apps.translation.predictor import PRETRAINED, Predictor
@@ -88,8 +89,8 @@ def evaluate_run(
     split: str,
     baselines: bool,
     beam_sizes: tuple[int, ...] = (),
+    runtime: Runtime = "keras",
     bootstrap: int = 0,
-    runtime: Literal["keras", "onnx"] = "keras",
 ) -> TranslationScores:
     """Scores the saved model of a run folder.
 
@@ -100,8 +101,8 @@ def evaluate_run(
         split: Name of a split; `test` is also Multi30k's `test_2016_flickr`.
         baselines: Whether to score them too.
         beam_sizes: More beams to score, besides greedy search and the run's own beam.
+        runtime: As the flag.
         bootstrap: Draws for confidence intervals; 0 leaves them out.
-        runtime: What computes.
 
     Returns:
         Metrics of the run's own beam by their plain names, of greedy search with `_greedy` behind
@@ -192,8 +193,8 @@ def main(
     split: str = "test",
     beam_sizes: str = "",
     baselines: bool = True,
-    json: bool = False,
     runtime: Literal["keras", "onnx"] = "keras",
+    json: bool = False,
 ) -> None:
     """Scores a saved model beside the baselines.
 
@@ -206,14 +207,15 @@ def main(
         beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
         baselines: Score copying the source, IBM model 1 word by word, and the translation of the
             nearest training sentence too.
+        runtime: What computes: the run's Keras model, or its exported graph, whose scores are not
+            recorded.
         json: Print one line of JSON instead of tables.
-        runtime: The Keras model, or the graph that `make export-translation` wrote.
     """
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
     # A mistake is answered before Keras starts.
     read_config(run, "translation")
-    aside(console, device_line())
+    aside(console, device_line() if runtime == "keras" else runtime_line())
     with lock_run(run, shared=True):
         scores = evaluate_run(
             run,
@@ -222,8 +224,8 @@ def main(
             split=split,
             baselines=baselines,
             beam_sizes=sizes,
-            bootstrap=BOOTSTRAP,
             runtime=runtime,
+            bootstrap=BOOTSTRAP,
         )
         recorded = runtime == "keras" and record_scores(run, scores)
         folder = run
@@ -250,10 +252,10 @@ def main(
                 f" {len(scores.hypotheses[beam_size]) / seconds:.0f} sentences a second"
             )
         aside(console, f"translations: {', '.join(str(path) for path in paths)}")
-    if not recorded:
-        reason = why_not_recorded(run, scores.hashes)
-        reason = reason or "the figures of a run are those of its Keras model"
-        aside(console, f"not recorded: {reason}")
+    if runtime == "onnx":
+        aside(console, "not recorded: published scores are those of the Keras model")
+    elif not recorded:
+        aside(console, f"not recorded: {why_not_recorded(run, scores.hashes)}")
 
 
 if __name__ == "__main__":
