@@ -13,6 +13,7 @@ import numpy as np
 from apps.export.graph import OPSET, Precision
 from apps.export.runtime import FACTS, FORMAT, GRAPH, Network, sha256
 from common.artifact import EXPORT, MODEL
+from common.console import open_console
 from common.errors import UserError
 from common.files import write_json
 from common.run_folder import lock_run, read_config
@@ -22,13 +23,17 @@ TASKS = ("forecasting", "sentiment", "translation", "captioning")
 _FAR = 1e-3
 
 
-def export_run(run: Path, *, task: str, precision: Precision = "auto") -> dict[str, Any]:
+def export_run(
+    run: Path, *, task: str, precision: Precision = "auto", split: str = "", data_dir: str = ""
+) -> dict[str, Any]:
     """Writes `export/` of a run folder.
 
     Args:
         run: Run folder.
         task: Its task.
         precision: Of the weights.
+        split: What the graph is scored on, of the data of the run; empty for nothing.
+        data_dir: Folder of downloads.
 
     Returns:
         What `export.json` says.
@@ -62,7 +67,25 @@ def export_run(run: Path, *, task: str, precision: Precision = "auto") -> dict[s
         facts["difference"] = greatest_difference(source.network, network, source.examples())
         _check(facts["difference"], precision, path)
         write_json(run / EXPORT / FACTS, facts)
+        if split:
+            facts["metrics"] = {split: _score(run, task, split, data_dir)}
+            write_json(run / EXPORT / FACTS, facts)
     return facts
+
+
+def _score(run: Path, task: str, split: str, data_dir: str) -> dict[str, float]:
+    """Returns the metrics of the graph that was just written."""
+    evaluate = importlib.import_module(f"apps.{task}.evaluate")
+    options = {
+        "forecasting": {"data": "", "tickers": ()},
+        "sentiment": {"data": ""},
+        "translation": {"data": ()},
+        "captioning": {"data": "", "console": open_console(stderr=True)},
+    }
+    scores = evaluate.evaluate_run(
+        run, split=split, data_dir=data_dir, baselines=False, runtime="onnx", **options[task]
+    )
+    return scores.metrics
 
 
 def _open_source(run: Path, task: str) -> Any:

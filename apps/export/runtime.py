@@ -63,8 +63,6 @@ class Network:
         options.intra_op_num_threads = threads
         # Warnings of it are nothing that a user can mend; errors are raised.
         options.log_severity_level = 4
-        # What nobody computes with any more is given back: it would stay for the next batch.
-        options.enable_cpu_mem_arena = False
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

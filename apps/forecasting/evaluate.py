@@ -10,7 +10,7 @@ import json as json_format
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from rich.console import Console
@@ -48,6 +48,7 @@ def evaluate_run(
     split: str,
     baselines: bool,
     log: Callable[[str], None] | None = None,
+    runtime: Literal["keras", "onnx"] = "keras",
 ) -> "ForecastScores":
     """Scores the saved model of a run folder, from each day of a split on.
 
@@ -59,6 +60,7 @@ def evaluate_run(
         split: As in `split_span`.
         baselines: Whether to score all baselines, or the last value alone.
         log: What takes a line now and then.
+        runtime: What computes.
 
     Raises:
         UserError: If no ticker has a day to forecast from.
@@ -68,7 +70,7 @@ def evaluate_run(
     from apps.forecasting.predictor import Predictor
     from apps.forecasting.report import MODEL, REFERENCE, ForecastScores
 
-    predictor = Predictor.load(run, runtime="keras")
+    predictor = Predictor.load(run, runtime=runtime)
     config = predictor.config
     inputs = load_inputs(
         config,
@@ -128,7 +130,7 @@ def evaluate_run(
         split=split,
         metrics=metrics.pop(MODEL),
         baselines=metrics if baselines else {},
-        parameters=predictor.network.model.count_params(),
+        parameters=predictor.network.parameters,
         hashes=inputs.hashes(),
         systems=systems,
         warnings=warnings,
@@ -202,6 +204,7 @@ def main(
     split: str = "test",
     baselines: bool = True,
     json: bool = False,
+    runtime: Literal["keras", "onnx"] = "keras",
 ) -> None:
     """Scores a saved model beside the baselines, from each day of a split on.
 
@@ -213,13 +216,14 @@ def main(
         split: train, validation, test, or dates as 2019-01-01:2020-12-31.
         baselines: Score the baselines too: drift, EWMA, GARCH, GJR-GARCH, ARIMA and ETS.
         json: Print one line of JSON instead of a table.
+        runtime: The Keras model, or the graph that `make export-forecasting` wrote.
     """
     from apps.forecasting.report import by_ticker, draw, metrics_tables, verdicts
 
     console = open_console(stderr=json)
     # A mistake is answered before Keras starts.
     read_config(run, "forecasting")
-    aside(console, device_line())
+    aside(console, device_line() if runtime == "keras" else runtime_line())
     # Scores of other dates, tickers or data are not recorded in the run.
     foreign = bool(data or tickers or split not in SPLITS)
     with lock_run(run, shared=True):
@@ -231,8 +235,9 @@ def main(
             split=split,
             baselines=baselines,
             log=functools.partial(aside, console),
+            runtime=runtime,
         )
-        recorded = not foreign and record_scores(run, scores)
+        recorded = not foreign and runtime == "keras" and record_scores(run, scores)
         name = split.replace(":", "_")
         folder = run
         if not recorded:
@@ -254,6 +259,7 @@ def main(
     aside(console, f"scores by ticker, pictures: {folder}")
     if not recorded:
         reason = "not its own split" if foreign else why_not_recorded(run, scores.hashes)
+        reason = reason or "published scores are those of the Keras model"
         aside(console, f"not recorded in the run: {reason}")
 
 

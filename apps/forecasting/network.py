@@ -19,6 +19,7 @@ class KerasNetwork:
     def __init__(self, run: Path, config: Config):
         """Loads the model."""
         self.model = load_model(run)
+        self.parameters = self.model.count_params()
         self.model.compile(jit_compile=XLA[config.jit_compile])
 
     def __call__(self, *wanted: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:

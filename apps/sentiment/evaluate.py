@@ -8,17 +8,18 @@ import json as json_format
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from rich.table import Table
 
+from apps.export.runtime import Network, runtime_line
 from apps.sentiment.config import Config
 from apps.sentiment.predictor import PRETRAINED, Predictor
 from common.cache import cache_path, cached
 from common.config import run_command
 from common.console import aside, open_console
-from common.device import XLA, device_line
+from common.device import device_line
 from common.earlier_runs import recorded_data
 from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores, why_not_recorded
@@ -88,8 +89,12 @@ def predict_probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndar
         multiple=config.region_length or 8,
         tokens_per_batch=config.tokens_per_batch,
     )
-    predictor.network.model.compile(jit_compile=XLA[config.jit_compile])
-    logits = predictor.network.model.predict(batches, verbose=0)
+    network = predictor.network
+    if isinstance(network, Network):
+        each = (batches[index][0] for index in range(len(batches)))
+        logits = np.concatenate([network("logits", tokens=one)["logits"] for one in each])
+    else:
+        logits = network.logits(batches)
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits, axis=-1))
     restored = np.empty_like(probabilities)
     restored[np.concatenate(batches.batches)] = probabilities
@@ -126,7 +131,13 @@ class ReviewScores(Scores):
 
 
 def evaluate_run(
-    run: Path, *, data: str, data_dir: str, split: str, baselines: bool
+    run: Path,
+    *,
+    data: str,
+    data_dir: str,
+    split: str,
+    baselines: bool,
+    runtime: Literal["keras", "onnx"] = "keras",
 ) -> ReviewScores:
     """Scores the saved model of a run folder.
 
@@ -136,6 +147,7 @@ def evaluate_run(
         data_dir: As the flag.
         split: `train`, `validation` or `test`.
         baselines: Whether to score them too.
+        runtime: What computes.
 
     Raises:
         UserError: If the data has other labels than the model, or baselines are wanted of `train`.
@@ -143,7 +155,7 @@ def evaluate_run(
     from apps.sentiment.metrics import classification_metrics
 
     check_baselines(split, baselines=baselines)
-    predictor = Predictor.load(run, runtime="keras")
+    predictor = Predictor.load(run, runtime=runtime)
     config = predictor.config
     loaded = load_scored(config, run, data=data, data_dir=data_dir)
     if baselines and "train" not in loaded.splits:
@@ -171,7 +183,7 @@ def evaluate_run(
         baselines=cached_baselines(loaded, reviews, cache_directory()) if baselines else {},
         reviews=len(reviews.texts),
         reviews_per_second=len(reviews.texts) / seconds,
-        parameters=predictor.network.model.count_params(),
+        parameters=predictor.network.parameters,
         hashes=loaded.hashes,
     )
 
@@ -193,6 +205,7 @@ def main(
     split: str = "test",
     baselines: bool = True,
     json: bool = False,
+    runtime: Literal["keras", "onnx"] = "keras",
 ) -> None:
     """Scores a saved model beside the baselines.
 
@@ -204,16 +217,20 @@ def main(
         split: validation, test, or, with --no-baselines, train.
         baselines: Score majority, TF-IDF + logistic regression and NB-SVM too.
         json: Print one line of JSON instead of a table.
+        runtime: The Keras model, or the graph that `make export-sentiment` wrote.
     """
     if split not in ("train", "validation", "test"):
         raise UserError(f"--split {split} is unknown: choose train, validation or test.")
     console = open_console(stderr=json)
     # A mistake is answered before Keras starts.
     read_config(run, "sentiment")
-    aside(console, device_line())
+    aside(console, device_line() if runtime == "keras" else runtime_line())
     with lock_run(run, shared=True):
-        scores = evaluate_run(run, data=data, data_dir=data_dir, split=split, baselines=baselines)
-        record_scores(run, scores)
+        scores = evaluate_run(
+            run, data=data, data_dir=data_dir, split=split, baselines=baselines, runtime=runtime
+        )
+        if runtime == "keras":
+            record_scores(run, scores)
     if json:
         record = {"split": split, "metrics": scores.metrics, "baselines": scores.baselines}
         print(json_format.dumps(record))
@@ -221,7 +238,9 @@ def main(
         rows = {str(run): scores.metrics, **scores.baselines}
         console.print(metrics_table(rows, f"sentiment, {split} split, {scores.reviews:,} reviews"))
         aside(console, f"{scores.reviews_per_second:.0f} reviews a second")
-    if reason := why_not_recorded(run, scores.hashes):
+    if runtime == "onnx":
+        aside(console, "not recorded: published scores are those of the Keras model")
+    elif reason := why_not_recorded(run, scores.hashes):
         aside(console, f"not recorded: {reason}")
 
 

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from apps.sentiment.config import Config
 from common.artifact import load_model
+from common.device import XLA
 from models.sentiment import build_explainer, token_contributions
 
 
@@ -19,7 +21,13 @@ class KerasNetwork:
     def __init__(self, run: Path, config: Config):
         """Loads the model."""
         self.model, self._config = load_model(run), config
+        self.parameters = self.model.count_params()
         self._explainer = build_explainer(self.model)
+
+    def logits(self, batches: keras.utils.PyDataset) -> np.ndarray:
+        """Returns `(rows, classes)` of many texts, batch by batch, without contributions."""
+        self.model.compile(jit_compile=XLA[self._config.jit_compile])
+        return self.model.predict(batches, verbose=0)
 
     def __call__(self, tokens: np.ndarray) -> dict[str, np.ndarray]:
         """Reads `<int32>(batch, time)` tokens.
