@@ -61,6 +61,8 @@ class Network:
             ) from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # Threads that wait would take the cores from whoever else computes.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Warnings of it are nothing that a user can mend; errors are raised.
         options.log_severity_level = 4
         try:
