@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from apps.export.runtime import runtime_line
 from apps.forecasting.inputs import Inputs, load_inputs
 from apps.forecasting.predictor import PRETRAINED
 from apps.forecasting.splits import SPLITS, split_span
