@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import os
@@ -48,8 +49,7 @@ class _KerasStarter:
         """Returns how to import Keras, and lets others find all other modules."""
         if name != "keras":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        spec = importlib.machinery.PathFinder.find_spec(name)
         if spec is not None:
             load = spec.loader.exec_module
             spec.loader.exec_module = lambda module: _start_backend(lambda: load(module))

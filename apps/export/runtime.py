@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import importlib.machinery
 import importlib.metadata
 import json
 from collections.abc import Callable
@@ -183,17 +184,26 @@ def choose(
         threads: Of the graph.
 
     Raises:
-        UserError: If `runtime` is `onnx` and there is no graph to use.
+        UserError: If `runtime` is `onnx`, or Keras is not installed, and there is no graph to use.
     """
     if runtime == "keras" or (runtime == "auto" and not (run / EXPORT).exists()):
+        if not _keras_is_installed():
+            raise UserError(
+                f"{run} is answered by Keras, which is not installed: pip install -r"
+                f" requirements.txt, or copy an export here that make export-{task} wrote."
+            )
         return None
     try:
         return open_network(run, task=task, threads=threads)
     except UserError as error:
-        if runtime == "onnx":
+        if runtime == "onnx" or not _keras_is_installed():
             raise
         warn(open_console(stderr=True), f"{error} Keras answers instead.")
         return None
+
+
+def _keras_is_installed() -> bool:
+    return importlib.machinery.PathFinder.find_spec("keras") is not None
 
 
 def runtime_line() -> str:

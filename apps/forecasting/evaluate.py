@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from apps.export.runtime import runtime_line
 from apps.forecasting.inputs import Inputs, load_inputs
 from apps.forecasting.predictor import PRETRAINED
 from apps.forecasting.splits import SPLITS, split_span
@@ -218,11 +219,11 @@ def main(
         json: Print one line of JSON instead of a table.
         runtime: The Keras model, or the graph that `make export-forecasting` wrote.
     """
-    from apps.forecasting.report import by_ticker, draw, metrics_tables, verdicts
-
     console = open_console(stderr=json)
     # A mistake is answered before Keras starts.
     read_config(run, "forecasting")
+    from apps.forecasting.report import by_ticker, draw, metrics_tables, verdicts
+
     aside(console, device_line() if runtime == "keras" else runtime_line())
     # Scores of other dates, tickers or data are not recorded in the run.
     foreign = bool(data or tickers or split not in SPLITS)

@@ -166,11 +166,11 @@ def main(flags: TrainFlags, config: Config) -> None:
         flags: Where the run stands, and how it begins.
         config: Settings of the model and its training.
     """
-    from apps.forecasting.evaluate import evaluate_run
-    from apps.forecasting.report import metrics_tables
-
     run = Path(flags.run or f"runs/forecasting/{config.cell}-s{config.seed}")
     with open_training(config, flags, run, task="forecasting") as config:
+        from apps.forecasting.evaluate import evaluate_run
+        from apps.forecasting.report import metrics_tables
+
         console = open_console()
         aside(console, device_line())
         prepared = prepare(
