@@ -28,7 +28,7 @@ run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed test test-slow test-torch check format tables \
-        $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict))
+        $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict export))
 
 help:  ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -130,6 +130,9 @@ evaluate-forecasting: $(VENV)/.user  ## score RUN (default: the pretrained model
 predict-forecasting: $(VENV)/.user  ## forecast the next days of TICKER with RUN (default: pretrained)
 	@$(PY) -m apps.forecasting.predict $(ticker_flag) $(run_flag) $(ARGS)
 
+export-forecasting: $(VENV)/.user  ## write RUN (default: pretrained) as an ONNX graph, with which predict needs no Keras
+	$(PY) -m apps.export --task forecasting $(run_flag) $(ARGS)
+
 train-sentiment: $(VENV)/.user  ## train on IMDB, or on your own with ARGS="--data reviews.csv"
 	$(PY) -m apps.sentiment.train $(run_flag) $(ARGS)
 
@@ -138,6 +141,9 @@ evaluate-sentiment: $(VENV)/.user  ## score RUN (default: the pretrained model) 
 
 predict-sentiment: $(VENV)/.user  ## read TEXT, or lines from standard input, with RUN (default: pretrained)
 	@$(PY) -m apps.sentiment.predict $(text_flag) $(run_flag) $(ARGS)
+
+export-sentiment: $(VENV)/.user  ## write RUN (default: pretrained) as an ONNX graph, with which predict needs no Keras
+	$(PY) -m apps.export --task sentiment $(run_flag) $(ARGS)
 
 train-translation: $(VENV)/.user  ## train English to French on Multi30k, or ARGS="--data tatoeba" or "--data pairs.tsv"
 	$(PY) -m apps.translation.train $(run_flag) $(ARGS)
@@ -148,6 +154,9 @@ evaluate-translation: $(VENV)/.user  ## score RUN (default: the pretrained model
 predict-translation: $(VENV)/.user  ## translate TEXT, or lines from standard input, with RUN (default: pretrained)
 	@$(PY) -m apps.translation.predict $(text_flag) $(run_flag) $(ARGS)
 
+export-translation: $(VENV)/.user  ## write RUN (default: pretrained) as an ONNX graph, with which predict needs no Keras
+	$(PY) -m apps.export --task translation $(run_flag) $(ARGS)
+
 train-captioning: $(VENV)/.user  ## train on Flickr8k, or on your own with ARGS="--data folder"
 	$(PY) -m apps.captioning.train $(run_flag) $(ARGS)
 
@@ -156,6 +165,9 @@ evaluate-captioning: $(VENV)/.user  ## score RUN (default: the pretrained model)
 
 predict-captioning: $(VENV)/.user  ## caption IMAGE (a file, a folder, "*.jpg") with RUN (default: pretrained)
 	@$(PY) -m apps.captioning.predict $(image_flag) $(run_flag) $(ARGS)
+
+export-captioning: $(VENV)/.user  ## write RUN (default: pretrained) as an ONNX graph, with which predict needs no Keras
+	$(PY) -m apps.export --task captioning $(run_flag) $(ARGS)
 
 ensemble: $(VENV)/.user  ## join RUNS="runs/translation/gru-s1 ..." to one run folder, used like any other
 	$(PY) -m apps.ensemble $(if $(RUNS),--members $(RUNS)) $(run_flag) $(ARGS)

@@ -1,12 +1,5 @@
-"""The applications; importing them starts the backend, before any other module imports Keras."""
+"""The applications; importing them starts no backend: the first that imports Keras does."""
 
-import contextlib
+from common.device import start_backend_with_keras
 
-from common.device import start_backend
-
-# TensorFlow's native library hides symbols that curl_cffi needs, through which yfinance downloads:
-# the one that comes first keeps its own.
-with contextlib.suppress(ImportError):
-    import curl_cffi  # noqa: F401
-
-start_backend()
+start_backend_with_keras()

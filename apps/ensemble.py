@@ -7,9 +7,7 @@ import contextlib
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from common.artifact import (
     BACKBONE,
@@ -27,10 +25,10 @@ from common.errors import UserError
 from common.files import atomic_path, read_json, write_json
 from common.provenance import provenance
 from common.run_folder import end_replacement, lock_run, open_run, read_config, replace_run
-from common.training_state import is_finished, saved_epoch
-from models import captioning, translation  # noqa: F401 - a reload needs what they register
-from models.ensemble import build_ensemble
-from models.sentiment_ensemble import join_sentiment_classifiers
+
+if TYPE_CHECKING:
+    pass
+
 
 TASKS = ("sentiment", "translation", "captioning")
 # Settings that decide what a model reads and writes; members may differ in all others.
@@ -66,6 +64,10 @@ def join_runs(members: list[Path], run: Path) -> None:
     Raises:
         UserError: If a member is not finished, or the members do not read and write the same.
     """
+    from models import captioning, translation  # noqa: F401 - a reload needs their layers
+    from models.ensemble import build_ensemble
+    from models.sentiment_ensemble import join_sentiment_classifiers
+
     task = read_task(members[0])
     configs = [read_config(member, task) for member in members]
     config = dict(configs[0])
@@ -105,6 +107,8 @@ def read_task(run: Path) -> str:
 
 def _check_members(members: list[Path], configs: list[dict[str, Any]]) -> None:
     """Raises a `UserError` if a member is not finished or does not fit the first one."""
+    from common.training_state import is_finished, saved_epoch
+
     for member, config in zip(members, configs, strict=True):
         for name in _SAME:
             if config.get(name) != configs[0].get(name):
@@ -133,6 +137,8 @@ def _read_file(path: Path) -> bytes:
 
 def _join_metrics(task: str, members: list[Path], run: Path) -> dict[str, Any]:
     """Returns the content of `metrics.json` before any score."""
+    import keras
+
     records = [read_json(member / METRICS) for member in members]
     for member, record in zip(members, records, strict=True):
         if not record.get("data") or record["data"] != records[0]["data"]:

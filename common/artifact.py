@@ -17,6 +17,7 @@ STATE = "state.npz"
 PLOTS = "plots"
 OUTPUTS = "outputs"
 TENSORBOARD = "tensorboard"
+EXPORT = "export"
 
 
 def same_files(one: dict[str, str], other: dict[str, str]) -> bool:

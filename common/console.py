@@ -7,6 +7,8 @@ from rich.text import Text
 
 from common.errors import UserError
 
+# The colours of words for and against a verdict.
+SUPPORT, OPPOSE = (33, 113, 181), (230, 97, 1)
 # Of `model.fit`: a progress bar in a terminal, else a line an epoch.
 VERBOSITY = 1 if sys.stdout.isatty() else 2
 
@@ -54,3 +56,15 @@ def typed_lines(verb: str) -> list[str]:
     if not any(texts):
         raise UserError("Standard input holds no text: give one a line.")
     return texts
+
+
+def word_colour(score: float, greatest: float) -> tuple[int, int, int]:
+    """Returns the background of a word: white at 0, blue for, orange against, `(red, green, blue)`.
+
+    Args:
+        score: What the word adds to one side; negative speaks for the other.
+        greatest: The greatest absolute score of the text.
+    """
+    strength = 0.85 * min(1.0, abs(score) / greatest) if greatest else 0.0
+    full = SUPPORT if score > 0 else OPPOSE
+    return tuple(int(round(255 + strength * (part - 255))) for part in full)

@@ -2,13 +2,14 @@
 
 import contextlib
 import ctypes
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -41,12 +42,33 @@ def _quiet_native_code() -> Iterator[None]:
             os.close(kept)
 
 
-def start_backend() -> None:
-    """Imports Keras and its backend and finds the devices, without the pages of start-up log.
+class _KerasStarter:
+    """Finds `keras` for whoever imports it first, and starts its backend with it."""
 
-    To be called before anything else imports `keras`. With TensorFlow on a GPU, memory is taken as
-    it is needed instead of all at once.
+    def find_spec(self, name, path=None, target=None):
+        """Returns how to import Keras, and lets others find all other modules."""
+        if name != "keras":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name)
+        if spec is not None:
+            load = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: _start_backend(lambda: load(module))
+        return spec
+
+
+def start_backend_with_keras() -> None:
+    """Sees to it that the first `import keras` starts the backend, without pages of log.
+
+    With TensorFlow on a GPU, memory is taken as it is needed instead of all at once. A process that
+    never imports Keras starts nothing.
     """
+    if "keras" in sys.modules:
+        _start_backend(lambda: None)
+    else:
+        sys.meta_path.insert(0, _KerasStarter())
+
+
+def _start_backend(load_keras: Callable[[], None]) -> None:
     _keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
@@ -54,7 +76,12 @@ def start_backend() -> None:
         sys.exit(_complain(f"KERAS_BACKEND={backend} is unknown: use {', '.join(_BACKENDS)}."))
     if importlib.util.find_spec(backend) is None:
         sys.exit(_complain(f"KERAS_BACKEND={backend} needs a package: {_BACKENDS[backend]}"))
+    # TensorFlow's native library hides symbols that curl_cffi needs, through which yfinance
+    # downloads: the one that comes first keeps its own.
+    with contextlib.suppress(ImportError):
+        import curl_cffi  # noqa: F401
     with _quiet_native_code():
+        load_keras()
         import keras
 
         if keras.backend.backend() == "tensorflow":

@@ -13,7 +13,6 @@ from common.config import fields_as_flags
 from common.console import aside
 from common.device import fused_kernel_line
 from common.files import read_json, write_json, write_text
-from common.plots import plot_learning_curves, plot_optimisation
 from common.results import Scores, record_scores
 from common.run_folder import replace_run
 from common.settings import TrainingSettings
@@ -105,6 +104,8 @@ def record_training(
         metric: As in `plot_learning_curves`.
         mode: As in `plot_learning_curves`.
     """
+    from common.plots import plot_learning_curves, plot_optimisation
+
     record_scores(run, scores)
     history = read_history(run / HISTORY)
     curves = run / PLOTS / "learning_curves.png"

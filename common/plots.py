@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from common.console import word_colour
 from common.files import atomic_path
 
 # No screen is needed, and none is opened.
@@ -19,7 +20,6 @@ TRAIN, VALIDATION, MARK = "#8a8f98", "#0b6e99", "#d1495b"
 # Of a text that is drawn: characters a line, the longest part without a score that is shown whole,
 # and what of a longer one.
 _COLUMNS, _LONGEST_GAP, _SHOWN = 92, 2000, 60
-SUPPORT, OPPOSE = np.array([33, 113, 181]), np.array([230, 97, 1])
 
 
 def save_figure(figure: plt.Figure, path: Path) -> None:
@@ -121,18 +121,6 @@ def plot_optimisation(history: dict[str, Sequence[float]], path: Path, *, title:
     rates.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
     save_figure(figure, path)
-
-
-def word_colour(score: float, greatest: float) -> tuple[int, int, int]:
-    """Returns the background of a word: white at 0, blue for, orange against, `(red, green, blue)`.
-
-    Args:
-        score: What the word adds to one side; negative speaks for the other.
-        greatest: The greatest absolute score of the text.
-    """
-    strength = 0.85 * min(1.0, abs(score) / greatest) if greatest else 0.0
-    full = SUPPORT if score > 0 else OPPOSE
-    return tuple(int(round(255 + strength * (part - 255))) for part in full)
 
 
 def plot_words(pieces: Sequence[tuple[str, float]], path: Path, *, title: str) -> None:

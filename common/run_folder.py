@@ -10,6 +10,7 @@ from typing import Any
 from common.artifact import (
     BACKBONE,
     CONFIG,
+    EXPORT,
     HISTORY,
     METRICS,
     MODEL,
@@ -33,6 +34,7 @@ _OWN = (
     PLOTS,
     OUTPUTS,
     TENSORBOARD,
+    EXPORT,
     CONFIG,
 )
 # Where the old run stands while a new one is made, and on its way there and back.

@@ -4,23 +4,23 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import keras
 import tyro
 from rich.console import Console
 
 from common.artifact import CONFIG, HISTORY, STATE, TENSORBOARD, check_same_training
-from common.callbacks import BestEpoch, History, StopOnNaN, tensorboard_callback
-from common.clipping import GradientClipping
 from common.config import command_of, config_from_flags, resumed_config
 from common.device import peak_memory_mb
 from common.errors import UserError
-from common.learning_rate import LearningRateControl
 from common.provenance import provenance
 from common.run_folder import lock_run, open_run, read_config
 from common.settings import TrainingSettings, flag
-from common.training_state import TrainingState
+
+if TYPE_CHECKING:
+    import keras
+
+    from common.clipping import GradientClipping
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,11 +155,11 @@ def training_callbacks(
     steps: int,
     monitor: str,
     mode: Literal["min", "max"],
-    save: Callable[[keras.Model], None],
-    scores: Iterable[keras.callbacks.Callback] = (),
+    save: "Callable[[keras.Model], None]",
+    scores: "Iterable[keras.callbacks.Callback]" = (),
     tensorboard: bool = False,
     console: Console,
-) -> list[keras.callbacks.Callback]:
+) -> "list[keras.callbacks.Callback]":
     """Returns the callbacks that all tasks share, in the order that they need.
 
     Args:
@@ -174,6 +174,10 @@ def training_callbacks(
         tensorboard: Write event files to the run folder.
         console: Where to say that the warm-up was shortened.
     """
+    from common.callbacks import BestEpoch, History, StopOnNaN, tensorboard_callback
+    from common.learning_rate import LearningRateControl
+    from common.training_state import TrainingState
+
     total_steps = config.epochs * steps
     warmup_steps = min(config.warmup_steps, total_steps // 10)
     if warmup_steps < config.warmup_steps:
@@ -200,6 +204,8 @@ def training_callbacks(
     ]
 
 
-def gradient_clipping(config: TrainingSettings) -> GradientClipping:
+def gradient_clipping(config: TrainingSettings) -> "GradientClipping":
     """Returns the clipping that the settings ask for."""
+    from common.clipping import GradientClipping
+
     return GradientClipping(config.clipping, threshold=config.clip_threshold)

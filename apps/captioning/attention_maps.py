@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common.plots import plt, save_figure
-
+# Most panels in a line.
 _COLUMNS = 7
 _COLOUR = (255, 90, 0)
 # Shares of white over the whole picture, and of the colour where attention is greatest.
@@ -36,6 +35,8 @@ def plot_attention(picture: np.ndarray, candidate, path: Path) -> None:
         candidate: A `Candidate` with attention.
         path: PNG file to write.
     """
+    from common.plots import plt, save_figure
+
     panels = [("", picture)]
     for word, shares in zip(candidate.words, candidate.attention, strict=True):
         panels.append((word, tinted(picture, shares)))

@@ -7,15 +7,16 @@ import dataclasses
 import json as json_format
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from apps.captioning.baselines import score_baselines
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
-from apps.captioning.predict import PRETRAINED, Predictor
+from apps.captioning.predictor import PRETRAINED, Predictor
+from apps.export.runtime import Runtime, runtime_line
 from common.beams import DecodedScores, decode_with_beams, table_rows, write_hypotheses
 from common.cache import cache_path, cached
 from common.config import run_command
@@ -29,7 +30,7 @@ from common.results import (
     record_scores,
     why_not_recorded,
 )
-from common.run_folder import lock_run
+from common.run_folder import lock_run, read_config
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory
@@ -73,6 +74,7 @@ def evaluate_run(
     split: str,
     baselines: bool,
     beam_sizes: tuple[int, ...] = (),
+    runtime: Runtime = "keras",
     console: Console,
 ) -> CaptioningScores:
     """Scores the saved model of a run folder on captions that it decodes freely.
@@ -84,6 +86,7 @@ def evaluate_run(
         split: Name of a split.
         baselines: Whether to score the baselines too.
         beam_sizes: Further beam sizes to score, beside greedy decoding and the run's own beam.
+        runtime: As the flag.
         console: Where to show progress.
 
     Returns:
@@ -95,7 +98,7 @@ def evaluate_run(
         UserError: If the data cannot be used, lack the split, or lack a train split for baselines.
     """
     check_baselines(split, baselines=baselines)
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, runtime=runtime)
     config = predictor.config
     captions = load_split_captions(config, data=data or config.data, data_dir=data_dir)
     if baselines and "train" not in captions.splits:
@@ -131,7 +134,7 @@ def evaluate_run(
         split=split,
         metrics=metrics,
         baselines=baseline_scores,
-        parameters=predictor.model.count_params(),
+        parameters=predictor.network.parameters,
         hashes=captions.hashes,
         names=chosen.names,
         hypotheses=hypotheses,
@@ -163,6 +166,8 @@ def _cached_baselines(
     console: Console,
 ) -> dict:
     """Returns the baselines' scores on a split, computed once and kept in the cache."""
+    from apps.captioning.baselines import score_baselines
+
     train = captions.split("train")
     # As many views as training used, so that its stored features serve here too.
     train_inputs = predictor.inputs.stored(
@@ -207,6 +212,7 @@ def main(
     split: str = "test",
     beam_sizes: str = "",
     baselines: bool = True,
+    runtime: Literal["keras", "onnx"] = "keras",
     json: bool = False,
 ) -> None:
     """Scores a saved model beside the baselines.
@@ -218,11 +224,17 @@ def main(
         split: validation, test, or any other split of the data; train with --no-baselines.
         beam_sizes: Further beam sizes to score, separated by commas.
         baselines: Score the most frequent caption and captions of similar training pictures too.
+        runtime: The Keras model, or the exported graph, whose scores are not recorded.
         json: Print one line of JSON instead of a table.
     """
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
-    aside(console, device_line())
+    # A mistake is answered before Keras starts.
+    read_config(run, "captioning")
+    aside(console, device_line() if runtime == "keras" else runtime_line())
+    if runtime == "onnx" and baselines:
+        baselines = False
+        aside(console, "baselines compare what Keras makes of the pictures: they are left out")
     with lock_run(run, shared=True):
         scores = evaluate_run(
             run,
@@ -231,9 +243,10 @@ def main(
             split=split,
             baselines=baselines,
             beam_sizes=sizes,
+            runtime=runtime,
             console=console,
         )
-        recorded = record_scores(run, scores)
+        recorded = runtime == "keras" and record_scores(run, scores)
         folder = run
         if not recorded:
             folder = evaluation_folder(run, task="captioning", what=data_label(data))
@@ -256,7 +269,9 @@ def main(
                 f" {len(scores.names) / seconds:.0f} pictures a second"
             )
         aside(console, f"captions: {', '.join(str(path) for path in paths)}")
-    if not recorded:
+    if runtime == "onnx":
+        aside(console, "not recorded: published scores are those of the Keras model")
+    elif not recorded:
         aside(console, f"not recorded: {why_not_recorded(run, scores.hashes)}")
 
 

@@ -6,8 +6,8 @@ import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from rich.console import Console
 from rich.progress import track
@@ -22,13 +22,10 @@ from data.download import cache_directory
 from data.pictures.features import FeatureStore
 from data.pictures.read import picture_views, read_picture
 from data.pictures.splits import Captions
-from models.backbones import (
-    build_backbone,
-    load_backbone_weights,
-    round_kernels,
-    save_backbone,
-    weights_sha256,
-)
+
+if TYPE_CHECKING:
+    import keras
+
 
 # Views that the backbone processes in one batch.
 _BATCH = 32
@@ -40,12 +37,14 @@ def takes_pixels(config: Config) -> bool:
     return config.backbone == SMALL_CNN
 
 
-def load_run_backbone(config: Config, run: Path) -> keras.Model:
+def load_run_backbone(config: Config, run: Path) -> "keras.Model":
     """Builds the backbone and loads its weights from a run folder.
 
     Raises:
         UserError: If the weights are missing, damaged or of another network.
     """
+    from models.backbones import build_backbone, load_backbone_weights
+
     backbone = build_backbone(config.backbone, size=config.picture_size, weights=None)
     try:
         load_backbone_weights(backbone, run / BACKBONE)
@@ -57,7 +56,7 @@ def load_run_backbone(config: Config, run: Path) -> keras.Model:
     return backbone
 
 
-def load_backbone(config: Config, weights: str = "") -> keras.Model:
+def load_backbone(config: Config, weights: str = "") -> "keras.Model":
     """Builds the backbone for a new run, its kernels rounded to half precision.
 
     Args:
@@ -67,6 +66,8 @@ def load_backbone(config: Config, weights: str = "") -> keras.Model:
     Raises:
         UserError: If its weights cannot be had, or pictures are too small.
     """
+    from models.backbones import build_backbone, round_kernels
+
     try:
         # Keras announces a download on standard output, where captions may be printed.
         with contextlib.redirect_stdout(sys.stderr):
@@ -88,6 +89,7 @@ class PictureInputs:
     """Turns pictures into the model's inputs and keeps the results on disk.
 
     Attributes:
+        backbone: As given.
         sha256: Of the backbone's weights, empty if the model sees pixels.
 
     Args:
@@ -95,16 +97,22 @@ class PictureInputs:
         backbone: From `load_backbone`, or None if the model sees pixels.
     """
 
-    def __init__(self, config: Config, backbone: keras.Model | None):
+    def __init__(self, config: Config, backbone: "keras.Model | None"):
         """See the class."""
-        self._config, self._backbone = config, backbone
-        self.sha256 = weights_sha256(backbone) if backbone is not None else ""
+        self._config, self.backbone = config, backbone
+        self.sha256 = ""
+        if backbone is not None:
+            from models.backbones import weights_sha256
+
+            self.sha256 = weights_sha256(backbone)
 
     def save(self, run: Path) -> None:
         """Writes the backbone's weights to a run folder, unless the model sees pixels."""
-        if self._backbone is not None:
+        if self.backbone is not None:
+            from models.backbones import save_backbone
+
             with atomic_path(run / BACKBONE) as temporary:
-                save_backbone(self._backbone, temporary)
+                save_backbone(self.backbone, temporary)
 
     def read(self, source, *, name: str = "") -> np.ndarray:
         """Reads one picture, `<uint8>(size, size, 3)`; arguments and errors as `read_picture`."""
@@ -119,10 +127,10 @@ class PictureInputs:
         Returns:
             `<float16>(..., regions, channels)`, or the pictures if the model sees pixels.
         """
-        if self._backbone is None:
+        if self.backbone is None:
             return pictures
-        flat = self._backbone.predict_on_batch(pictures.reshape(-1, *pictures.shape[-3:]))
-        features = keras.ops.convert_to_numpy(keras.ops.cast(flat, "float16"))
+        flat = self.backbone.predict_on_batch(pictures.reshape(-1, *pictures.shape[-3:]))
+        features = np.asarray(flat).astype("float16")
         return features.reshape(*pictures.shape[:-3], *features.shape[1:])
 
     def stored(

@@ -3,7 +3,6 @@
 python -m apps.captioning.predict --image photo.jpg
 """
 
-import dataclasses
 import glob
 import json as json_format
 import sys
@@ -11,149 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-import keras
 import numpy as np
 from rich.text import Text
-from tokenizers import Tokenizer
 
 from apps.captioning.attention_maps import plot_attention
-from apps.captioning.config import Config
-from apps.captioning.decoding import PictureDescriber
-from apps.captioning.features import PictureInputs, load_run_backbone, takes_pixels
-from common.artifact import CONFIG, MODEL, TOKENIZER, load_model
-from common.config import check_png, config_from_flags, run_command
+from apps.captioning.predictor import PRETRAINED, Candidate, Predictor
+from apps.export.runtime import RuntimeFlags
+from common.config import check_png, run_command
 from common.console import aside, open_console
 from common.errors import UserError
-from common.run_folder import read_config
 from common.search import Search
-from data.pictures.read import is_picture_name, picture_views
-from data.text.subwords import decode_texts, load_subword_tokenizer, split_words
-from models.captioning import add_mirror_image
-from models.decode.writer import Hypothesis
-
-PRETRAINED = Path(__file__).parent / "pretrained"
+from data.pictures.read import is_picture_name
 
 # Pictures that are read, described and printed together.
 _TOGETHER = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """One caption of a picture."""
-
-    text: str
-    score: float
-    """Log-probability over a power of the length."""
-    words: list[str]
-    attention: np.ndarray | None
-    """`(words, regions)`: where each word looked, row by row of the grid; each sums to 1."""
-
-
-class Predictor:
-    """A trained captioning model with its subwords, and with the backbone that it looks through.
-
-    Attributes:
-        views: What it sees of each picture: 1 is the picture, 2 its mirror image too.
-    """
-
-    def __init__(
-        self,
-        model: keras.Model,
-        tokenizer: Tokenizer,
-        config: Config,
-        inputs: PictureInputs,
-    ):
-        """Takes the parts; use `Predictor.load`."""
-        self.model, self.tokenizer, self.config, self.inputs = model, tokenizer, config, inputs
-        self.views = config.views
-        self._describers: dict[int, PictureDescriber] = {}
-
-    @classmethod
-    def load(cls, run: str | Path, *, mirror: bool = True) -> "Predictor":
-        """Loads a run folder.
-
-        Args:
-            run: Run folder.
-            mirror: Whether to see mirror images too, where the run's settings say so.
-
-        Raises:
-            UserError: If the folder is missing, incomplete or of another task.
-            UserError: If its tokenizer or backbone cannot be read.
-        """
-        run = Path(run)
-        config = config_from_flags(Config, read_config(run, "captioning"), run / CONFIG)
-        config = dataclasses.replace(config, mirror=config.mirror and mirror)
-        tokenizer = load_subword_tokenizer(run / TOKENIZER)
-        model = load_model(run)
-        predicted = model.get_layer("decoder").output["logits"].shape[-1]
-        if predicted != tokenizer.get_vocab_size():
-            raise UserError(
-                f"{run / TOKENIZER} has {tokenizer.get_vocab_size()} subwords and {run / MODEL}"
-                f" {predicted}: they belong to different runs; restore them."
-            )
-        backbone = None if takes_pixels(config) else load_run_backbone(config, run)
-        if backbone is not None and backbone.output.shape[1:] != model.input["picture"].shape[1:]:
-            raise UserError(
-                f"{run / CONFIG} names a backbone of {backbone.output.shape[1:]} features, but"
-                f" {run / MODEL} takes {model.input['picture'].shape[1:]}: restore the files."
-            )
-        return cls(model, tokenizer, config, PictureInputs(config, backbone))
-
-    def predict(
-        self, pictures: np.ndarray, search: Search | None = None, *, attention: bool = False
-    ) -> list[list[Candidate]]:
-        """Describes pictures: the best captions of each, in their order.
-
-        Args:
-            pictures: `<uint8>(batch, size, size, 3)`, from `self.inputs.read`.
-            search: How to look; the run's own way if None.
-            attention: Whether candidates come with where each word looked.
-        """
-        seen = np.stack([picture_views(picture, self.views) for picture in pictures])
-        return self.describe(self.inputs.compute(seen), search, attention=attention)
-
-    def describe(
-        self, inputs: np.ndarray, search: Search | None = None, *, attention: bool = False
-    ) -> list[list[Candidate]]:
-        """Does the same with what the model takes of the pictures, `(batch, views, ...)`.
-
-        There are one or two views, whatever `self.views` says.
-        """
-        search = search or Search.of(self.config)
-        found = self.describe_ids(inputs, search, attention=attention)
-        return [self._candidates(hypotheses, search) for hypotheses in found]
-
-    def describe_ids(
-        self, inputs: np.ndarray, search: Search, *, attention: bool = False
-    ) -> list[list[Hypothesis]]:
-        """Does the same with tokens for words; two cuts of the same words stay two."""
-        views = inputs.shape[1]
-        if views not in self._describers:
-            model = self.model if views == 1 else add_mirror_image(self.model)
-            self._describers[views] = PictureDescriber(
-                model.get_layer("encoder"),
-                model.get_layer("decoder"),
-                max_length=self.config.max_length,
-            )
-        seen = inputs[:, 0] if views == 1 else inputs
-        return self._describers[views](seen, search, attention=attention)
-
-    def _candidates(self, hypotheses: list[Hypothesis], search: Search) -> list[Candidate]:
-        """Turns tokens into words. Two cuts of the same words are one caption of a beam."""
-        candidates: list[Candidate] = []
-        for one in hypotheses:
-            (text,) = decode_texts(self.tokenizer, [one.tokens])
-            text = " ".join(text.split())
-            if search.method == "beam" and text in {candidate.text for candidate in candidates}:
-                continue
-            words, groups = split_words(self.tokenizer, one.tokens)
-            attention = None
-            if one.attention is not None:
-                attention = np.zeros((len(words), one.attention.shape[1]))
-                np.add.at(attention, groups, one.attention)
-                attention /= np.bincount(groups, minlength=len(words))[:, None]
-            candidates.append(Candidate(text, one.score, words, attention))
-        return candidates
 
 
 def find_pictures(places: tuple[str, ...]) -> list[Path]:
@@ -215,6 +85,7 @@ def described(
 
 
 def main(
+    flags: RuntimeFlags,
     image: tuple[str, ...] = (),
     run: Path = PRETRAINED,
     method: Literal["beam", "greedy", "sample"] = "beam",
@@ -232,6 +103,7 @@ def main(
     """Captions pictures with a trained model.
 
     Args:
+        flags: What computes.
         image: Pictures: files, folders, or patterns such as "holiday/*.jpg".
         run: Run folder of the model.
         method: Keep the best hypotheses, take the most probable word, or draw words.
@@ -252,7 +124,7 @@ def main(
         raise UserError("No picture: name files, folders or patterns with --image.")
     check_png(picture)
     paths = find_pictures(image)
-    predictor = Predictor.load(run, mirror=mirror)
+    predictor = Predictor.load(run, mirror=mirror, runtime=flags.runtime, threads=flags.threads)
     config = predictor.config
     if picture is not None and config.variant != "attention":
         raise UserError(f"--picture: {run} looks at nothing, it is a --variant {config.variant}.")

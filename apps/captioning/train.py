@@ -7,32 +7,19 @@ python -m apps.captioning.train --data my_pictures --backbone small_cnn --pictur
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 from rich.console import Console
 from tokenizers import Tokenizer
 
 from apps.captioning.config import BUCKETS, SMALL_CNN, Config
-from apps.captioning.decoding import PictureDescriber, ValidationCaptions
-from apps.captioning.evaluate import evaluate_run, load_split_captions, metrics_table
-from apps.captioning.features import (
-    PictureInputs,
-    load_backbone,
-    load_run_backbone,
-    takes_pixels,
-)
-from apps.captioning.metrics import readable
 from common.artifact import MODEL, TOKENIZER, save_model
 from common.config import run_command
 from common.console import VERBOSITY, aside, open_console, warn
 from common.device import device_line, xla_beside_products
 from common.errors import UserError
-from common.fitting import first_epoch, record_training, run_written
-from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training, training_callbacks
-from data.pictures.batches import caption_batches
 from data.pictures.splits import CaptionSplit
 from data.text.subwords import (
     END_ID,
@@ -41,15 +28,14 @@ from data.text.subwords import (
     load_subword_tokenizer,
     train_subword_tokenizer,
 )
-from models.attention_decoder import build_attention_decoder
-from models.backbones import build_small_cnn
-from models.captioning import build_picture_encoder
-from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
+
+if TYPE_CHECKING:
+    import keras
 
 
 def build(
-    config: Config, *, vocab_size: int, backbone: keras.Model | None
-) -> tuple[keras.Model, keras.Model]:
+    config: Config, *, vocab_size: int, backbone: "keras.Model | None"
+) -> "tuple[keras.Model, keras.Model]":
     """Builds the encoder and the decoder that `config` describes.
 
     Args:
@@ -57,6 +43,10 @@ def build(
         vocab_size: Number of subwords.
         backbone: Network that computes the features; None for a small CNN.
     """
+    from models.attention_decoder import build_attention_decoder
+    from models.backbones import build_small_cnn
+    from models.captioning import build_picture_encoder
+
     if config.backbone == SMALL_CNN:
         source = {"cnn": build_small_cnn(size=config.picture_size)}
     else:
@@ -92,7 +82,7 @@ def batches_of(
     *,
     log: Callable[[str], None],
     **order: Any,
-) -> keras.utils.PyDataset:
+) -> "keras.utils.PyDataset":
     """Returns batches of a split for teacher forcing, without blank and too long captions.
 
     Args:
@@ -106,6 +96,10 @@ def batches_of(
     Raises:
         UserError: If no caption is left.
     """
+    from apps.captioning.features import takes_pixels
+    from apps.captioning.metrics import readable
+    from data.pictures.batches import caption_batches
+
     texts = [readable(line) for lines in split.captions for line in lines]
     tokens = encode_texts(tokenizer, texts, max_length=config.max_length + 1)
     kept = [
@@ -137,7 +131,9 @@ def batches_of(
     )
 
 
-def backbone_of(config: Config, resumed: Path | None, backbone_weights: str) -> keras.Model | None:
+def backbone_of(
+    config: Config, resumed: Path | None, backbone_weights: str
+) -> "keras.Model | None":
     """Returns the backbone: that of a resumed run, a downloaded one, or None for a small CNN.
 
     Args:
@@ -145,6 +141,8 @@ def backbone_of(config: Config, resumed: Path | None, backbone_weights: str) -> 
         resumed: Run folder of a training that is resumed.
         backbone_weights: File of the backbone's weights, or empty.
     """
+    from apps.captioning.features import load_backbone, load_run_backbone
+
     if config.backbone == SMALL_CNN:
         return None
     if resumed:
@@ -164,6 +162,17 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         config: Settings of the model and its training.
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
     """
+    import keras
+
+    from apps.captioning.decoding import PictureDescriber
+    from apps.captioning.evaluate import evaluate_run, load_split_captions, metrics_table
+    from apps.captioning.features import PictureInputs, takes_pixels
+    from apps.captioning.metrics import readable
+    from apps.captioning.network import ValidationCaptions, caption_writer
+    from common.fitting import first_epoch, record_training, run_written
+    from common.optimizers import build_optimizer
+    from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
+
     run = Path(flags.run or f"runs/captioning/{config.cell}-s{config.seed}")
     if backbone_weights and config.backbone == SMALL_CNN:
         raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
@@ -215,7 +224,10 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
             loss=smoothed_cross_entropy(config.label_smoothing),
             jit_compile=xla_beside_products(config.jit_compile),
         )
-        describer = PictureDescriber(encoder, decoder, max_length=config.max_length)
+        describer = PictureDescriber(
+            caption_writer(encoder, decoder, max_length=config.max_length),
+            max_length=config.max_length,
+        )
         validation = ValidationCaptions(
             describer, tokenizer, validation_pictures[:, 0], validation_split, config
         )

@@ -8,7 +8,9 @@ from common.config import split_list
 from common.errors import UserError
 from common.settings import Cell, TrainingSettings, check_at_least, check_shares, flag
 from data.prices.features import GROUPS
-from models.forecasting import LOSSES
+
+# The losses of `models.forecasting` that each distribution can be trained on.
+LOSSES = {"mixture": ("nll", "crps"), "student_t": ("nll",), "quantiles": ("pinball",)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,24 +10,15 @@ import json as json_format
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from apps.forecasting.baselines import BASELINES, FEWEST_DAYS, score_baselines
+from apps.export.runtime import runtime_line
 from apps.forecasting.inputs import Inputs, load_inputs
-from apps.forecasting.metrics import Scored, diebold_mariano, forecasting_metrics, score
-from apps.forecasting.predict import PRETRAINED, Predictor
-from apps.forecasting.report import (
-    MODEL,
-    REFERENCE,
-    ForecastScores,
-    by_ticker,
-    draw,
-    metrics_tables,
-    verdicts,
-)
+from apps.forecasting.predictor import PRETRAINED
 from apps.forecasting.splits import SPLITS, split_span
 from common.artifact import OUTPUTS, PLOTS
 from common.config import run_command, split_list
@@ -36,8 +27,14 @@ from common.device import device_line
 from common.errors import UserError
 from common.files import write_text
 from common.results import data_label, evaluation_folder, record_scores, why_not_recorded
-from common.run_folder import lock_run
+from common.run_folder import lock_run, read_config
 from data.download import cache_directory
+
+if TYPE_CHECKING:
+    from apps.forecasting.metrics import Scored
+    from apps.forecasting.predictor import Predictor
+    from apps.forecasting.report import ForecastScores
+
 
 # Days ahead that are scored, besides the last.
 HORIZONS = (1, 5, 10, 20)
@@ -52,7 +49,8 @@ def evaluate_run(
     split: str,
     baselines: bool,
     log: Callable[[str], None] | None = None,
-) -> ForecastScores:
+    runtime: Literal["keras", "onnx"] = "keras",
+) -> "ForecastScores":
     """Scores the saved model of a run folder, from each day of a split on.
 
     Args:
@@ -63,11 +61,17 @@ def evaluate_run(
         split: As in `split_span`.
         baselines: Whether to score all baselines, or the last value alone.
         log: What takes a line now and then.
+        runtime: What computes.
 
     Raises:
         UserError: If no ticker has a day to forecast from.
     """
-    predictor = Predictor.load(run)
+    from apps.forecasting.baselines import BASELINES, FEWEST_DAYS
+    from apps.forecasting.metrics import diebold_mariano, forecasting_metrics
+    from apps.forecasting.predictor import Predictor
+    from apps.forecasting.report import MODEL, REFERENCE, ForecastScores
+
+    predictor = Predictor.load(run, runtime=runtime)
     config = predictor.config
     inputs = load_inputs(
         config,
@@ -127,7 +131,7 @@ def evaluate_run(
         split=split,
         metrics=metrics.pop(MODEL),
         baselines=metrics if baselines else {},
-        parameters=predictor.model.count_params(),
+        parameters=predictor.network.parameters,
         hashes=inputs.hashes(),
         systems=systems,
         warnings=warnings,
@@ -136,17 +140,21 @@ def evaluate_run(
 
 
 def _scored_systems(
-    predictor: Predictor,
+    predictor: "Predictor",
     inputs: Inputs,
     origins: dict[str, np.ndarray],
     fit_until: np.datetime64,
     in_training: bool,
     names: Sequence[str],
-) -> dict[str, list[Scored]]:
+) -> "dict[str, list[Scored]]":
     """Scores the model and the baselines, with the tickers in the same order.
 
     Baselines are fitted up to `fit_until`, in the training split up to each ticker's first origin.
     """
+    from apps.forecasting.baselines import score_baselines
+    from apps.forecasting.metrics import score
+    from apps.forecasting.report import MODEL
+
     horizon = predictor.config.horizon
     chosen = [
         (history, features, origins[history.ticker])
@@ -197,6 +205,7 @@ def main(
     split: str = "test",
     baselines: bool = True,
     json: bool = False,
+    runtime: Literal["keras", "onnx"] = "keras",
 ) -> None:
     """Scores a saved model beside the baselines, from each day of a split on.
 
@@ -208,9 +217,14 @@ def main(
         split: train, validation, test, or dates as 2019-01-01:2020-12-31.
         baselines: Score the baselines too: drift, EWMA, GARCH, GJR-GARCH, ARIMA and ETS.
         json: Print one line of JSON instead of a table.
+        runtime: The Keras model, or the graph that `make export-forecasting` wrote.
     """
     console = open_console(stderr=json)
-    aside(console, device_line())
+    # A mistake is answered before Keras starts.
+    read_config(run, "forecasting")
+    from apps.forecasting.report import by_ticker, draw, metrics_tables, verdicts
+
+    aside(console, device_line() if runtime == "keras" else runtime_line())
     # Scores of other dates, tickers or data are not recorded in the run.
     foreign = bool(data or tickers or split not in SPLITS)
     with lock_run(run, shared=True):
@@ -222,8 +236,9 @@ def main(
             split=split,
             baselines=baselines,
             log=functools.partial(aside, console),
+            runtime=runtime,
         )
-        recorded = not foreign and record_scores(run, scores)
+        recorded = not foreign and runtime == "keras" and record_scores(run, scores)
         name = split.replace(":", "_")
         folder = run
         if not recorded:
@@ -245,6 +260,7 @@ def main(
     aside(console, f"scores by ticker, pictures: {folder}")
     if not recorded:
         reason = "not its own split" if foreign else why_not_recorded(run, scores.hashes)
+        reason = reason or "published scores are those of the Keras model"
         aside(console, f"not recorded in the run: {reason}")
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from apps.forecasting.fan_charts import Fan, plot_fan
 from apps.forecasting.metrics import LEVELS
 from common.tables import new_table
 from data.prices.read import PriceHistory
@@ -98,6 +97,8 @@ def forecast_table(forecast: Forecast) -> Table:
 
 def draw(forecast: Forecast, history: PriceHistory, path: Path) -> None:
     """Draws the fan chart of a forecast, with what happened where the history knows it."""
+    from apps.forecasting.fan_charts import Fan, plot_fan
+
     place = int(np.searchsorted(history.dates, forecast.origin))
     # The whole history is adjusted to its last day, the forecast to its own.
     close = history.close * (forecast.close / history.close[place])

@@ -11,132 +11,21 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.forecasting.calibration import spread_factors
-from apps.forecasting.config import Config, as_date
-from apps.forecasting.distributions import (
-    Distribution,
-    GaussianMixture,
-    QuantileGrid,
-    StudentT,
-)
+from apps.export.runtime import RuntimeFlags
+from apps.forecasting.config import as_date
 from apps.forecasting.exchange import next_trading_days
 from apps.forecasting.forecasts import Forecast, as_json, draw, forecast_table
 from apps.forecasting.inputs import load_inputs
 from apps.forecasting.metrics import LEVELS
-from common.artifact import CONFIG, load_model
-from common.config import check_png, config_from_flags, run_command
+from apps.forecasting.predictor import PRETRAINED, Predictor
+from common.config import check_png, run_command
 from common.console import aside, open_console, warn
-from common.device import XLA
 from common.errors import UserError
-from common.run_folder import read_config
-from data.prices.features import Features, days_needed
+from data.prices.features import Features
 from data.prices.read import read_prices
-from models.forecasting import quantile_levels
 
-PRETRAINED = Path(__file__).parent / "pretrained"
 PICTURES = Path("runs/forecasts")
-# Windows that go through the model at once.
-_BATCH = 256
-# Days to whose multiple a whole history is filled up.
-_PIECE = 1000
 _STALE_DAYS = 7
-
-
-class Predictor:
-    """A trained forecasting model, from a run folder alone."""
-
-    def __init__(self, model, config: Config):
-        """Takes the parts; use `Predictor.load`."""
-        self.model, self.config = model, config
-        self.model.compile(jit_compile=XLA[config.jit_compile])
-
-    @classmethod
-    def load(cls, run: str | Path) -> "Predictor":
-        """Loads a run folder.
-
-        Raises:
-            UserError: If the folder is missing, incomplete or of another task.
-        """
-        run = Path(run)
-        stored = read_config(run, "forecasting")
-        config = config_from_flags(Config, stored, run / CONFIG)
-        return cls(load_model(run), config)
-
-    def distribution(self, features: Features, origins: np.ndarray) -> Distribution:
-        """Forecasts from the close of some days on.
-
-        Args:
-            features: Of one ticker.
-            origins: `<int>(origins,)`, indices of days.
-
-        Returns:
-            Distributions of the cumulative log returns, `(origins, horizon)`.
-
-        Raises:
-            UserError: If there are too few days before the first origin.
-        """
-        needed = days_needed(self.config.lookback)
-        if origins.min() + 1 < needed:
-            raise UserError(
-                f"{features.ticker}: --lookback {self.config.lookback} needs {needed} days up to"
-                f" the forecast, but there are {origins.min() + 1} ({features.dates[0]} to"
-                f" {features.dates[origins.min()]}): give a longer history."
-            )
-        if self.config.stateful:
-            parameters = self._whole_history(features, origins)
-        else:
-            parameters = self._windows(features, origins)
-        return as_distribution(parameters, self.config.distribution)
-
-    def _whole_history(self, features: Features, origins: np.ndarray) -> np.ndarray:
-        """Reads everything up to the last origin once; `(origins, horizon, parameters)`."""
-        count = origins.max() + 1
-        # Padding after the last day changes no forecast and keeps the number of shapes small.
-        behind = -count % _PIECE
-        inputs = {
-            "features": np.pad(
-                features.inputs[:count], ((0, behind), (0, 0)), constant_values=np.nan
-            )[None],
-            "log_scale": np.pad(features.log_scale[:count], (0, behind))[None],
-        }
-        return np.asarray(self.model.predict_on_batch(inputs))[0, origins]
-
-    def _windows(self, features: Features, origins: np.ndarray) -> np.ndarray:
-        """Reads one window an origin; `(origins, horizon, parameters)`."""
-        outputs = []
-        back = np.arange(1 - self.config.lookback, 1)
-        for start in range(0, len(origins), _BATCH):
-            days = origins[start : start + _BATCH, None] + back
-            # The same number of rows each time, so that only one shape is compiled.
-            rows = np.resize(days, (_BATCH if len(origins) > _BATCH else len(days), len(back)))
-            inputs = {"features": features.inputs[rows], "log_scale": features.log_scale[rows]}
-            outputs.append(np.asarray(self.model.predict_on_batch(inputs))[: len(days), -1])
-        return np.concatenate(outputs)
-
-
-def as_distribution(parameters: np.ndarray, kind: str) -> Distribution:
-    """Returns the distributions that a model's output describes, as wide as `spread_factors` says.
-
-    Args:
-        parameters: `(..., horizon, parameters)` in per cent of log return.
-        kind: `mixture`, `student_t` or `quantiles`.
-
-    Returns:
-        Distributions of log returns over the leading shape.
-    """
-    parameters = parameters.astype(np.float64)
-    factors = spread_factors(parameters.shape[-2])
-    if kind == "mixture":
-        count = parameters.shape[-1] // 2
-        scales = factors[:, None] * parameters[..., count + 1 :] / 100
-        location = np.broadcast_to(parameters[..., count : count + 1] / 100, scales.shape)
-        return GaussianMixture(parameters[..., :count], location, scales)
-    if kind == "student_t":
-        location, scale, df = np.moveaxis(parameters, -1, 0)
-        return StudentT(location / 100, factors * scale / 100, df)
-    levels = quantile_levels()
-    median = parameters[..., len(levels) // 2, None]
-    return QuantileGrid(levels, (median + factors[:, None] * (parameters - median)) / 100)
 
 
 def forecast(
@@ -190,6 +79,7 @@ def _source(ticker: str, data: str) -> tuple[str, list[str]]:
 
 
 def main(
+    flags: RuntimeFlags,
     ticker: str = "",
     run: Path = PRETRAINED,
     data: str = "yahoo",
@@ -205,6 +95,7 @@ def main(
     """Forecasts the next days of a ticker.
 
     Args:
+        flags: What computes.
         ticker: Ticker, or the path of a .csv file of prices.
         run: Run folder of the model.
         data: `yahoo`, or your own folder of .csv files.
@@ -222,7 +113,7 @@ def main(
     check_png(picture)
     source, tickers = _source(ticker, data)
     until = np.datetime64(as_date(as_of, "as_of")) if as_of else None
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, runtime=flags.runtime, threads=flags.threads)
     if not 0 <= days <= predictor.config.horizon:
         raise UserError(f"--days must lie between 1 and {predictor.config.horizon}, the horizon.")
     console = open_console(stderr=json)

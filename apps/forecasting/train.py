@@ -8,30 +8,32 @@ python -m apps.forecasting.train --data my_prices --market none --run runs/forec
 import functools
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from apps.forecasting.config import Config
-from apps.forecasting.evaluate import evaluate_run
 from apps.forecasting.inputs import check_market, load_inputs
-from apps.forecasting.report import metrics_tables
 from apps.forecasting.splits import training_days
 from common.artifact import MODEL, save_model
-from common.callbacks import ResetStates
 from common.config import run_command, split_list
 from common.console import VERBOSITY, aside, open_console, warn
 from common.device import XLA, device_line
-from common.fitting import first_epoch, record_training, run_written
-from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training, training_callbacks
 from data.prices.features import feature_statistics
-from data.prices.windows import HistoryChunks, PriceWindows
-from models.forecasting import LOSSES, build_forecaster
+
+if TYPE_CHECKING:
+    import keras
+
+    from data.prices.windows import HistoryChunks
 
 
-def build(config: Config, *, mean: np.ndarray, variance: np.ndarray, rows: int = 0) -> keras.Model:
+def build(
+    config: Config, *, mean: np.ndarray, variance: np.ndarray, rows: int = 0
+) -> "keras.Model":
     """Builds the model that `config` describes; `rows` makes it carry its states."""
+    from models.forecasting import build_forecaster
+
     return build_forecaster(
         horizon=config.horizon,
         cell=config.cell,
@@ -49,7 +51,7 @@ def build(config: Config, *, mean: np.ndarray, variance: np.ndarray, rows: int =
 
 def training_batches(
     config: Config, features: list, spans: list, *, epochs_done: int
-) -> keras.utils.PyDataset:
+) -> "keras.utils.PyDataset":
     """Returns the windows that are learned from or, if states are carried, chunks of histories.
 
     Args:
@@ -58,6 +60,8 @@ def training_batches(
         spans: Days of each ticker to train on.
         epochs_done: Epochs before the first one.
     """
+    from data.prices.windows import HistoryChunks, PriceWindows
+
     if config.stateful:
         return HistoryChunks(
             features,
@@ -81,8 +85,10 @@ def training_batches(
     )
 
 
-def validation_batch(config: Config, features: list, spans: list) -> HistoryChunks:
+def validation_batch(config: Config, features: list, spans: list) -> "HistoryChunks":
     """Returns one batch: every ticker's validation days after the days that a window reads."""
+    from data.prices.windows import HistoryChunks
+
     before = [days[0] - config.lookback + 1 for days in spans]
     return HistoryChunks(
         features,
@@ -100,6 +106,15 @@ def main(flags: TrainFlags, config: Config) -> None:
         flags: The run folder, and whether to resume or replace the run in it.
         config: Settings of the model and its training.
     """
+    import keras
+
+    from apps.forecasting.evaluate import evaluate_run
+    from apps.forecasting.report import metrics_tables
+    from common.callbacks import ResetStates
+    from common.fitting import first_epoch, record_training, run_written
+    from common.optimizers import build_optimizer
+    from models.forecasting import LOSSES
+
     run = Path(flags.run or f"runs/forecasting/{config.cell}-s{config.seed}")
     with open_training(config, flags, run, task="forecasting") as config:
         console = open_console()
@@ -137,7 +152,7 @@ def main(flags: TrainFlags, config: Config) -> None:
             jit_compile=XLA[config.jit_compile],
         )
 
-        def save(trained: keras.Model) -> None:
+        def save(trained: "keras.Model") -> None:
             if rows:
                 # The saved model takes any number of rows and begins without a state.
                 weights = [

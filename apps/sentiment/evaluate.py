@@ -8,34 +8,34 @@ import json as json_format
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-import keras
 import numpy as np
 from rich.table import Table
 
-from apps.sentiment.baselines import score_baselines
+from apps.export.runtime import Network, runtime_line
 from apps.sentiment.config import BUCKETS, Config
-from apps.sentiment.metrics import classification_metrics
-from apps.sentiment.predict import PRETRAINED, Predictor
+from apps.sentiment.predictor import PRETRAINED, Predictor
 from common.cache import cache_path, cached
 from common.config import run_command
 from common.console import aside, open_console
-from common.device import XLA, device_line
+from common.device import device_line
 from common.earlier_runs import recorded_data
 from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores, why_not_recorded
-from common.run_folder import lock_run
+from common.run_folder import lock_run, read_config
 from common.tables import new_table
 from data.download import cache_directory, data_directory
-from data.reviews.read import Reviews, SentimentData, load_labelled, load_reviews
 from data.row_files import tokens_on_disk
-from data.text.batching import text_batches
 from data.text.tokenization import encoded
+
+if TYPE_CHECKING:
+    from data.reviews.read import Reviews, SentimentData
 
 
 def load_split_reviews(
     config: Config, *, data: str, data_dir: str, log: Callable[[str], None] | None = None
-) -> SentimentData:
+) -> "SentimentData":
     """Loads reviews as the run's settings cut them.
 
     Args:
@@ -44,6 +44,8 @@ def load_split_reviews(
         data_dir: As the flag.
         log: As in `load_reviews`.
     """
+    from data.reviews.read import load_reviews
+
     return load_reviews(
         data,
         data_dir=data_directory(data_dir),
@@ -54,7 +56,7 @@ def load_split_reviews(
     )
 
 
-def load_scored(config: Config, run: Path, *, data: str, data_dir: str) -> SentimentData:
+def load_scored(config: Config, run: Path, *, data: str, data_dir: str) -> "SentimentData":
     """Loads what a run is scored on: its own data as it cut them, or others as they are.
 
     Args:
@@ -63,6 +65,8 @@ def load_scored(config: Config, run: Path, *, data: str, data_dir: str) -> Senti
         data: As the flag; empty for the data that the run was trained on.
         data_dir: As the flag.
     """
+    from data.reviews.read import load_labelled
+
     if data and data not in ("imdb", config.data):
         foreign = load_labelled(data, cache_dir=cache_directory())
         # The same file under another name holds what the run has learned.
@@ -73,6 +77,10 @@ def load_scored(config: Config, run: Path, *, data: str, data_dir: str) -> Senti
 
 def predict_probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndarray:
     """Returns `(batch, classes)` probabilities of the texts, in their order."""
+    import keras
+
+    from data.text.batching import text_batches
+
     config = predictor.config
     sequences = encoded(predictor.tokenizer, texts, max_length=config.max_length)
     batches = text_batches(
@@ -81,15 +89,19 @@ def predict_probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndar
         multiple=config.region_length or 8,
         tokens_per_batch=config.tokens_per_batch,
     )
-    predictor.model.compile(jit_compile=XLA[config.jit_compile])
-    logits = predictor.model.predict(batches, verbose=0)
+    network = predictor.network
+    if isinstance(network, Network):
+        each = (batches[index][0] for index in range(len(batches)))
+        logits = np.concatenate([network("logits", tokens=one)["logits"] for one in each])
+    else:
+        logits = network.logits(batches)
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits, axis=-1))
     restored = np.empty_like(probabilities)
     restored[np.concatenate(batches.batches)] = probabilities
     return restored
 
 
-def cached_baselines(data: SentimentData, split: Reviews, cache_dir: Path) -> dict:
+def cached_baselines(data: "SentimentData", split: "Reviews", cache_dir: Path) -> dict:
     """Returns the baselines' scores on a split, fitted once and kept in the cache.
 
     Args:
@@ -97,6 +109,8 @@ def cached_baselines(data: SentimentData, split: Reviews, cache_dir: Path) -> di
         split: What they are scored on.
         cache_dir: Root of derived files.
     """
+    from apps.sentiment.baselines import score_baselines
+
     train = data.splits["train"]
     path = cache_path(
         cache_dir / "sentiment_baselines",
@@ -117,7 +131,13 @@ class ReviewScores(Scores):
 
 
 def evaluate_run(
-    run: Path, *, data: str, data_dir: str, split: str, baselines: bool
+    run: Path,
+    *,
+    data: str,
+    data_dir: str,
+    split: str,
+    baselines: bool,
+    runtime: Literal["keras", "onnx"] = "keras",
 ) -> ReviewScores:
     """Scores the saved model of a run folder.
 
@@ -127,12 +147,15 @@ def evaluate_run(
         data_dir: As the flag.
         split: `train`, `validation` or `test`.
         baselines: Whether to score them too.
+        runtime: What computes.
 
     Raises:
         UserError: If the data has other labels than the model, or baselines are wanted of `train`.
     """
+    from apps.sentiment.metrics import classification_metrics
+
     check_baselines(split, baselines=baselines)
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, runtime=runtime)
     config = predictor.config
     loaded = load_scored(config, run, data=data, data_dir=data_dir)
     if baselines and "train" not in loaded.splits:
@@ -160,7 +183,7 @@ def evaluate_run(
         baselines=cached_baselines(loaded, reviews, cache_directory()) if baselines else {},
         reviews=len(reviews.texts),
         reviews_per_second=len(reviews.texts) / seconds,
-        parameters=predictor.model.count_params(),
+        parameters=predictor.network.parameters,
         hashes=loaded.hashes,
     )
 
@@ -182,6 +205,7 @@ def main(
     split: str = "test",
     baselines: bool = True,
     json: bool = False,
+    runtime: Literal["keras", "onnx"] = "keras",
 ) -> None:
     """Scores a saved model beside the baselines.
 
@@ -193,14 +217,20 @@ def main(
         split: validation, test, or, with --no-baselines, train.
         baselines: Score majority, TF-IDF + logistic regression and NB-SVM too.
         json: Print one line of JSON instead of a table.
+        runtime: The Keras model, or the graph that `make export-sentiment` wrote.
     """
     if split not in ("train", "validation", "test"):
         raise UserError(f"--split {split} is unknown: choose train, validation or test.")
     console = open_console(stderr=json)
-    aside(console, device_line())
+    # A mistake is answered before Keras starts.
+    read_config(run, "sentiment")
+    aside(console, device_line() if runtime == "keras" else runtime_line())
     with lock_run(run, shared=True):
-        scores = evaluate_run(run, data=data, data_dir=data_dir, split=split, baselines=baselines)
-        record_scores(run, scores)
+        scores = evaluate_run(
+            run, data=data, data_dir=data_dir, split=split, baselines=baselines, runtime=runtime
+        )
+        if runtime == "keras":
+            record_scores(run, scores)
     if json:
         record = {"split": split, "metrics": scores.metrics, "baselines": scores.baselines}
         print(json_format.dumps(record))
@@ -208,7 +238,9 @@ def main(
         rows = {str(run): scores.metrics, **scores.baselines}
         console.print(metrics_table(rows, f"sentiment, {split} split, {scores.reviews:,} reviews"))
         aside(console, f"{scores.reviews_per_second:.0f} reviews a second")
-    if reason := why_not_recorded(run, scores.hashes):
+    if runtime == "onnx":
+        aside(console, "not recorded: published scores are those of the Keras model")
+    elif reason := why_not_recorded(run, scores.hashes):
         aside(console, f"not recorded: {reason}")
 
 

@@ -3,15 +3,13 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 
-from apps.sentiment.baselines import nb_svm
 from apps.sentiment.config import Config
 from apps.sentiment.evaluate import predict_probabilities
-from apps.sentiment.predict import Predictor
+from apps.sentiment.predictor import Predictor
 from common.artifact import CONFIG, METRICS, MODEL, TOKENIZER
 from common.cache import cache_path, cached
 from common.config import split_list
@@ -19,7 +17,10 @@ from common.earlier_runs import check_same_cut, check_same_data
 from common.errors import UserError
 from common.files import read_json
 from data.download import cache_directory, sha256_of
-from data.reviews.read import Reviews
+
+if TYPE_CHECKING:
+    from data.reviews.read import Reviews
+
 
 NB_SVM = "nb_svm"
 # What a teacher's verdicts come from: its files, and the code.
@@ -28,7 +29,7 @@ _CODE = (
     "apps.sentiment.teachers",
     "apps.sentiment.baselines",
     "apps.sentiment.evaluate",
-    "apps.sentiment.predict",
+    "apps.sentiment.predictor",
 )
 
 
@@ -65,7 +66,7 @@ def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:
     Raises:
         UserError: If it knows other labels, or may have learned from the validation reviews.
     """
-    teacher = Predictor.load(run)
+    teacher = Predictor.load(run, runtime="keras")
     if list(teacher.labels) != labels:
         raise UserError(
             f"--teachers {run} knows the labels {', '.join(teacher.labels)}, not"
@@ -80,7 +81,7 @@ def load_teacher(run: Path, config: Config, labels: list[str]) -> Predictor:
     return teacher
 
 
-def nb_svm_verdicts(labelled: Reviews, validation: Reviews, texts: Sequence[str]) -> np.ndarray:
+def nb_svm_verdicts(labelled: "Reviews", validation: "Reviews", texts: Sequence[str]) -> np.ndarray:
     """Fits NB-SVM and returns its verdicts as probabilities, `(batch, classes)`.
 
     Args:
@@ -88,6 +89,11 @@ def nb_svm_verdicts(labelled: Reviews, validation: Reviews, texts: Sequence[str]
         validation: What its temperature is fitted on (Guo et al., 2017).
         texts: What to label.
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax, softmax
+
+    from apps.sentiment.baselines import nb_svm
+
     scores = nb_svm(labelled.texts, labelled.labels, itertools.chain(validation.texts, texts))
     known, wanted = scores[: len(validation.texts)], scores[len(validation.texts) :]
     rows = np.arange(len(known))

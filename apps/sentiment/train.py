@@ -8,33 +8,29 @@ python -m apps.sentiment.train --data reviews.csv --run runs/sentiment/mine
 import functools
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from rich.console import Console
 from tokenizers import Tokenizer
 
 from apps.sentiment.config import BIGRAM_DIM, BUCKETS, Config
-from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
-from apps.sentiment.predict import feature_counts
-from apps.sentiment.pretraining import pretrain
 from apps.sentiment.spans import sentence_spans
-from apps.sentiment.teachers import checked_teachers, targets_of, teacher_folders
 from common.artifact import MODEL, TOKENIZER, save_model
 from common.config import run_command
 from common.console import VERBOSITY, aside, open_console
 from common.device import XLA, device_line
 from common.earlier_runs import run_folder
-from common.fitting import first_epoch, record_training, run_written
-from common.optimizers import build_optimizer
 from common.run_folder import read_labels
 from common.training import TrainFlags, first_facts, open_training, training_callbacks
 from data.download import cache_directory
 from data.row_files import RowFile, texts_on_disk, tokens_on_disk
-from data.text.batching import text_batches
 from data.text.tokenization import encoded, load_tokenizer, train_tokenizer
 from data.text.word_vectors import train_word_vectors
-from models.sentiment import build_encoder, build_sentiment_classifier
+
+if TYPE_CHECKING:
+    import keras
+
 
 # Longer texts are cut for the word vectors too, far beyond any review.
 MOST_TOKENS = 10_000
@@ -42,8 +38,11 @@ MOST_TOKENS = 10_000
 BIGRAM_DROPOUT = 0.5
 
 
-def build(config: Config, *, vocab_size: int, num_classes: int) -> keras.Model:
+def build(config: Config, *, vocab_size: int, num_classes: int) -> "keras.Model":
     """Builds the model that `config` describes."""
+    from apps.sentiment.network import feature_counts
+    from models.sentiment import build_encoder, build_sentiment_classifier
+
     encoder = build_encoder(
         vocab_size=vocab_size,
         embed_dim=config.embed_dim,
@@ -71,13 +70,15 @@ def build(config: Config, *, vocab_size: int, num_classes: int) -> keras.Model:
 
 
 def initialize_encoder(
-    encoder: keras.Model,
+    encoder: "keras.Model",
     config: Config,
     texts: Sequence[str],
     tokenizer: Tokenizer,
     console: Console,
 ) -> None:
     """Starts the encoder from word vectors and a language model of `texts`, where asked for."""
+    from apps.sentiment.pretraining import pretrain
+
     cache_dir = cache_directory()
 
     def encoded_texts(max_length: int) -> RowFile:
@@ -107,6 +108,14 @@ def main(flags: TrainFlags, config: Config) -> None:
         flags: The run folder, and whether to resume or replace the run in it.
         config: Settings of the model and its training.
     """
+    import keras
+
+    from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
+    from apps.sentiment.teachers import checked_teachers, targets_of, teacher_folders
+    from common.fitting import first_epoch, record_training, run_written
+    from common.optimizers import build_optimizer
+    from data.text.batching import text_batches
+
     earlier = {"--teachers": teacher_folders(config)}
     run = run_folder(flags.run, f"runs/sentiment/{config.cell}-s{config.seed}", earlier)
     with open_training(

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from common.plots import VALIDATION, plt, save_figure
 from data.text.subwords import split_words
-from models.decode.writer import Hypothesis
+from models.decode.hypothesis import Hypothesis
 
 
 def merge_words(
@@ -48,6 +47,8 @@ def plot_alignment(candidate, path: Path) -> None:
         candidate: A `Candidate` with its attention.
         path: PNG file to write.
     """
+    from common.plots import VALIDATION, plt, save_figure
+
     rows, columns = candidate.attention.shape
     width, height = 1.6 + 0.42 * columns, 1.2 + 0.34 * rows
     figure, axis = plt.subplots(figsize=(width, height))

@@ -1,21 +1,15 @@
-"""Writes translations of token ids, many sentences at once, each batch in one compiled loop."""
+"""Writes translations of token ids, many sentences at once."""
 
 import dataclasses
+from collections.abc import Callable
 
-import keras
 import numpy as np
-from tokenizers import Tokenizer
 
-from apps.translation.config import Config
-from apps.translation.metrics import translation_metrics
 from common.search import Search
-from data.pairs.splits import PairSplit
-from data.text.batching import pad_tokens
-from data.text.subwords import END_ID, START_ID, UNK_ID, decode_texts, encode_texts
-from models.decode.writer import Hypothesis, SequenceWriter
+from data.text.padding import pad_tokens
+from data.text.subwords import UNK_ID
+from models.decode.hypothesis import Hypothesis
 
-# Validation sentences that are translated after each epoch.
-SCORED_AN_EPOCH = 1000
 # Lengths are padded to multiples of this, so that few distinct shapes are compiled.
 _MULTIPLE = 8
 
@@ -24,17 +18,13 @@ class SequenceTranslator:
     """Translates sequences of token ids; one serves a whole training.
 
     Args:
-        encoder: From `build_encoder`.
-        decoder: From `build_attention_decoder`.
+        network: A `KerasNetwork` or `apps.export.runtime.SearchNetwork`.
         max_length: Most tokens of a source.
     """
 
-    def __init__(self, encoder: keras.Model, decoder: keras.Model, *, max_length: int):
+    def __init__(self, network: Callable[..., list[list[Hypothesis]]], *, max_length: int):
         """See the class."""
-        self._most = int(output_limit(max_length))
-        self._write = SequenceWriter(
-            encoder, decoder, start_id=START_ID, end_id=END_ID, max_length=self._most
-        )
+        self._network, self._most = network, output_limit(max_length)
 
     def __call__(
         self,
@@ -71,45 +61,10 @@ class SequenceTranslator:
                 "source": pad_tokens(filled, np.arange(count), padded_length),
                 "length_limit": limits.astype(np.int32),
             }
-            written = self._write(inputs, attention=attention, **dataclasses.asdict(search))
+            written = self._network(inputs, attention=attention, **dataclasses.asdict(search))
             for row, hypotheses in zip(rows, written, strict=False):
                 found[row] = [_without_padding(one, len(sources[row])) for one in hypotheses]
         return [found[row] for row in range(len(sources))]
-
-
-class ValidationBleu(keras.callbacks.Callback):
-    """Translates validation sentences after each epoch, greedily, and adds `val_bleu` to `logs`.
-
-    Args:
-        translate_ids: Of the model in training.
-        tokenizer: Its subwords.
-        split: What to translate; its first `SCORED_AN_EPOCH` sentences are.
-        config: Settings.
-    """
-
-    def __init__(
-        self,
-        translate_ids: SequenceTranslator,
-        tokenizer: Tokenizer,
-        split: PairSplit,
-        config: Config,
-    ):
-        """See the class."""
-        super().__init__()
-        self._translate_ids, self._tokenizer, self._config = translate_ids, tokenizer, config
-        self._sources = encode_texts(
-            tokenizer, split.source[:SCORED_AN_EPOCH], max_length=config.max_length
-        )
-        self._references = split.references[:SCORED_AN_EPOCH]
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Scores."""
-        found = self._translate_ids(self._sources, Search.of(self._config, method="greedy"))
-        hypotheses = decode_texts(self._tokenizer, [best.tokens for best, *_ in found])
-        scores = translation_metrics(
-            hypotheses, self._references, target_language=self._config.target_language
-        )
-        logs["val_bleu"] = scores["bleu"]
 
 
 def _without_padding(hypothesis: Hypothesis, source_length: int) -> Hypothesis:

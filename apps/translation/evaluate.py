@@ -7,12 +7,13 @@ import dataclasses
 import json as json_format
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
-from apps.translation.baselines import score_baselines
+from apps.export.runtime import Runtime, runtime_line
 from apps.translation.config import Config
-from apps.translation.metrics import length_metrics, signatures, translation_metrics
+from apps.translation.metrics import signatures
 from apps.translation.predictor import PRETRAINED, Predictor
 from common.artifact import OUTPUTS
 from common.beams import (
@@ -33,13 +34,15 @@ from common.results import (
     record_scores,
     why_not_recorded,
 )
-from common.run_folder import lock_run
+from common.run_folder import lock_run, read_config
 from common.search import Search, parse_beam_sizes
 from common.tables import new_table
 from data.download import cache_directory, data_directory
-from data.pairs.mixture import load_sets
-from data.pairs.sources import Pairs
-from data.pairs.splits import PairSplit
+
+if TYPE_CHECKING:
+    from data.pairs.sources import Pairs
+    from data.pairs.splits import PairSplit
+
 
 # Draws of sacreBLEU's bootstrap.
 BOOTSTRAP = 1000
@@ -52,8 +55,10 @@ def load_split_pairs(
     data_dir: str,
     training: bool = True,
     log: Callable[[str], None] | None = None,
-) -> Pairs:
+) -> "Pairs":
     """Loads data as the run's settings cut them; other arguments as the flags and `load_sets`."""
+    from data.pairs.mixture import load_sets
+
     return load_sets(
         data,
         repeats=config.repeats if data == config.data else (),
@@ -84,6 +89,7 @@ def evaluate_run(
     split: str,
     baselines: bool,
     beam_sizes: tuple[int, ...] = (),
+    runtime: Runtime = "keras",
     bootstrap: int = 0,
 ) -> TranslationScores:
     """Scores the saved model of a run folder.
@@ -95,6 +101,7 @@ def evaluate_run(
         split: Name of a split; `test` is also Multi30k's `test_2016_flickr`.
         baselines: Whether to score them too.
         beam_sizes: More beams to score, besides greedy search and the run's own beam.
+        runtime: As the flag.
         bootstrap: Draws for confidence intervals; 0 leaves them out.
 
     Returns:
@@ -105,8 +112,10 @@ def evaluate_run(
         UserError: If the data cannot be used or lack the split.
         UserError: If baselines are wanted of `train`.
     """
+    from apps.translation.metrics import length_metrics, translation_metrics
+
     check_baselines(split, baselines=baselines)
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, runtime=runtime)
     config = predictor.config
     pairs = load_split_pairs(config, data=data or config.data, data_dir=data_dir, training=False)
     chosen = pairs.split(split)
@@ -136,7 +145,7 @@ def evaluate_run(
         split=split,
         metrics=metrics,
         baselines=_cached_baselines(pairs, chosen) if baselines else {},
-        parameters=predictor.model.count_params(),
+        parameters=predictor.network.parameters,
         hashes=pairs.hashes,
         hypotheses=hypotheses,
         seconds=seconds,
@@ -144,8 +153,10 @@ def evaluate_run(
     )
 
 
-def _cached_baselines(pairs: Pairs, split: PairSplit) -> dict:
+def _cached_baselines(pairs: "Pairs", split: "PairSplit") -> dict:
     """Returns the baselines' scores on a split, fitted once and kept in the cache."""
+    from apps.translation.baselines import score_baselines
+
     train = pairs.splits["train"]
     source_language, target_language = pairs.languages
     path = cache_path(
@@ -182,6 +193,7 @@ def main(
     split: str = "test",
     beam_sizes: str = "",
     baselines: bool = True,
+    runtime: Literal["keras", "onnx"] = "keras",
     json: bool = False,
 ) -> None:
     """Scores a saved model beside the baselines.
@@ -195,11 +207,15 @@ def main(
         beam_sizes: More beams to score, separated by commas, besides greedy and the run's own.
         baselines: Score copying the source, IBM model 1 word by word, and the translation of the
             nearest training sentence too.
+        runtime: What computes: the run's Keras model, or its exported graph, whose scores are not
+            recorded.
         json: Print one line of JSON instead of tables.
     """
     sizes = parse_beam_sizes(beam_sizes)
     console = open_console(stderr=json)
-    aside(console, device_line())
+    # A mistake is answered before Keras starts.
+    read_config(run, "translation")
+    aside(console, device_line() if runtime == "keras" else runtime_line())
     with lock_run(run, shared=True):
         scores = evaluate_run(
             run,
@@ -208,9 +224,10 @@ def main(
             split=split,
             baselines=baselines,
             beam_sizes=sizes,
+            runtime=runtime,
             bootstrap=BOOTSTRAP,
         )
-        recorded = record_scores(run, scores)
+        recorded = runtime == "keras" and record_scores(run, scores)
         folder = run
         if not recorded:
             folder = evaluation_folder(run, task="translation", what=data_label(" ".join(data)))
@@ -235,7 +252,9 @@ def main(
                 f" {len(scores.hypotheses[beam_size]) / seconds:.0f} sentences a second"
             )
         aside(console, f"translations: {', '.join(str(path) for path in paths)}")
-    if not recorded:
+    if runtime == "onnx":
+        aside(console, "not recorded: published scores are those of the Keras model")
+    elif not recorded:
         aside(console, f"not recorded: {why_not_recorded(run, scores.hashes)}")
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from rich.text import Text
 
+from apps.export.runtime import RuntimeFlags
 from apps.translation.alignment import plot_alignment
 from apps.translation.predictor import PRETRAINED, Predictor, Translation
 from common.config import check_png, run_command
@@ -42,6 +43,7 @@ def as_json(translation: Translation) -> str:
 
 
 def main(
+    flags: RuntimeFlags,
     text: str | None = None,
     run: Path = PRETRAINED,
     source_language: str | None = None,
@@ -60,6 +62,7 @@ def main(
     """Translates with a trained model.
 
     Args:
+        flags: What computes.
         text: The text; without it, each line of standard input is one, and each line of the output
             its translation.
         run: Run folder of the model.
@@ -80,7 +83,7 @@ def main(
     if text is not None and not text.strip():
         raise UserError("--text is empty: give at least one word.")
     check_png(picture)
-    predictor = Predictor.load(run)
+    predictor = Predictor.load(run, runtime=flags.runtime, threads=flags.threads)
     config = predictor.config
     for name, given, own in (
         ("source", source_language, config.source_language),

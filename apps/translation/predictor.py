@@ -1,21 +1,24 @@
 """A trained translator from a run folder: `Predictor.load(run).predict(texts)`."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 
+from apps.export.runtime import Runtime, SearchNetwork, choose
 from apps.translation.alignment import merge_words
 from apps.translation.config import Config
 from apps.translation.decoding import SequenceTranslator
 from apps.translation.typed_text import normalized, sentences_of, without_loops
-from common.artifact import CONFIG, MODEL, TOKENIZER, load_model
+from common.artifact import CONFIG, TOKENIZER
 from common.config import config_from_flags
 from common.errors import UserError
 from common.run_folder import read_config
 from common.search import Search
 from data.text.subwords import decode_texts, encode_texts, load_subword_tokenizer
-from models.translation import model_name
+from models.decode.hypothesis import Hypothesis
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -51,39 +54,45 @@ class Translation:
 class Predictor:
     """A trained translation model with its subwords, from a run folder alone."""
 
-    def __init__(self, model, tokenizer, config: Config):
-        """Takes the parts; use `Predictor.load`."""
-        self.model, self.tokenizer, self.config = model, tokenizer, config
-        self.translate_ids = SequenceTranslator(
-            model.get_layer("encoder"), model.get_layer("decoder"), max_length=config.max_length
-        )
+    def __init__(
+        self, network: Callable[..., list[list[Hypothesis]]], tokenizer: Tokenizer, config: Config
+    ):
+        """Takes the parts; use `Predictor.load`.
+
+        Args:
+            network: A `KerasNetwork`, or a `SearchNetwork` of the exported graph.
+            tokenizer: Of the run.
+            config: Its settings.
+        """
+        self.network, self.tokenizer, self.config = network, tokenizer, config
+        self.translate_ids = SequenceTranslator(network, max_length=config.max_length)
 
     @classmethod
-    def load(cls, run: str | Path) -> "Predictor":
+    def load(cls, run: str | Path, *, runtime: Runtime = "auto", threads: int = 0) -> "Predictor":
         """Loads a run folder.
+
+        Args:
+            run: Run folder.
+            runtime: What computes: `onnx`, `keras`, or the former if there is an export (`auto`).
+            threads: Of an export; 0 for one a core.
 
         Raises:
             UserError: If the folder is missing, incomplete, of another task, or says that it
                 translates in another direction than its model was trained in.
-            UserError: If its tokenizer cannot be read.
+            UserError: If its tokenizer or, with `onnx`, its export cannot be used.
         """
         run = Path(run)
         config = config_from_flags(Config, read_config(run, "translation"), run / CONFIG)
         tokenizer = load_subword_tokenizer(run / TOKENIZER)
-        model = load_model(run)
-        languages = (config.source_language, config.target_language)
-        if model.name != model_name(*languages):
-            raise UserError(
-                f"{run / CONFIG} says that the model translates {' to '.join(languages)}, but"
-                f" {run / MODEL} is named {model.name}: restore the file, or train again."
-            )
-        predicted = model.get_layer("decoder").output["logits"].shape[-1]
-        if predicted != tokenizer.get_vocab_size():
-            raise UserError(
-                f"{run / TOKENIZER} has {tokenizer.get_vocab_size()} subwords and {run / MODEL}"
-                f" {predicted}: they belong to different runs; restore them."
-            )
-        return cls(model, tokenizer, config)
+
+        def load_keras():
+            from apps.translation.network import load_network
+
+            return load_network(run, config, tokenizer)
+
+        graph = choose(run, task="translation", runtime=runtime, threads=threads)
+        network = load_keras() if graph is None else SearchNetwork(graph, load_keras)
+        return cls(network, tokenizer, config)
 
     def predict(
         self, texts: list[str], search: Search | None = None, *, attention: bool = False

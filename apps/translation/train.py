@@ -7,24 +7,18 @@ python -m apps.translation.train --data pairs.tsv --source-language en --target-
 
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import keras
 from tokenizers import Tokenizer
 
 from apps.translation.config import BUCKETS, SHAPE, Config
-from apps.translation.decoding import SequenceTranslator, ValidationBleu
-from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
-from apps.translation.second_stage import load_start, origin_facts
 from common.artifact import MODEL, TOKENIZER, save_model
 from common.config import run_command, split_list
 from common.console import VERBOSITY, aside, open_console, warn
 from common.device import device_line, xla_beside_products
 from common.earlier_runs import run_folder, with_shape_of
 from common.errors import UserError
-from common.fitting import first_epoch, record_training, run_written
-from common.optimizers import build_optimizer
 from common.training import TrainFlags, first_facts, open_training, training_callbacks
-from data.pairs.batches import pair_batches
 from data.pairs.mixture import with_typed_copies
 from data.pairs.sources import Pairs
 from data.pairs.splits import PairSplit
@@ -35,13 +29,16 @@ from data.text.subwords import (
     load_subword_tokenizer,
     train_subword_tokenizer,
 )
-from models.attention_decoder import build_attention_decoder
-from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
-from models.translation import build_encoder, model_name
+
+if TYPE_CHECKING:
+    import keras
 
 
-def build(config: Config, *, vocab_size: int) -> tuple[keras.Model, keras.Model]:
+def build(config: Config, *, vocab_size: int) -> "tuple[keras.Model, keras.Model]":
     """Builds the encoder and the decoder that `config` describes."""
+    from models.attention_decoder import build_attention_decoder
+    from models.translation import build_encoder
+
     shared = {
         "vocab_size": vocab_size,
         "embed_dim": config.embed_dim,
@@ -70,6 +67,8 @@ def build(config: Config, *, vocab_size: int) -> tuple[keras.Model, keras.Model]
 
 def learn_subwords(config: Config, pairs: Pairs, *, data_dir: str, log) -> Tokenizer:
     """Trains the subwords on the training sentences of `pairs` and of --vocabulary-data."""
+    from apps.translation.evaluate import load_split_pairs
+
     corpora = [pairs]
     for name in split_list(config.vocabulary_data):
         corpora.append(load_split_pairs(config, data=(name,), data_dir=data_dir, log=log))
@@ -82,12 +81,14 @@ def learn_subwords(config: Config, pairs: Pairs, *, data_dir: str, log) -> Token
 
 def batches_of(
     config: Config, tokenizer: Tokenizer, split: PairSplit, *, log: Callable[[str], None], **options
-) -> tuple[int, keras.utils.PyDataset]:
+) -> "tuple[int, keras.utils.PyDataset]":
     """Returns the number of pairs that are short enough, and batches of them.
 
     Raises:
         UserError: If there are none.
     """
+    from data.pairs.batches import pair_batches
+
     sources, targets, kept = encode_pairs(
         tokenizer, split.source, split.target, max_length=config.max_length
     )
@@ -118,6 +119,17 @@ def main(flags: TrainFlags, config: Config) -> None:
         flags: The run folder, and whether to resume or replace the run in it.
         config: Settings of the model and its training.
     """
+    import keras
+
+    from apps.translation.decoding import SequenceTranslator
+    from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
+    from apps.translation.network import KerasNetwork, ValidationBleu
+    from apps.translation.second_stage import load_start, origin_facts
+    from common.fitting import first_epoch, record_training, run_written
+    from common.optimizers import build_optimizer
+    from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
+    from models.translation import model_name
+
     earlier = [config.init_from] if config.init_from else []
     run = run_folder(
         flags.run, f"runs/translation/{config.cell}-s{config.seed}", {"--init-from": earlier}
@@ -170,13 +182,14 @@ def main(flags: TrainFlags, config: Config) -> None:
         name = model_name(config.source_language, config.target_language)
         model = build_encoder_decoder(encoder, decoder, name=name)
         if start:
-            model.set_weights(start.model.get_weights())
+            model.set_weights(start.network.model.get_weights())
         model.compile(
             optimizer=build_optimizer(config.optimizer, learning_rate=config.learning_rate),
             loss=smoothed_cross_entropy(config.label_smoothing),
             jit_compile=xla_beside_products(config.jit_compile),
         )
-        translate = SequenceTranslator(encoder, decoder, max_length=config.max_length)
+        network = KerasNetwork(model, max_length=config.max_length)
+        translate = SequenceTranslator(network, max_length=config.max_length)
         callbacks = training_callbacks(
             config,
             run=run,

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from data.text.batching import LengthBuckets, bucket_boundaries, pad_tokens
+from data.text.batching import LengthBuckets, bucket_boundaries
+from data.text.padding import pad_tokens
 
 Sequences = list[np.ndarray]
 

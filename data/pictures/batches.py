@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data.text.batching import LengthBuckets, bucket_boundaries, pad_tokens
+from data.text.batching import LengthBuckets, bucket_boundaries
+from data.text.padding import pad_tokens
 
 # Keeps the draws of views apart from those of the order, which have the same seed and epoch.
 _VIEWS = 1

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from data.text.padding import pad_tokens
+
 # What a row is padded to: its length, or one length for each of its sides.
 Length = int | tuple[int, ...]
 
@@ -205,15 +207,6 @@ def _cheapest_chain(costs: np.ndarray, *, count: int) -> list[int]:
             end = int(start[end])
             points.append(end)
     return points[::-1]
-
-
-def pad_tokens(sequences: Sequence[np.ndarray], rows: np.ndarray, length: int) -> np.ndarray:
-    """Returns the sequences at `rows` as `<int32>(batch, length)`, padded on the right with 0."""
-    tokens = np.zeros((len(rows), length), dtype=np.int32)
-    for position, row in enumerate(rows):
-        sequence = sequences[row]
-        tokens[position, : len(sequence)] = sequence
-    return tokens
 
 
 def text_batches(

@@ -1,28 +1,13 @@
 """What a decoder has written, sequence by sequence, out of batches of the compiled loop."""
 
 from collections import Counter
-from dataclasses import dataclass
 
 import keras
 import numpy as np
 from keras import ops
 
 from models.decode.generation import build_generator, set_seed
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One sequence that was written.
-
-    Attributes:
-        tokens: `<int32>(time,)`, without the end.
-        score: Log-probability over a power of the length, the end counted.
-        attention: `(time, memory_length)`, what each token looked at, or None.
-    """
-
-    tokens: np.ndarray
-    score: float
-    attention: np.ndarray | None
+from models.decode.hypothesis import Hypothesis, hypotheses_of
 
 
 class SequenceWriter:
@@ -68,22 +53,4 @@ class SequenceWriter:
         self._calls[seed, key] += 1
         outputs = generator.predict_on_batch(inputs)
         outputs = {name: ops.convert_to_numpy(output) for name, output in outputs.items()}
-        return [_row(outputs, row) for row in range(len(inputs["length_limit"]))]
-
-
-def _row(outputs: dict[str, np.ndarray], row: int) -> list[Hypothesis]:
-    """Takes one row's hypotheses out of a batch."""
-    hypotheses = []
-    for rank, sequence in enumerate(outputs["sequences"][row]):
-        written = int(np.count_nonzero(sequence))
-        if not written and rank:
-            break
-        # The last one is the end.
-        tokens = sequence[: max(written - 1, 0)]
-        attention = (
-            outputs["attention"][row, rank, : len(tokens)] if "attention" in outputs else None
-        )
-        score = float(outputs["scores"][row, rank])
-        hypotheses.append(Hypothesis(tokens=tokens, score=score, attention=attention))
-    # A beam comes in this order; samples come as they were drawn.
-    return sorted(hypotheses, key=lambda one: -one.score)
+        return [hypotheses_of(outputs, row) for row in range(len(inputs["length_limit"]))]

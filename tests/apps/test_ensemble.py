@@ -80,7 +80,7 @@ def test_an_ensemble_is_a_run_folder_like_any_other(joined, members, translation
     assert facts["command"].startswith(command)
     assert facts["members"] == [str(member) for member in members]
     assert (facts["epochs"], facts["peak_memory_mb"]) == (4, 102)
-    sizes = [Predictor.load(run).model.count_params() for run in (*members, moved)]
+    sizes = [Predictor.load(run).network.parameters for run in (*members, moved)]
     assert facts["parameters"] == sizes[2] == sizes[0] + sizes[1]
 
 

@@ -1,6 +1,7 @@
 import pytest
 
-from common.plots import OPPOSE, SUPPORT, _wrap, plot_words, word_colour
+from common.console import OPPOSE, SUPPORT, word_colour
+from common.plots import _wrap, plot_words
 
 pytestmark = pytest.mark.no_backend
 

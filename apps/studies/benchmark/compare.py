@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.table import Table
 from rich.text import Text
-from scipy.stats import t as student_t
 
 from common.tables import new_table
 
@@ -89,6 +88,8 @@ def compare_row(
     Returns:
         The judged metrics, and all others that had to repeat and did not.
     """
+    from scipy.stats import t as student_t
+
     must_repeat = not why_it_may_differ(published, again)
     positions = [published["seeds"].index(s) for s in again["seeds"] if s in published["seeds"]]
     pairs = [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from apps.captioning import evaluate, features, predict, train
-from apps.captioning.predict import Predictor
+from apps.captioning.predictor import Predictor
 from common.callbacks import read_history
 from common.errors import UserError
 from common.files import read_json
@@ -180,7 +180,7 @@ def test_features_of_pictures_and_mirror_images_are_computed_once(
 @pytest.mark.no_backend
 def test_the_run_folder_holds_the_backbone_with_kernels_of_half_precision(whole, weights):
     run = Predictor.load(whole)
-    assert run.model.input["picture"].shape == (None, 4, 1280)
+    assert run.network.model.input["picture"].shape == (None, 4, 1280)
     assert (whole / "backbone.npz").stat().st_size < weights.stat().st_size * 0.6
     trained_with = features.load_backbone(run.config, str(weights))
     assert run.inputs.sha256 == features.PictureInputs(run.config, trained_with).sha256 != ""

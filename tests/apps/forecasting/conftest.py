@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from apps.forecasting import predict
-from apps.forecasting.predict import Predictor
+from apps.forecasting.predictor import Predictor
 from tests.apps.forecasting.helpers import evaluated, prices_like, run_train, table_of
 from tests.helpers import call, check_refused
 

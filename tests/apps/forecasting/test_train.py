@@ -5,7 +5,7 @@ import pytest
 
 from apps.forecasting import inputs, train
 from apps.forecasting.config import Config
-from apps.forecasting.predict import Predictor
+from apps.forecasting.predictor import Predictor
 from common.callbacks import read_history
 from common.files import read_json
 from data.prices import large_us

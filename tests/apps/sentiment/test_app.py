@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from apps.sentiment import evaluate, predict, teachers, train
-from apps.sentiment.predict import Predictor
+from apps.sentiment import evaluate, predict, pretraining, teachers, train
+from apps.sentiment.predictor import Predictor
 from apps.sentiment.teachers import checked_teachers, load_teacher, nb_svm_verdicts, targets_of
 from common.callbacks import read_history
 from common.config import parse_call, run_command
@@ -98,7 +98,7 @@ def test_the_pieces_are_the_text_and_their_scores_sum_to_the_margin(trained):
     text = "Not good,<br />  but “far” from dull - 7/10 …\tcafé! 電影"
     found = predictor.predict([text])[0]
     assert "".join(characters for characters, _ in found.pieces) == text
-    bias = np.asarray(predictor.model.get_layer("logits").bias)
+    bias = np.asarray(predictor.network.model.get_layer("logits").bias)
     best = predictor.labels.index(found.label)
     margin = np.log(found.probability) - np.log(1 - found.probability)
     expected = margin - (bias[best] - bias[1 - best])
@@ -444,7 +444,11 @@ def test_so_does_one_in_the_flags(main, flags, message, capsys):
 
 
 def test_a_picture_of_the_words_is_drawn(trained, tmp_path):
-    predict.main(text="Far from good, $5 & <b>dull</b>!", run=trained, picture=tmp_path / "a.png")
+    call(
+        predict.main,
+        *("--text", "Far from good, $5 & <b>dull</b>!"),
+        *("--run", trained, "--picture", tmp_path / "a.png"),
+    )
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -617,7 +621,7 @@ def test_a_run_that_goes_on_computes_no_start_and_no_labels_again(
     with photographed(tmp_path / "whole"):
         run_train(*arguments, "--run", tmp_path / "whole")
     monkeypatch.setattr(train, "train_word_vectors", None)
-    monkeypatch.setattr(train, "pretrain", None)
+    monkeypatch.setattr(pretraining, "pretrain", None)
     monkeypatch.setattr(teachers, "predict_probabilities", None)
     run_train(*arguments, "--run", tmp_path / "stopped", "--resume")
     assert_same_training(tmp_path / "whole", tmp_path / "stopped")

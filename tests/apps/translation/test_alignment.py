@@ -6,7 +6,7 @@ import pytest
 from apps.translation.alignment import merge_words, plot_alignment
 from apps.translation.predictor import Candidate
 from data.text.subwords import encode_texts, train_subword_tokenizer
-from models.decode.writer import Hypothesis
+from models.decode.hypothesis import Hypothesis
 
 pytestmark = pytest.mark.no_backend
 

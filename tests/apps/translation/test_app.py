@@ -14,6 +14,7 @@ from rich.console import Console
 
 from apps.translation import evaluate, predict, train
 from apps.translation.config import Config
+from apps.translation.network import KerasNetwork
 from apps.translation.predictor import Predictor
 from common.callbacks import read_history
 from common.config import parse_call
@@ -501,9 +502,11 @@ def test_the_most_probable_word_alone_is_greedy_search(predictor, held_out):
 @pytest.mark.no_backend
 def test_samples_are_those_of_their_seed(predictor, held_out):
     def samples(seed):
-        parts = predictor.model, predictor.tokenizer, predictor.config
-        search = Search.of(predictor.config, method="sample", n_best=3, seed=seed)
-        found = Predictor(*parts).predict(held_out.source[:9], search)
+        config = predictor.config
+        network = KerasNetwork(predictor.network.model, max_length=config.max_length)
+        search = Search.of(config, method="sample", n_best=3, seed=seed)
+        again = Predictor(network, predictor.tokenizer, config)
+        found = again.predict(held_out.source[:9], search)
         return [[candidate.text for candidate in one.candidates] for one in found]
 
     first = samples(1)

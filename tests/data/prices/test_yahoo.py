@@ -226,7 +226,7 @@ def test_the_real_yfinance_tells_an_unknown_ticker_from_a_missing_network(
 def test_a_process_that_runs_the_apps_can_still_download():
     # The backend's native code must not hide what the download needs; nothing listens on port 1.
     code = (
-        "import apps\n"
+        "import apps, keras\n"
         "from curl_cffi import requests\n"
         "try:\n"
         "    requests.Session(impersonate='chrome').get('https://127.0.0.1:1/')\n"

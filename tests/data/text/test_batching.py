@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from data.text.batching import LengthBuckets, bucket_boundaries, pad_tokens
+from data.text.batching import LengthBuckets, bucket_boundaries
+from data.text.padding import pad_tokens
 
 
 def shapes_of(dataset):

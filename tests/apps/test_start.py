@@ -1,0 +1,76 @@
+"""Tests that nobody waits for a backend who needs none: flags, help and mistakes come first."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TASKS = ("forecasting", "sentiment", "translation", "captioning")
+COMMANDS = [
+    *(f"apps.{task}.{verb}" for task in TASKS for verb in ("train", "evaluate", "predict")),
+    "apps.ensemble",
+    "apps.export.__main__",
+    "apps.studies.benchmark.__main__",
+    "apps.studies.gradients.__main__",
+    "apps.studies.cells",
+    "apps.studies.cell_speed",
+    "apps.studies.speed",
+]
+BACKENDS = ("keras", "tensorflow", "jax", "torch", "sklearn", "matplotlib")
+
+pytestmark = pytest.mark.no_backend
+
+
+def imported_by(code):
+    """The slow packages that a process has imported after running some code."""
+    code += f"\nimport sys\nprint([name for name in {BACKENDS} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def test_importing_the_applications_starts_no_backend():
+    assert imported_by("import apps") == "[]"
+
+
+def test_no_command_imports_a_backend_before_it_knows_its_flags():
+    assert imported_by("\n".join(f"import {name}" for name in COMMANDS)) == "[]"
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict"])
+def test_a_missing_run_folder_is_named_before_a_backend_starts(task, verb):
+    arguments = ["--run", "/nowhere", *(["--resume"] if verb == "train" else [])]
+    arguments += {
+        ("forecasting", "predict"): ["--ticker", "A.csv"],
+        ("sentiment", "predict"): ["--text", "fine"],
+        ("translation", "predict"): ["--text", "fine"],
+        ("captioning", "predict"): ["--image", "docs/photograph.jpg"],
+    }.get((task, verb), [])
+    code = (
+        f"from apps.{task}.{verb} import main\n"
+        "from common.config import run_command\n"
+        "try:\n"
+        f"    run_command(main, prog='x', description='', arguments={arguments})\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == 2"
+    )
+    assert imported_by(code) == "[]"
+
+
+def test_whoever_imports_keras_first_starts_its_backend():
+    code = (
+        "import apps, sys\n"
+        "import keras\n"
+        "assert keras.backend.backend() == 'jax' and 'jax' in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"KERAS_BACKEND": "jax", "PATH": ""},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
