@@ -79,8 +79,8 @@ class Config(TrainingSettings):
         check_shares(self, "input_dropout", "dropout")
         if self.output == "every" and not 0 <= self.warmup_days < self.lookback:
             raise UserError("--warmup-days must lie between 0 and --lookback - 1.")
-        if (self.distribution, self.loss) not in LOSSES:
-            fitting = " or ".join(loss for name, loss in LOSSES if name == self.distribution)
+        if self.loss not in LOSSES[self.distribution]:
+            fitting = " or ".join(LOSSES[self.distribution])
             raise UserError(
                 f"--distribution {self.distribution} cannot be trained on --loss {self.loss}: give"
                 f" --loss {fitting}."
