@@ -99,6 +99,7 @@ def build_attention_decoder(
     word_dropout: float = 0.0,
     embedding_dropout: float = 0.0,
     dropout: float = 0.0,
+    tie_embeddings: bool = True,
     share_embedding: bool = False,
 ) -> keras.Model:
     """Builds the part that writes.
@@ -117,6 +118,8 @@ def build_attention_decoder(
         word_dropout: Share of tokens whose whole vector is dropped.
         embedding_dropout: Share of the vectors' features dropped, the same ones at all steps.
         dropout: Between recurrent layers and before the output.
+        tie_embeddings: Whether a word is predicted by the vector that it is read by (Press and
+            Wolf, 2017).
         share_embedding: Whether the vectors are the encoder's, handed over as `embeddings`.
 
     Returns:
@@ -186,13 +189,15 @@ def build_attention_decoder(
         states_after += after
 
     output = layers.Dropout(dropout, name="dropout")(output)
-    # A word is predicted by the vector that it is read by (Press and Wolf, 2017).
-    if units != embed_dim:
-        output = layers.Dense(embed_dim, use_bias=False, name="projection")(output)
-    if share_embedding:
-        logits = ops.matmul(output, ops.transpose(inputs["embeddings"]))
+    if tie_embeddings:
+        if units != embed_dim:
+            output = layers.Dense(embed_dim, use_bias=False, name="projection")(output)
+        if share_embedding:
+            logits = ops.matmul(output, ops.transpose(inputs["embeddings"]))
+        else:
+            logits = embedding(output, reverse=True)
+        logits = layers.Identity(dtype="float32", name="logits")(logits)
     else:
-        logits = embedding(output, reverse=True)
-    logits = layers.Identity(dtype="float32", name="logits")(logits)
+        logits = layers.Dense(vocab_size, dtype="float32", name="logits")(output)
     outputs = {"logits": logits, "attention": weights, "states": states_after}
     return keras.Model(inputs, outputs, name="decoder")

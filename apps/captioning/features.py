@@ -151,11 +151,11 @@ class PictureInputs:
             UserError: If a picture cannot be read, or the disk is full.
         """
         size = self._config.picture_size
-        if self._backbone is None:
+        if self.backbone is None:
             row, dtype = (size, size, 3), "uint8"
             modules = ["data.pictures.read"]
         else:
-            row, dtype, modules = self._backbone.output.shape[1:], "float16", [__name__]
+            row, dtype, modules = self.backbone.output.shape[1:], "float16", [__name__]
         *_, pictures_hash = captions.hashes.values()
         path = cache_path(
             cache_directory() / "pictures",

@@ -106,9 +106,9 @@ def nb_svm_verdicts(labelled: "Reviews", validation: "Reviews", texts: Sequence[
 
 
 def targets_of(
-    labelled: Reviews,
-    validation: Reviews,
-    unlabelled: Reviews | None,
+    labelled: "Reviews",
+    validation: "Reviews",
+    unlabelled: "Reviews | None",
     *,
     config: Config,
     labels: list[str],

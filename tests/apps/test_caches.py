@@ -50,21 +50,21 @@ def project(tmp_path, monkeypatch):
 
 
 def sentiment_baselines(monkeypatch):
-    monkeypatch.setattr(sentiment, "score_baselines", lambda *_: {})
+    monkeypatch.setattr("apps.sentiment.baselines.score_baselines", lambda *_: {})
     reviews = Reviews(["good"], np.array([1], "int32"))
     data = SimpleNamespace(splits={"train": reviews})
     sentiment.cached_baselines(data, reviews, sentiment.cache_directory())
 
 
 def translation_baselines(monkeypatch):
-    monkeypatch.setattr(translation, "score_baselines", lambda *_, **__: {})
+    monkeypatch.setattr("apps.translation.baselines.score_baselines", lambda *_, **__: {})
     split = PairSplit(["one"], ["un"], [["un"]])
     pairs = SimpleNamespace(splits={"train": split}, languages=("en", "fr"))
     translation._cached_baselines(pairs, split)
 
 
 def captioning_baselines(monkeypatch):
-    monkeypatch.setattr(captioning, "score_baselines", lambda *_, **__: {})
+    monkeypatch.setattr("apps.captioning.baselines.score_baselines", lambda *_, **__: {})
     split, features = CaptionSplit(["a.jpg"], [["a dog"]]), np.ones((1, 1, 4, 3), "float16")
     captions = SimpleNamespace(split=lambda name: split)
     inputs = SimpleNamespace(stored=lambda *_, **__: features)

@@ -15,7 +15,6 @@ COMMANDS = [
     "apps.studies.benchmark.__main__",
     "apps.studies.gradients.__main__",
     "apps.studies.cells",
-    "apps.studies.cell_speed",
     "apps.studies.speed",
 ]
 BACKENDS = ("keras", "tensorflow", "jax", "torch", "sklearn", "matplotlib")

@@ -194,7 +194,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path, whole, schedule,
 def test_the_training_compared_with_uses_all_that_has_a_state(whole):
     history = whole["plateau"].history
     assert len(set(history["learning_rate"])) > 1
-    assert len(set(history["clip_threshold"])) > 1 and any(history["clipped_share"])
+    assert any(history["clipped_share"])
     assert whole["plateau"].best.best_epoch > 0
 
 
@@ -243,7 +243,7 @@ def test_a_fit_that_starts_at_another_epoch_is_refused(copied):
         train(copied, initial_epoch=0)
 
 
-@pytest.mark.parametrize("change", [{"units": 5}, {"clipping": "norm"}, {"schedule": "cosine"}])
+@pytest.mark.parametrize("change", [{"units": 5}, {"schedule": "cosine"}])
 def test_a_state_of_other_settings_is_refused(copied, change):
     with pytest.raises(UserError, match="does not fit .* --overwrite"):
         train(copied, **change)

@@ -226,7 +226,7 @@ def drawn_scenes(count):
 )
 def test_a_captioner_learns_scenes_by_heart(variant):
     pictures, target, vocab_size = drawn_scenes(5)
-    epochs = 60 if variant == "attention" else 120
+    epochs = 120
     cnn = build_small_cnn(size=32, filters=8, num_blocks=2)
     model = build(variant, units=48, vocab_size=vocab_size, cnn=cnn)
     target_in = np.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=START)

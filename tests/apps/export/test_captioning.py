@@ -91,7 +91,7 @@ def test_a_backbone_is_part_of_the_graph(tmp_path):
     assert_same(model, tmp_path, size=64, backbone=backbone)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50", "densenet121", "vgg16"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
 def test_a_backbone_makes_the_same_regions(name, tmp_path):
     keras.utils.set_random_seed(1)
     backbone = build_backbone(name, size=64, weights=None)
@@ -110,6 +110,6 @@ def test_a_backbone_makes_the_same_regions(name, tmp_path):
 
 
 def test_a_layer_that_cannot_be_exported_is_named():
-    backbone = build_backbone("efficientnet_b0", size=32, weights=None)
+    backbone = build_backbone("efficientnet_v2_b0", size=32, weights=None)
     with pytest.raises(UnknownLayer, match="normalization"):
         add_backbone(Graph(), backbone, "picture")

@@ -22,8 +22,8 @@ from tests.helpers import call
 
 ROOT = Path(__file__).parents[3]
 TINY = (
-    "--epochs 1 --units 4 --embed-dim 6 --max-length 40 --region-length 10 --buckets 2"
-    " --tokens-per-batch 800 --warmup-steps 2 --vocab-size 300 --bigram-buckets 50 --bigram-dim 3"
+    "--epochs 1 --units 4 --embed-dim 6 --max-length 40 --region-length 10"
+    " --tokens-per-batch 800 --warmup-steps 2 --vocab-size 300 --bigram-buckets 50"
 ).split()
 TEXTS = ["A moving film.", "A dull film, and far too long!", "Not bad at all, " * 9]
 

@@ -88,20 +88,20 @@ def test_regions_and_pairs_of_words_are_those_of_the_classifier(pooling, tmp_pat
     compare(model, counts, tmp_path, pooling=pooling, region=5)
 
 
-def test_relu_is_exported_too(tmp_path):
-    model, counts = build(
-        "simple_rnn", bidirectional=True, skips=False, pooling="last", activation="relu"
-    )
-    compare(model, counts, tmp_path, pooling="last")
-
-
 def test_an_ensemble_of_other_cells_is_one_graph(tmp_path):
     options = {"bidirectional": True, "skips": True, "pooling": "max", "region": 5}
     members = [build("lstm", buckets=20, **options), build("gru", **options)]
-    names = ("vector_features", "backward_units")
-    each = {name: [counts[name] for _, counts in members] for name in names}
-    model = join_sentiment_classifiers(
-        [member for member, _ in members], pooling="max", region_length=5, **each
+    joined = join_sentiment_classifiers([member for member, _ in members])
+    graphs = {}
+    for name, model in (("both", joined), ("one", members[0][0]), ("other", members[1][0])):
+        path = tmp_path / f"{name}.onnx"
+        sentiment_graph(model, pooling="max", region_length=5).save(path, "sentiment")
+        graphs[name] = Network(path, {})
+    tokens = np.random.default_rng(1).integers(1, 40, (7, TIME)).astype("int32")
+    found = {name: graph(tokens=tokens) for name, graph in graphs.items()}
+    for output in ("logits", "contributions"):
+        mean = (found["one"][output] + found["other"][output]) / 2
+        np.testing.assert_allclose(found["both"][output], mean, atol=1e-5)
+    np.testing.assert_allclose(
+        found["both"]["logits"], ops.convert_to_numpy(joined(tokens)), atol=1e-5
     )
-    counts = {name: sum(sizes) for name, sizes in each.items()}
-    compare(model, counts, tmp_path, pooling="max", region=5)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from apps.forecasting.calibration import most_likely_factor, spread_factors
-from apps.forecasting.predict import as_distribution
+from apps.forecasting.predictor import as_distribution
 from models.forecasting import quantile_levels
 
 pytestmark = pytest.mark.no_backend

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from apps.translation import evaluate, predict, train
+from apps.translation import evaluate, predict, second_stage, train
 from apps.translation.config import Config
+from apps.translation.metrics import translation_metrics
 from apps.translation.network import KerasNetwork
 from apps.translation.predictor import Predictor
 from common.callbacks import read_history
@@ -219,7 +220,9 @@ def begun_from(run, rows, here, capsys):
     config = Config(data=("more.tsv",), init_from=str(run))
     pairs = load_pairs("more.tsv", data_dir=here)
     start = Predictor.load(run)
-    facts = train.origin_facts(config, start, pairs, data_dir=str(here), console=Console(width=999))
+    facts = second_stage.origin_facts(
+        config, start, pairs, data_dir=str(here), console=Console(width=999)
+    )
     return facts, capsys.readouterr().out
 
 
@@ -324,7 +327,7 @@ def test_evaluate_scores_what_predict_says(scored, predictor, held_out):
     said = texts_of(predictor.predict(held_out.source))
     written = (run / "outputs" / "test.beam2.txt").read_text(encoding="utf-8").splitlines()
     assert written == said
-    expected = evaluate.translation_metrics(said, held_out.references, target_language="fr")
+    expected = translation_metrics(said, held_out.references, target_language="fr")
     for name, score in expected.items():
         assert record["metrics"][name] == pytest.approx(score)
     assert record["metrics"]["bleu_tok_lc_beam_2"] == record["metrics"]["bleu_tok_lc"]

@@ -36,6 +36,7 @@ def build_parts(cell="gru", num_layers=1, share=False, *, vocab_size=VOCAB, like
         num_layers=num_layers,
         memory_dim=6,
         share_embedding=share,
+        tie_embeddings=share,
     )
     # Weights as large as those of a trained model.
     generator = np.random.default_rng(5)
