@@ -162,21 +162,21 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         config: Settings of the model and its training.
         backbone_weights: File of the backbone's weights, where Keras cannot download them.
     """
-    import keras
-
-    from apps.captioning.decoding import PictureDescriber
-    from apps.captioning.evaluate import evaluate_run, load_split_captions, metrics_table
-    from apps.captioning.features import PictureInputs, takes_pixels
-    from apps.captioning.metrics import readable
-    from apps.captioning.network import ValidationCaptions, caption_writer
-    from common.fitting import first_epoch, record_training, run_written
-    from common.optimizers import build_optimizer
-    from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
-
     run = Path(flags.run or f"runs/captioning/{config.cell}-s{config.seed}")
     if backbone_weights and config.backbone == SMALL_CNN:
         raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
     with open_training(config, flags, run, task="captioning") as config:
+        import keras
+
+        from apps.captioning.decoding import PictureDescriber
+        from apps.captioning.evaluate import evaluate_run, load_split_captions, metrics_table
+        from apps.captioning.features import PictureInputs, takes_pixels
+        from apps.captioning.metrics import readable
+        from apps.captioning.network import ValidationCaptions, caption_writer
+        from common.fitting import first_epoch, record_training, run_written
+        from common.optimizers import build_optimizer
+        from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
+
         console = open_console()
         log = functools.partial(aside, console)
         log(device_line())

@@ -76,6 +76,7 @@ class Network:
                 f" ({_first_line(error)}): {_remedy(path.parent.parent)}"
             ) from error
         self.facts = facts
+        self.parameters = facts.get("parameters", 0)
         self.inputs = {given.name: given for given in self._session.get_inputs()}
         self.outputs = [result.name for result in self._session.get_outputs()]
 
@@ -110,7 +111,7 @@ class SearchNetwork:
     ):
         """See the class."""
         self._graph, self._load_keras, self._feed = graph, functools.cache(load_keras), feed
-        self.parameters = graph.facts.get("parameters", 0)
+        self.parameters = graph.parameters
 
     def __call__(
         self, inputs: dict[str, np.ndarray], *, attention: bool = False, **search: Any

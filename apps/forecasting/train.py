@@ -106,17 +106,17 @@ def main(flags: TrainFlags, config: Config) -> None:
         flags: The run folder, and whether to resume or replace the run in it.
         config: Settings of the model and its training.
     """
-    import keras
-
-    from apps.forecasting.evaluate import evaluate_run
-    from apps.forecasting.report import metrics_tables
-    from common.callbacks import ResetStates
-    from common.fitting import first_epoch, record_training, run_written
-    from common.optimizers import build_optimizer
-    from models.forecasting import LOSSES
-
     run = Path(flags.run or f"runs/forecasting/{config.cell}-s{config.seed}")
     with open_training(config, flags, run, task="forecasting") as config:
+        import keras
+
+        from apps.forecasting.evaluate import evaluate_run
+        from apps.forecasting.report import metrics_tables
+        from common.callbacks import ResetStates
+        from common.fitting import first_epoch, record_training, run_written
+        from common.optimizers import build_optimizer
+        from models.forecasting import LOSSES
+
         console = open_console()
         log = functools.partial(aside, console)
         log(device_line())

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from common.config import split_list
 from common.errors import UserError
 from common.settings import (
     Cell,
@@ -13,6 +14,8 @@ from common.settings import (
     check_shares,
 )
 
+# Name of the teacher that is no run folder.
+NB_SVM = "nb_svm"
 # Size of the vector of a pair of words.
 BIGRAM_DIM = 32
 # Distinct lengths that reviews are padded to; each compiles once.
@@ -111,3 +114,8 @@ class Config(TrainingSettings):
                 f"--tokens-per-batch {self.tokens_per_batch} is less than one review of {longest}"
                 " tokens: raise it, or lower --max-length."
             )
+
+
+def teacher_folders(config: Config) -> list[str]:
+    """Returns the run folders among the teachers."""
+    return [name for name in split_list(config.teachers) if name != NB_SVM]

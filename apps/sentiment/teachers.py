@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from apps.sentiment.config import Config
+from apps.sentiment.config import NB_SVM, Config, teacher_folders
 from apps.sentiment.evaluate import predict_probabilities
 from apps.sentiment.predictor import Predictor
 from common.artifact import CONFIG, METRICS, MODEL, TOKENIZER
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from data.reviews.read import Reviews
 
 
-NB_SVM = "nb_svm"
 # What a teacher's verdicts come from: its files, and the code.
 _READ = (CONFIG, TOKENIZER, MODEL)
 _CODE = (
@@ -31,11 +30,6 @@ _CODE = (
     "apps.sentiment.evaluate",
     "apps.sentiment.predictor",
 )
-
-
-def teacher_folders(config: Config) -> list[str]:
-    """Returns the run folders among the teachers."""
-    return [name for name in split_list(config.teachers) if name != NB_SVM]
 
 
 def checked_teachers(config: Config, hashes: dict[str, str], run: Path, *, resume: bool) -> dict:

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from tokenizers import Tokenizer
 
-from apps.sentiment.config import BIGRAM_DIM, BUCKETS, Config
+from apps.sentiment.config import BIGRAM_DIM, BUCKETS, Config, teacher_folders
 from apps.sentiment.spans import sentence_spans
 from common.artifact import MODEL, TOKENIZER, save_model
 from common.config import run_command
@@ -108,14 +108,6 @@ def main(flags: TrainFlags, config: Config) -> None:
         flags: The run folder, and whether to resume or replace the run in it.
         config: Settings of the model and its training.
     """
-    import keras
-
-    from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
-    from apps.sentiment.teachers import checked_teachers, targets_of, teacher_folders
-    from common.fitting import first_epoch, record_training, run_written
-    from common.optimizers import build_optimizer
-    from data.text.batching import text_batches
-
     earlier = {"--teachers": teacher_folders(config)}
     run = run_folder(flags.run, f"runs/sentiment/{config.cell}-s{config.seed}", earlier)
     with open_training(
@@ -126,6 +118,14 @@ def main(flags: TrainFlags, config: Config) -> None:
         read_besides=read_labels,
         earlier=sum(earlier.values(), []),
     ) as config:
+        import keras
+
+        from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
+        from apps.sentiment.teachers import checked_teachers, targets_of
+        from common.fitting import first_epoch, record_training, run_written
+        from common.optimizers import build_optimizer
+        from data.text.batching import text_batches
+
         console = open_console()
         log = functools.partial(aside, console)
         log(device_line())

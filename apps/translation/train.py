@@ -119,22 +119,22 @@ def main(flags: TrainFlags, config: Config) -> None:
         flags: The run folder, and whether to resume or replace the run in it.
         config: Settings of the model and its training.
     """
-    import keras
-
-    from apps.translation.decoding import SequenceTranslator
-    from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
-    from apps.translation.network import KerasNetwork, ValidationBleu
-    from apps.translation.second_stage import load_start, origin_facts
-    from common.fitting import first_epoch, record_training, run_written
-    from common.optimizers import build_optimizer
-    from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
-    from models.translation import model_name
-
     earlier = [config.init_from] if config.init_from else []
     run = run_folder(
         flags.run, f"runs/translation/{config.cell}-s{config.seed}", {"--init-from": earlier}
     )
     with open_training(config, flags, run, task="translation", earlier=earlier) as config:
+        import keras
+
+        from apps.translation.decoding import SequenceTranslator
+        from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
+        from apps.translation.network import KerasNetwork, ValidationBleu
+        from apps.translation.second_stage import load_start, origin_facts
+        from common.fitting import first_epoch, record_training, run_written
+        from common.optimizers import build_optimizer
+        from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
+        from models.translation import model_name
+
         console = open_console()
         log = functools.partial(aside, console)
         log(device_line())

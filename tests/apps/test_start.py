@@ -13,9 +13,6 @@ COMMANDS = [
     "apps.ensemble",
     "apps.export.__main__",
     "apps.studies.benchmark.__main__",
-    "apps.studies.gradients.__main__",
-    "apps.studies.cells",
-    "apps.studies.speed",
 ]
 BACKENDS = ("keras", "tensorflow", "jax", "torch", "sklearn", "matplotlib")
 

@@ -1,6 +1,7 @@
 """Smoke test of every row: the samples, tiny sizes, one process for all commands."""
 
 import importlib
+import re
 from pathlib import Path
 
 from common.config import parse_call
@@ -51,15 +52,16 @@ def write_sample(task: str, folder: Path) -> None:
 
 def quick_flags(task: str, verb: str, flags: list[str], folder: Path) -> list[str]:
     """Returns the flags of a command, followed by those that make it take seconds."""
-    words = _FLAGS.get((task, verb), "").split()
-    pairs = list(zip(words[::2], words[1::2], strict=True))
+    # Each flag with its value, or alone.
+    pairs = re.findall(r"(--\S+)(?: ([^-]\S*))?", _FLAGS.get((task, verb), ""))
     if verb == "train":
         main = importlib.import_module(f"apps.{task}.train").main
         config = parse_call(main, prog="", description="", arguments=flags).keywords["config"]
         # A mode refuses the flags that it ignores.
         ignored = {flag(name) for name in config.ignored()}
         pairs = [pair for pair in pairs if pair[0] not in ignored]
-    return [*flags, *sum(pairs, ()), "--data-dir", str(folder / "data" / task)]
+    more = [word for pair in pairs for word in pair if word]
+    return [*flags, *more, "--data-dir", str(folder / "data" / task)]
 
 
 def run_here(arguments: list[str]) -> int:

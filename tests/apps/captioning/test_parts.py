@@ -108,7 +108,9 @@ def test_files_folders_and_patterns_are_found_in_their_order(tmp_path):
 
 def test_baselines_need_a_training_split(monkeypatch):
     captions = SimpleNamespace(splits={"test": None})
-    monkeypatch.setattr(evaluate.Predictor, "load", lambda run: SimpleNamespace(config=Config()))
+    monkeypatch.setattr(
+        evaluate.Predictor, "load", lambda run, **_: SimpleNamespace(config=Config())
+    )
     monkeypatch.setattr(evaluate, "load_split_captions", lambda *_, **__: captions)
     settings = {"data": "", "data_dir": "", "split": "test", "console": Console()}
     message = refused(evaluate.evaluate_run, Path("run"), baselines=True, **settings)

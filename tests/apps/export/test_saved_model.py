@@ -48,8 +48,8 @@ def test_a_served_classifier_gives_the_logits_of_its_run(reviews_csv, tmp_path):
 def test_a_served_translator_writes_what_its_run_writes(pairs_tsv, tmp_path):
     run = tmp_path / "run"
     tiny = (
-        "--epochs 1 --units 4 --decoder-units 6 --embed-dim 6 --vocab-size 300 --max-length 12"
-        " --tokens-per-batch 400 --beam-size 2 --warmup-steps 2"
+        "--epochs 1 --units 4 --decoder-units 6 --embed-dim 6 --vocab-size 300 --max-length 24"
+        " --tokens-per-batch 800 --beam-size 2 --warmup-steps 2"
     )
     call(train_translation.main, *tiny.split(), "--data", pairs_tsv, "--run", run)
     inputs = {

@@ -1,4 +1,3 @@
-import functools
 import json
 import os
 import shutil
@@ -161,8 +160,7 @@ def test_a_ticker_that_cannot_be_downloaded_is_explained_in_one_line(trained, re
         raise OSError("no route to host")
 
     monkeypatch.setattr(yahoo, "_fetch", no_network)
-    once = functools.partial(yahoo.download_prices, attempts=1)
-    monkeypatch.setattr(inputs, "download_prices", once)
+    monkeypatch.setattr(yahoo, "_PAUSES_S", (0,))
     message = "NOPE cannot be downloaded"
     refused(predict.main, ["--run", str(trained), "--ticker", "NOPE"], message)
     refused(train.main, [*TINY, "--run", "run", "--tickers", "NOPE"], message)

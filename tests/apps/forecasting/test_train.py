@@ -97,7 +97,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(either, flags, tmp_p
         "--distribution student_t --location network --cell gru",
         "--distribution quantiles --loss pinball --output last --market none --horizon 1"
         " --num-layers 2",
-        "--loss crps --features returns,range --cell simple_rnn --activation relu",
+        "--loss crps --features returns,range --cell simple_rnn",
     ],
 )
 def test_every_kind_of_model_trains_and_predicts(settings, flags, forecast, here, prices_dir):
