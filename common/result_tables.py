@@ -6,6 +6,8 @@ such as `<!-- table: cells -->`, are written by `python -m apps.studies.cells`:
 
     <!-- table: apps/sentiment/results split=test metrics=accuracy,f1 rows=lstm,gru -->
     <!-- /table -->
+
+`<!-- table: made apps/sentiment/pretrained -->` tells how a published model was made.
 """
 
 import re
@@ -184,11 +186,35 @@ def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | No
     return "\n".join([table_line(titles), rule, *body, *caveats]) + "\n"
 
 
+def made_table(record: dict) -> str:
+    """Returns the Markdown table of how a published model was made, from its `metrics.json`."""
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    lines = {
+        "command": f"`{record['command']}`",
+        "commit": record["commit"],
+        "date": record.get("date", "not recorded"),
+        "training": f"{record['epochs']} epochs, {record['seconds'] / 60:.0f} minutes on"
+        f" {record['device']}",
+        "parameters": f"{record['parameters']:,}",
+        "weights": record["published"]["weights"],
+        "versions": versions,
+        "files read": ", ".join(record["data"])
+        if len(record["data"]) < 20
+        else f"{len(record['data'])} files, named with their SHA-256 in {METRICS}",
+    }
+    body = [table_line([name, value]) for name, value in lines.items()]
+    return (
+        "\n".join([table_line(["", "how it was made"]), table_line(["---", "---"]), *body]) + "\n"
+    )
+
+
 def write_tables(text: str, root: Path) -> str:
     """Returns a Markdown text whose tables of rows are written again from the rows below `root`."""
 
     def rows_table(words: str) -> str | None:
         folder, *options = words.split()
+        if folder == "made":
+            return made_table(read_json(root / options[0] / METRICS))
         if not options:
             return None
         values = dict(option.split("=") for option in options)

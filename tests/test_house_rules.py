@@ -172,7 +172,8 @@ def test_the_tables_of_the_readmes_are_those_of_the_results():
     from apps.studies.cells import fill_cells
     from common.result_tables import write_tables
 
-    for path in (ROOT / "README.md", *sorted((ROOT / "apps").glob("*/README.md"))):
+    cards = (ROOT / "apps").glob("*/pretrained/README.md")
+    for path in (ROOT / "README.md", *sorted((ROOT / "apps").glob("*/README.md")), *cards):
         text = path.read_text(encoding="utf-8")
         again = fill_cells(write_tables(text, ROOT), ROOT)
         assert again == text, f"run `make tables`: {path} is out of date"
