@@ -412,7 +412,8 @@ def test_a_model_predicts_the_same_on_every_backend(trained, backend):
 
 @pytest.mark.parametrize("backend", ["theano", "tensorflow "])
 def test_an_unknown_backend_is_named(backend):
-    done = command("apps.sentiment.predict", environment={"KERAS_BACKEND": backend})
+    arguments = ["--text", "fine", "--runtime", "keras"]
+    done = command("apps.sentiment.predict", *arguments, environment={"KERAS_BACKEND": backend})
     assert done.returncode == 2
     assert done.stderr.decode().startswith(f"error: KERAS_BACKEND={backend} is unknown")
 
@@ -484,8 +485,7 @@ def test_teachers_label_the_unlabelled_reviews_with_their_mean_verdict(trained, 
         labelled,
         labelled,
         unlabelled,
-        [str(trained), str(other)],
-        config=config,
+        config=dataclasses.replace(config, teachers=f"{trained},{other}"),
         labels=["negative", "positive"],
     )
     assert targets.shape == (5, 2)
