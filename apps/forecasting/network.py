@@ -7,6 +7,7 @@ import numpy as np
 from apps.forecasting.config import Config
 from common.artifact import load_model
 from common.device import XLA
+from models import forecasting  # noqa: F401 - a reload needs its layers
 
 
 class KerasNetwork:

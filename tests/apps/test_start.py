@@ -70,3 +70,17 @@ def test_whoever_imports_keras_first_starts_its_backend():
         env={"KERAS_BACKEND": "jax", "PATH": ""},
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_whoever_loads_a_model_knows_the_layers_of_the_project():
+    for task in TASKS:
+        code = (
+            f"import apps.{task}.network, keras\n"
+            "registered = keras.saving.get_registered_object\n"
+            "names = ('LSTM', 'GRU', 'SimpleRNN', 'Feedforward', 'Chop')\n"
+            "assert all(registered(f'models>{name}') for name in names), names"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+        )
+        assert done.returncode == 0, done.stderr
