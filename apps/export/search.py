@@ -36,14 +36,12 @@ def add_search(
     views: str | None = None,
     mirrored: np.ndarray | None = None,
 ) -> None:
-    """Adds the search to a graph that ends in what decoders read, and declares what comes out.
+    """Adds the search to a graph that ends in the inputs of the decoders.
 
-    Inputs: `length_limit` `<int32>(batch,)`, the most tokens of each row, the end included;
-    `beam_size`, `length_penalty` and `n_best` as `build_generator` takes them; and
-    `attention_wanted`, whether that is to be computed. Outputs: `sequences` `<int32>(batch,
-    n_best, length)`, `scores` `(batch, n_best)` and `attention` `(batch, n_best, length, places)`,
-    all as `build_generator` gives them, but for a length that is the greatest limit, and for an
-    attention of no rows where it is not wanted.
+    Inputs: `length_limit` `<int32>(batch,)`, the most tokens of each row with the end, and the
+    others of `INPUTS` as `build_generator` takes them. Outputs as those of `build_generator`:
+    `sequences` `<int32>(batch, n_best, length)`, `scores` `(batch, n_best)` and `attention`
+    `(batch, n_best, length, places)`, without rows where it is not wanted.
 
     Args:
         graph: The graph.
@@ -186,8 +184,6 @@ class _Search:
         self, body: Graph, tokens: str, states: list[list[str]], alive: str, last: str
     ) -> tuple[str, str, list[list[str]]]:
         """Returns the most probable next tokens of each hypothesis, and the decoders' states.
-
-        To add and to compare is quick for these, and slow for the whole vocabulary.
 
         Returns:
             candidates: `<int64>(alive, width, some)`.
