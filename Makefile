@@ -190,7 +190,7 @@ study-speed: $(VENV)/.developer  ## measure each cell on each backend beside nat
 	$(PY) -m apps.studies.speed $(ARGS)
 
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew
-	$(PY) -m common.result_tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md apps/$(task)/pretrained/README.md)
+	$(PY) -m common.tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md apps/$(task)/pretrained/README.md)
 	$(PY) -m apps.studies.cells
 
 test: $(VENV)/.developer  ## run the tests on the TensorFlow and JAX backends

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from common.console import word_colour
+from common.cli import word_colour
 from common.files import atomic_path
 
 # No screen is needed, and none is opened.

@@ -16,10 +16,9 @@ from rich.text import Text
 from apps.captioning.attention_maps import plot_attention
 from apps.captioning.predictor import PRETRAINED, Candidate, Predictor
 from apps.export.runtime import RuntimeFlags
-from common.config import check_png, run_command
-from common.console import aside, open_console
+from common.cli import aside, check_png, open_console, run_command
 from common.errors import UserError
-from common.search import Search
+from common.settings import Search
 from data.pictures.read import is_picture_name
 
 # Pictures that are read, described and printed together.

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common.artifact import EXPORT, MODEL
-from common.console import open_console, warn
+from common.cli import open_console, warn
 from common.errors import UserError
+from common.run_folder import EXPORT, MODEL
 from models.decode.hypothesis import Hypothesis, hypotheses_of
 
 GRAPH, FACTS = "model.onnx", "export.json"

@@ -1,10 +1,12 @@
 """The settings of the sentiment task: one field a flag, saved whole in `config.json`."""
 
 import dataclasses
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from common.config import split_list
+from common.cli import split_list
 from common.errors import UserError
+from common.run_folder import CONFIG
 from common.settings import (
     Cell,
     OptimizerName,
@@ -119,3 +121,15 @@ class Config(TrainingSettings):
 def teacher_folders(config: Config) -> list[str]:
     """Returns the run folders among the teachers."""
     return [name for name in split_list(config.teachers) if name != NB_SVM]
+
+
+def read_labels(config: dict[str, Any], run: Path) -> list[str]:
+    """Takes the names of the labels out of what `read_config` returned.
+
+    Raises:
+        UserError: If there are none.
+    """
+    labels = config.pop("labels", None)
+    if not isinstance(labels, list) or len(labels) < 2:
+        raise UserError(f"{run / CONFIG} names no labels: restore it or train again.")
+    return labels

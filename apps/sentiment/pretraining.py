@@ -13,10 +13,8 @@ import numpy as np
 from apps.sentiment.config import Config
 from common.cache import cache_path, cached
 from common.callbacks import StopOnNaN
-from common.clipping import GradientClipping
 from common.device import xla_beside_products
-from common.learning_rate import LearningRateControl
-from common.optimizers import build_optimizer
+from common.optimization import GradientClipping, LearningRateControl, build_optimizer
 from models.language_model import build_language_model, mean_surprise
 from models.sentiment import build_encoder
 
@@ -42,10 +40,8 @@ _SETTINGS = (
 # The modules that they depend on, besides those of `models`.
 _CODE = (
     "apps.sentiment.pretraining",
-    "common.clipping",
-    "common.learning_rate",
-    "common.optimizer_hook",
-    "common.optimizers",
+    "common.callbacks",
+    "common.optimization",
 )
 
 

@@ -13,10 +13,9 @@ from rich.text import Text
 from apps.export.runtime import RuntimeFlags
 from apps.translation.alignment import plot_alignment
 from apps.translation.predictor import PRETRAINED, Predictor, Translation
-from common.config import check_png, run_command
-from common.console import open_console, typed_lines
+from common.cli import check_png, open_console, run_command, typed_lines
 from common.errors import UserError
-from common.search import Search
+from common.settings import Search
 
 # Lines that are translated before the first of them are printed: enough to sort them by length.
 _PIECE = 1000

@@ -7,12 +7,11 @@ from rich.console import Console
 from apps.translation.config import CUT, Config
 from apps.translation.evaluate import load_split_pairs
 from apps.translation.predictor import Predictor
-from common.artifact import CONFIG
-from common.config import config_from_flags
-from common.console import aside, warn
+from common.cli import aside, warn
+from common.earlier_runs import check_cut_of_origin, origin_of
 from common.errors import UserError
-from common.origins import check_cut_of_origin, origin_of
-from common.run_folder import read_config
+from common.run_folder import CONFIG, read_config
+from common.settings import config_from_flags
 from data.pairs.sources import Pairs
 from data.pairs.untranslated import nearly_among
 from models.ensemble import is_ensemble

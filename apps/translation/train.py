@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer
 
 from apps.translation.config import BUCKETS, SHAPE, Config
-from common.artifact import MODEL, TOKENIZER, save_model
-from common.config import run_command, split_list
-from common.console import VERBOSITY, aside, open_console, warn
+from common.cli import VERBOSITY, aside, open_console, run_command, split_list, warn
 from common.device import device_line, xla_beside_products
 from common.earlier_runs import run_folder, with_shape_of
 from common.errors import UserError
-from common.training import TrainFlags, first_facts, open_training, training_callbacks
+from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
+from common.run_folder import MODEL, TOKENIZER, save_model
 from data.pairs.mixture import with_typed_copies
 from data.pairs.sources import Pairs
 from data.pairs.splits import PairSplit
@@ -131,7 +130,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         from apps.translation.network import KerasNetwork, ValidationBleu
         from apps.translation.second_stage import load_start, origin_facts
         from common.fitting import first_epoch, record_training, run_written
-        from common.optimizers import build_optimizer
+        from common.optimization import build_optimizer
         from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
         from models.translation import model_name
 

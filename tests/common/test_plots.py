@@ -1,6 +1,6 @@
 import pytest
 
-from common.console import OPPOSE, SUPPORT, word_colour
+from common.cli import OPPOSE, SUPPORT, word_colour
 from common.plots import _wrap, plot_words
 
 pytestmark = pytest.mark.no_backend

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from common.artifact import save_model
+from common.run_folder import save_model
 from models.attention_decoder import build_attention_decoder
 from models.captioning import build_picture_encoder
 from models.decode.generation import build_generator

@@ -17,12 +17,11 @@ from apps.translation.config import Config
 from apps.translation.metrics import translation_metrics
 from apps.translation.network import KerasNetwork
 from apps.translation.predictor import Predictor
-from common.callbacks import read_history
-from common.config import parse_call
+from common.cli import parse_call
 from common.errors import UserError
 from common.files import read_json, write_json
-from common.search import Search
-from common.settings import TrainingSettings
+from common.results import read_history
+from common.settings import Search, TrainingSettings
 from data.download import sha256_of
 from data.pairs.sources import load_pairs
 from data.text.subwords import encode_texts

@@ -1,4 +1,4 @@
-"""From a dataclass to flags, to `config.json` and back; and the frame of every command."""
+"""How every command talks to its user: flags, one-line errors, printed lines and tables."""
 
 import contextlib
 import dataclasses
@@ -6,16 +6,24 @@ import functools
 import io
 import itertools
 import os
-import shlex
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from common.errors import UserError
+
+# The colours of words for and against a verdict.
+SUPPORT, OPPOSE = (33, 113, 181), (230, 97, 1)
+# Of `model.fit`: a progress bar in a terminal, else a line an epoch.
+VERBOSITY = 1 if sys.stdout.isatty() else 2
 
 
 def run_command(
@@ -116,85 +124,6 @@ def split_list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def fields_as_flags(config: Any) -> dict[str, Any]:
-    """Returns a settings dataclass as `config.json` holds it: flag name to value, in order."""
-    return dataclasses.asdict(config)
-
-
-def command_of(config: Any, *, prog: str) -> str:
-    """Returns the command that trains with these settings, the defaults and the seed left out."""
-    command = prog
-    default = fields_as_flags(type(config)())
-    for name, value in fields_as_flags(config).items():
-        if value == default[name] or name == "seed":
-            continue
-        flag = name.replace("_", "-")
-        if isinstance(value, list | tuple):
-            command += f" --{flag} {shlex.join(map(str, value))}"
-        elif isinstance(value, bool):
-            command += f" --{flag}" if value else f" --no-{flag}"
-        else:
-            command += f" --{flag} {shlex.quote(str(value))}"
-    return command
-
-
-def config_from_flags(config_class: type, values: dict[str, Any], source: Path) -> Any:
-    """Builds a settings dataclass from what a `config.json` holds.
-
-    A setting that a newer version added takes its default.
-
-    Raises:
-        UserError: If `source` holds a setting that does not exist, or a value of another type.
-    """
-    known = {field.name for field in dataclasses.fields(config_class)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise UserError(f"{source} holds settings that do not exist: {', '.join(unknown)}.")
-    kinds, values = typing.get_type_hints(config_class), dict(values)
-    for name, value in values.items():
-        if typing.get_origin(kinds[name]) is tuple:
-            values[name] = _as_tuple(value, kinds[name], name, source)
-            continue
-        choices = typing.get_args(kinds[name])
-        number = kinds[name] is float and type(value) is int
-        if not (value in choices if choices else type(value) is kinds[name] or number):
-            raise UserError(f"{source}: {name} cannot be {value!r}; restore the file.")
-    return config_class(**values)
-
-
-def _as_tuple(value: Any, kind: Any, name: str, source: Path) -> tuple:
-    """Returns a list of JSON as a tuple of the items that the setting's type names."""
-    item = typing.get_args(kind)[0]
-    # Settings that take several values now once took one.
-    listed = value if isinstance(value, list | tuple) else [value]
-    if not all(type(one) is item for one in listed):
-        raise UserError(f"{source}: {name} cannot be {value!r}; restore the file.")
-    return tuple(listed)
-
-
-def resumed_config(given_config: Any, stored: Any, run: Path, *, given: frozenset[str]) -> Any:
-    """Returns the stored settings of a run that goes on, and refuses flags that contradict them.
-
-    Args:
-        given_config: The settings from the command line.
-        stored: The settings that the run was started with.
-        run: Its folder.
-        given: Names of the flags that were typed; others say nothing if they are at their default.
-
-    Raises:
-        UserError: If a flag was given another value than the run has.
-    """
-    default = type(stored)()
-    for name in (field.name for field in dataclasses.fields(stored)):
-        wanted, held = getattr(given_config, name), getattr(stored, name)
-        if wanted != held and (name in given or wanted != getattr(default, name)):
-            raise UserError(
-                f"--{name.replace('_', '-')} {wanted} differs from the {held} of {run}: --resume"
-                " goes on with the run's own settings, so leave the flag out."
-            )
-    return stored
-
-
 def _one_line(boxed: str) -> str:
     """Returns the parser's framed message as one line, without what it repeats of the help."""
     lines = [line.strip("│╭╮╰╯─ ") for line in boxed.splitlines()[1:]]
@@ -217,3 +146,83 @@ def _takes(function: Callable[..., Any], flag: str) -> bool:
 def _fail(message: str) -> None:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """Returns a console that leaves long lines, numbers and square brackets as they are.
+
+    Args:
+        stderr: Write to standard error, where standard output is for a program to read.
+    """
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False, markup=False)
+
+
+def aside(console: Console, line: str) -> None:
+    """Prints what a user may skip: where something lies, what it runs on."""
+    console.print(line, style="dim", markup=False)
+
+
+def warn(console: Console, line: str) -> None:
+    """Prints what a user should know before trusting a result."""
+    console.print(Text.assemble(("warning:", "yellow"), f" {line}"))
+
+
+def typed_lines(verb: str) -> list[str]:
+    """Returns the lines of standard input without the space around them; a blank line stays one.
+
+    Args:
+        verb: What is done with them.
+
+    Raises:
+        UserError: If nobody pipes any in, one is not UTF-8, or all are blank.
+    """
+    if sys.stdin.isatty():
+        raise UserError(
+            f'Nothing to {verb}: give --text "...", or texts on standard input, one a line.'
+        )
+    texts = []
+    for number, raw in enumerate(sys.stdin.buffer, start=1):
+        try:
+            texts.append(raw.decode("utf-8").strip())
+        except UnicodeDecodeError:
+            raise UserError(
+                f"Line {number} of standard input is not UTF-8: convert it, e.g. with iconv."
+            ) from None
+    if not any(texts):
+        raise UserError("Standard input holds no text: give one a line.")
+    return texts
+
+
+def word_colour(score: float, greatest: float) -> tuple[int, int, int]:
+    """Returns the background of a word: white at 0, blue for, orange against, `(red, green, blue)`.
+
+    Args:
+        score: What the word adds to one side; negative speaks for the other.
+        greatest: The greatest absolute score of the text.
+    """
+    strength = 0.85 * min(1.0, abs(score) / greatest) if greatest else 0.0
+    full = SUPPORT if score > 0 else OPPOSE
+    return tuple(int(round(255 + strength * (part - 255))) for part in full)
+
+
+def new_table(title: str, words: Iterable[str], figures: Iterable[str] = ()) -> Table:
+    """Returns a table without rows.
+
+    Args:
+        title: What stands above it.
+        words: Titles of the columns that come first, set to the left; long ones are folded.
+        figures: Titles of the columns of numbers, set to the right, which stay whole.
+    """
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for name in words:
+        table.add_column(name, overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
