@@ -74,8 +74,6 @@ class Config(TrainingSettings):
     """Hypotheses that the beam search keeps."""
     length_penalty: float = 0.7
     """Power of the length by which a hypothesis's log-probability is divided."""
-    no_repeat_ngram: int = 0
-    """Subwords in a row that no caption may hold twice; 0 allows any."""
     mirror: bool = True
     """Train on each picture's mirror image too, and decode each caption from both: better captions
     in up to twice the time, but not where captions say left or right (--no-mirror)."""
@@ -105,7 +103,7 @@ class Config(TrainingSettings):
             "label_smoothing",
         )
         check_seeds(self, "split_seed")
-        check_at_least(0, self, "length_penalty", "no_repeat_ngram")
+        check_at_least(0, self, "length_penalty")
         check_at_least(4, self, "max_length")
         check_at_least(16, self, "picture_size")
         if self.validation_share >= 0.9:

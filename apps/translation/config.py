@@ -97,8 +97,6 @@ class Config(TrainingSettings):
     """Hypotheses that the search keeps."""
     length_penalty: float = 1.0
     """Power of the length that a hypothesis's log-probability is divided by."""
-    no_repeat_ngram: int = 0
-    """Subwords in a row that no translation may hold twice; 0 allows any."""
 
     def __post_init__(self):
         """Checks what the types cannot say."""
@@ -127,7 +125,7 @@ class Config(TrainingSettings):
             raise UserError("--repeats needs a number for each of the several sets of --data.")
         if min(self.repeats, default=1) < 1:
             raise UserError("--repeats must be 1 or more for each set.")
-        check_at_least(0, self, "length_penalty", "no_repeat_ngram")
+        check_at_least(0, self, "length_penalty")
         check_at_least(4, self, "max_length")
         if self.source_language == self.target_language:
             raise UserError("--source-language and --target-language are the same: set two.")

@@ -51,7 +51,6 @@ def main(
     beam_size: int | None = None,
     length_penalty: float | None = None,
     n_best: int = 1,
-    no_repeat_ngram: int | None = None,
     temperature: float = 1.0,
     top_k: int = 0,
     seed: int = 0,
@@ -72,7 +71,6 @@ def main(
         length_penalty: Power of the length that a log-probability is divided by (default: the
             run's).
         n_best: Translations of each text.
-        no_repeat_ngram: Subwords in a row that no translation may hold twice (default: the run's).
         temperature: Of sampling: below 1 bolder in what is probable, above 1 wilder.
         top_k: Most probable subwords to draw from; 0 for all.
         seed: Of sampling.
@@ -99,7 +97,6 @@ def main(
         beam_size=beam_size,
         length_penalty=length_penalty,
         n_best=n_best,
-        no_repeat_ngram=no_repeat_ngram,
         temperature=temperature,
         top_k=top_k,
         seed=seed,

@@ -624,7 +624,6 @@ def test_a_fresh_process_translates_the_same_on_another_backend(trained, predict
         ("--beam-size 0", "--beam-size must be at least 1"),
         ("--validation-size 0", "--validation-size must be at least 1"),
         ("--length-penalty -1", "--length-penalty must be at least 0"),
-        ("--no-repeat-ngram -1", "--no-repeat-ngram must be at least 0"),
         ("--max-length 3", "--max-length must be at least 4"),
         ("--tokens-per-batch 161", "--tokens-per-batch 161 .* 80 subwords"),
         ("--split-seed -1", "--split-seed must lie between"),

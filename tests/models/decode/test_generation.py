@@ -80,7 +80,7 @@ def log_probabilities(model, source, target_out):
     return sequence_scores(forced(model, source, target_out)["logits"], target_out)
 
 
-def written_greedily(model, source, limits, *, no_repeat_ngram=0):
+def written_greedily(model, source, limits):
     """What `greedy` has to write, word by word in plain Python."""
     sequences = np.zeros((len(source), MAX_LENGTH), "int32")
     for step in range(MAX_LENGTH):
@@ -90,11 +90,6 @@ def written_greedily(model, source, limits, *, no_repeat_ngram=0):
             if END in words:
                 continue
             allowed = [END] if step == limit - 1 else range(END, VOCAB)
-            if no_repeat_ngram and step < limit - 1:
-                size = no_repeat_ngram
-                seen = {tuple(words[at : at + size]) for at in range(len(words) - size + 1)}
-                recent = tuple(words[len(words) - size + 1 :])
-                allowed = [word for word in allowed if (*recent, word) not in seen]
             sequences[row, step] = max(allowed, key=lambda word: logits[row, word])
     return sequences
 
@@ -186,17 +181,6 @@ def test_a_beam_of_one_is_greedy():
     np.testing.assert_array_equal(beam_of_one, greedy)
     expected = written_greedily(forcing_model(parts), source, LIMITS)
     np.testing.assert_array_equal(greedy[:, 0], expected)
-
-
-@pytest.mark.parametrize("size", [1, 3])
-def test_no_ngram_is_written_twice_if_none_may_be(size):
-    parts, source = build_parts(likes_to_end=False), random_source()
-    model = generator_of(parts, method="greedy", no_repeat_ngram=size)
-    written = model.predict_on_batch({"source": source, "length_limit": LIMITS})["sequences"][:, 0]
-    forcing = forcing_model(parts)
-    expected = written_greedily(forcing, source, LIMITS, no_repeat_ngram=size)
-    np.testing.assert_array_equal(written, expected)
-    assert np.any(written_greedily(forcing, source, LIMITS) != expected)
 
 
 def test_samples_without_temperature_are_greedy():
