@@ -49,9 +49,7 @@ _SAME = (
     "bidirectional",
     # With another split, a member would have seen what others are scored on.
     "split_seed",
-    "validation_size",
     "validation_share",
-    "test_size",
 )
 # Settings of a classifier that its explanations need; each member keeps its own.
 _SIZES = ("embed_dim", "bigram_buckets", "units")

@@ -159,50 +159,16 @@ def recorded_data(run: Path | str) -> dict[str, str]:
     return read_json(path).get("data", {}) if path.is_file() else {}
 
 
-def origin_of(run: str, settings: Any, cut: Iterable[str]) -> dict[str, Any]:
+def origin_of(run: str) -> dict[str, Any]:
     """Returns what `metrics.json` keeps of the run that `--init-from` names.
 
-    Args:
-        run: Its folder.
-        settings: Those that it was trained with.
-        cut: Names of the settings that cut the data.
-
     Returns:
-        `run`; `model`, the SHA-256 of its file; `cut`, its settings of these names; and as far as
-        the folder tells `data`, the SHA-256 of its files, and `init_from`, its own origin.
+        `run`; `model`, the SHA-256 of its file; and as far as the folder tells `data`, the SHA-256
+        of its files, and `init_from`, its own origin.
     """
     folder = Path(run)
     record = read_json(folder / METRICS) if (folder / METRICS).is_file() else {}
     with open(folder / MODEL, "rb") as file:
         model = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "run": run,
-        "model": model,
-        "cut": {name: getattr(settings, name) for name in cut},
-        **{key: record[key] for key in ("data", "init_from") if key in record},
-    }
-
-
-def check_cut_of_origin(config: Any, origin: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
-    """Makes sure that no run before this one was trained on the same files, cut in another way.
-
-    Args:
-        config: Settings of the new run.
-        origin: From `origin_of`. A run that does not name its files counts as one of the same.
-        hashes: SHA-256 of the new run's files.
-
-    Raises:
-        UserError: If one was: it has learned from sentences or pictures that are held out now.
-    """
-    ancestor: Mapping[str, Any] | None = origin
-    while ancestor:
-        files = ancestor.get("data", hashes).values()
-        for name, theirs in ancestor.get("cut", {}).items():
-            ours = getattr(config, name)
-            if ours != theirs and not set(files).isdisjoint(hashes.values()):
-                raise UserError(
-                    f"--init-from {origin['run']} was trained on the same data, cut with"
-                    f" {flag(name)} {theirs}, not {ours}, so it knows some of what is held out now:"
-                    f" set {flag(name)} {theirs}, or train without --init-from."
-                )
-        ancestor = ancestor.get("init_from")
+    kept = {key: record[key] for key in ("data", "init_from") if key in record}
+    return {"run": run, "model": model, **kept}

@@ -16,6 +16,8 @@ SMALL_CNN = "small_cnn"
 
 # Distinct lengths that captions are padded to; each compiles once.
 BUCKETS = 4
+# Share of each target that is spread over the whole vocabulary.
+LABEL_SMOOTHING = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +63,6 @@ class Config(TrainingSettings):
     """Share of the vectors' features dropped, the same ones at all steps."""
     dropout: float = 0.5
     """Share dropped of the regions' vectors, before the output, and between recurrent layers."""
-    label_smoothing: float = 0.1
-    """Share of each target that is spread over the whole vocabulary."""
 
     learning_rate: float = 1.5e-3
     warmup_steps: int = 400
@@ -100,7 +100,6 @@ class Config(TrainingSettings):
             "word_dropout",
             "embedding_dropout",
             "dropout",
-            "label_smoothing",
         )
         check_seeds(self, "split_seed")
         check_at_least(0, self, "length_penalty")

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from tokenizers import Tokenizer
 
-from apps.captioning.config import BUCKETS, SMALL_CNN, Config
+from apps.captioning.config import BUCKETS, LABEL_SMOOTHING, SMALL_CNN, Config
 from common.cli import VERBOSITY, aside, open_console, run_command, warn
 from common.device import device_line, xla_beside_products
 from common.errors import UserError
@@ -220,7 +220,7 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         )
         model.compile(
             optimizer=build_optimizer(config.optimizer, learning_rate=config.learning_rate),
-            loss=smoothed_cross_entropy(config.label_smoothing),
+            loss=smoothed_cross_entropy(LABEL_SMOOTHING),
             jit_compile=xla_beside_products(config.jit_compile),
         )
         describer = PictureDescriber(

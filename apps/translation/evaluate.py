@@ -61,9 +61,6 @@ def load_split_pairs(
         data_dir=data_directory(data_dir),
         source_language=config.source_language,
         target_language=config.target_language,
-        test_size=config.test_size,
-        validation_size=config.validation_size,
-        split_seed=config.split_seed,
         log=log,
     )
 

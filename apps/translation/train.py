@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
-from apps.translation.config import BUCKETS, SHAPE, Config
+from apps.translation.config import BUCKETS, LABEL_SMOOTHING, SHAPE, Config
 from common.cli import VERBOSITY, aside, open_console, run_command, split_list, warn
 from common.device import device_line, xla_beside_products
 from common.earlier_runs import run_folder, with_shape_of
@@ -41,7 +41,6 @@ def build(config: Config, *, vocab_size: int) -> "tuple[keras.Model, keras.Model
     shared = {
         "vocab_size": vocab_size,
         "embed_dim": config.embed_dim,
-        "share_embedding": True,
         "cell": config.cell,
         "embedding_dropout": config.embedding_dropout,
         "dropout": config.dropout,
@@ -49,7 +48,6 @@ def build(config: Config, *, vocab_size: int) -> "tuple[keras.Model, keras.Model
     encoder = build_encoder(
         units=config.units,
         num_layers=config.num_layers,
-        bidirectional=config.bidirectional,
         decoder_units=config.decoder_units,
         decoder_layers=config.decoder_layers,
         **shared,
@@ -57,8 +55,8 @@ def build(config: Config, *, vocab_size: int) -> "tuple[keras.Model, keras.Model
     decoder = build_attention_decoder(
         units=config.decoder_units,
         num_layers=config.decoder_layers,
-        memory_dim=config.units * (2 if config.bidirectional else 1),
-        attention=config.attention,
+        memory_dim=2 * config.units,
+        share_embedding=True,
         **shared,
     )
     return encoder, decoder
@@ -184,7 +182,7 @@ def main(flags: TrainFlags, config: Config) -> None:
             model.set_weights(start.network.model.get_weights())
         model.compile(
             optimizer=build_optimizer(config.optimizer, learning_rate=config.learning_rate),
-            loss=smoothed_cross_entropy(config.label_smoothing),
+            loss=smoothed_cross_entropy(LABEL_SMOOTHING),
             jit_compile=xla_beside_products(config.jit_compile),
         )
         network = KerasNetwork(model, max_length=config.max_length)

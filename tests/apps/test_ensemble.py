@@ -125,7 +125,6 @@ def test_what_cannot_be_joined_is_named(members, pairs, tmp_path):
         join("--members", first, other, "--run", tmp_path / "x")
     for name, path, values, message in (
         ("german", CONFIG, {"target_language": "de"}, "has the target_language de and"),
-        ("recut", CONFIG, {"split_seed": 5}, "has the split_seed 5 and"),
         ("foreign", METRICS, {"data": {"x": "y"}}, "foreign was not trained on the same files"),
         ("prices", CONFIG, {"task": "forecasting"}, "is a run of forecasting"),
     ):

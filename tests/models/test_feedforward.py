@@ -59,7 +59,6 @@ def translator():
         units=4,
         decoder_units=6,
         decoder_layers=2,
-        share_embedding=True,
     )
     decoder = build_attention_decoder(
         vocab_size=VOCAB,

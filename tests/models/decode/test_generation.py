@@ -15,10 +15,10 @@ from tests.helpers import sequence_scores
 PAD, UNKNOWN, START, END, VOCAB = 0, 1, 2, 3, 8
 MAX_LENGTH = 7
 LIMITS = np.array([7, 2, 5, 1, 6], "int32")
-PARTS = [("simple_rnn", 1, False), ("lstm", 2, True), ("gru", 1, False)]
+PARTS = [("simple_rnn", 1), ("lstm", 2), ("gru", 1)]
 
 
-def build_parts(cell="gru", num_layers=1, share=False, *, vocab_size=VOCAB, likes_to_end=True):
+def build_parts(cell="gru", num_layers=1, *, vocab_size=VOCAB):
     encoder = build_encoder(
         vocab_size=vocab_size,
         embed_dim=4,
@@ -26,7 +26,6 @@ def build_parts(cell="gru", num_layers=1, share=False, *, vocab_size=VOCAB, like
         units=3,
         decoder_units=5,
         decoder_layers=num_layers,
-        share_embedding=share,
     )
     decoder = build_attention_decoder(
         vocab_size=vocab_size,
@@ -35,16 +34,12 @@ def build_parts(cell="gru", num_layers=1, share=False, *, vocab_size=VOCAB, like
         units=5,
         num_layers=num_layers,
         memory_dim=6,
-        share_embedding=share,
-        tie_embeddings=share,
+        share_embedding=True,
     )
     # Weights as large as those of a trained model.
     generator = np.random.default_rng(5)
     for weight in encoder.trainable_weights + decoder.trainable_weights:
         weight.assign(generator.normal(0.0, 1.2, weight.shape))
-    if not likes_to_end:
-        bias = decoder.get_layer("logits").bias
-        bias.assign(np.where(np.arange(vocab_size) == END, -9.0, ops.convert_to_numpy(bias)))
     return encoder, decoder
 
 
