@@ -29,7 +29,7 @@ class Config(TrainingSettings):
     """What to train, on what, and how."""
 
     data: str = "imdb"
-    """`imdb`, or your own .csv, .tsv or .parquet file with columns text,label (and split)."""
+    """`imdb`, or your own .csv or .tsv file with columns text,label (and split)."""
     validation_share: float = 0.1
     """Share of the training reviews that is cut off for validation."""
     split_seed: int = 0

@@ -146,6 +146,20 @@ def _contrast_first(
     return [plan[first], plan[second], *rest]
 
 
+def teacher_forcing(
+    targets: Sequence[np.ndarray], rows: np.ndarray, length: int, *, start_id: int, end_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `target_in` and `target_out` of the targets at `rows`, `<int32>(batch, length)`.
+
+    `target_in` begins with `start_id`; `target_out` is the same one step later and ends with
+    `end_id`.
+    """
+    order = np.arange(len(rows))
+    started = [np.append(start_id, targets[row]) for row in rows]
+    ended = [np.append(targets[row], end_id) for row in rows]
+    return pad_tokens(started, order, length), pad_tokens(ended, order, length)
+
+
 def bucket_boundaries(
     lengths: np.ndarray, *, count: int, multiple: int, tokens_per_batch: int = 1
 ) -> tuple[Length, ...]:

@@ -81,14 +81,6 @@ def test_attention_weighs_the_memory_by_its_formula():
     )
 
 
-def test_attention_sums_to_one_over_the_real_memory_alone():
-    decoder = build()
-    inputs = random_inputs()
-    attention = outputs_of(decoder, inputs)["attention"]
-    np.testing.assert_allclose(attention.sum(axis=-1), 1.0, rtol=1e-5)
-    assert np.all(attention[1, :, 2:] == 0)
-
-
 def test_what_stands_in_padded_memory_changes_nothing():
     decoder = build()
     inputs = random_inputs()
@@ -150,13 +142,6 @@ def test_a_further_layer_of_zeros_adds_nothing():
         rtol=1e-5,
         atol=1e-6,
     )
-
-
-def test_states_have_one_name_each():
-    assert state_names(cell="gru", num_layers=2) == ["state_1_h", "state_2_h"]
-    names = ["state_1_h", "state_1_c", "state_2_h", "state_2_c"]
-    assert state_names(cell="lstm", num_layers=2) == names
-    assert [tensor.name for tensor in build("lstm", 2).input["states"]] == names
 
 
 def test_a_saved_decoder_reloads_to_the_same_outputs(tmp_path):

@@ -127,10 +127,3 @@ def test_the_search_runs_over_all_members_at_once():
     np.testing.assert_allclose(found["scores"][:, 0], scores, rtol=1e-4)
     weights = found["attention"][:, 0].sum(axis=-1)
     np.testing.assert_allclose(weights, sequences != PAD, atol=1e-5)
-
-
-def test_what_cannot_be_joined_is_refused():
-    with pytest.raises(ValueError, match="not the same kind of input"):
-        build_ensemble([translator(1), captioner(1)], name="both")
-    with pytest.raises(ValueError, match="8 and 9 words"):
-        build_ensemble([translator(1), translator(2, vocab_size=8)], name="both")

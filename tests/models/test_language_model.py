@@ -70,27 +70,6 @@ def test_among_all_words_the_surprise_is_that_of_a_softmax():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_few_drawn_words_stand_for_all_of_them():
-    vocab = 50
-    embedding = keras.layers.Embedding(vocab, 4)
-    embedding.build()
-    shares = np.arange(1, vocab + 1) / (vocab * (vocab + 1) / 2)
-    generator = np.random.default_rng(2)
-    guesses = generator.normal(size=(1, 6, 4)).astype("float32")
-    words = generator.integers(2, vocab, size=(1, 6)).astype("int32")
-    full = SampledSoftmax(embedding, np.zeros(vocab))
-    exact = keras.ops.convert_to_numpy(full(guesses, words, np.arange(vocab, dtype="int32")))
-    draws = 20
-    sampled = SampledSoftmax(embedding, np.log(draws * shares))
-    found = [
-        keras.ops.convert_to_numpy(
-            sampled(guesses, words, generator.choice(vocab, draws, p=shares).astype("int32"))
-        )
-        for _ in range(400)
-    ]
-    np.testing.assert_allclose(np.mean(found, axis=0), exact, rtol=0.03)
-
-
 def test_padding_and_unknown_words_surprise_nobody():
     tokens = tokens_of(2)
     tokens[0, 5:] = 0
@@ -100,7 +79,3 @@ def test_padding_and_unknown_words_surprise_nobody():
     assert ((found > 0) == known).all()
     mean = keras.ops.convert_to_numpy(mean_surprise(known.astype("float32"), found))
     np.testing.assert_allclose(mean, found[known].mean(), rtol=1e-5)
-
-
-def test_one_direction_foretells_what_comes():
-    assert surprises(language_model(bidirectional=False), tokens_of(2)).shape == (2, 1, TIME - 1)

@@ -7,7 +7,6 @@ from keras import ops
 
 from models.attention_decoder import build_attention_decoder
 from models.decode import generation
-from models.decode import writer as hypotheses
 from models.decode.generation import build_generator, set_seed
 from models.translation import build_encoder
 from tests.helpers import sequence_scores
@@ -212,35 +211,6 @@ def test_samples_are_as_frequent_as_they_are_probable_and_repeat_with_their_seed
     np.testing.assert_array_equal(again.predict_on_batch(inputs)["sequences"][0], samples)
 
 
-def test_many_seeds_share_one_loop_and_each_draws_as_if_it_were_alone(monkeypatch):
-    built = []
-
-    def counted(*arguments, **options):
-        built.append(build_generator(*arguments, **options))
-        return built[-1]
-
-    monkeypatch.setattr(hypotheses, "build_generator", counted)
-    parts, inputs = build_parts(), {"source": random_source(), "length_limit": LIMITS}
-
-    def samples(writer, seed):
-        found = writer(inputs, method="sample", n_best=4, seed=seed)
-        return [[one.tokens.tolist() for one in row] for row in found]
-
-    def new_writer():
-        return hypotheses.SequenceWriter(*parts, start_id=START, end_id=END, max_length=MAX_LENGTH)
-
-    shared = new_writer()
-    # Two batches of each seed, by turns.
-    together = [(seed, samples(shared, seed)) for seed in (3, 4, 3, 4)]
-    assert len(built) == 1
-    for seed in (3, 4):
-        alone = new_writer()
-        own = [drawn for one, drawn in together if one == seed]
-        assert own == [samples(alone, seed) for _ in own]
-        assert own[0] != own[1]
-    assert together[0][1] != together[1][1]
-
-
 def test_the_loop_stops_when_the_last_sequence_has_ended(monkeypatch):
     steps = []
 
@@ -256,13 +226,3 @@ def test_the_loop_stops_when_the_last_sequence_has_ended(monkeypatch):
     longest = lengths_of(ops.convert_to_numpy(written["sequences"])).max()
     assert steps == [longest]
     assert longest < 50
-
-
-def test_settings_that_contradict_each_other_are_refused():
-    parts = build_parts()
-    with pytest.raises(ValueError, match="none of greedy, beam, sample"):
-        generator_of(parts, method="best")
-    with pytest.raises(ValueError, match="n_best=2 is more than the 1 that greedy search keeps"):
-        generator_of(parts, method="greedy", n_best=2)
-    with pytest.raises(ValueError, match="temperature=0 must be above 0"):
-        generator_of(parts, method="sample", temperature=0)
