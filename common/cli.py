@@ -7,7 +7,6 @@ import io
 import itertools
 import os
 import sys
-import typing
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.errors import UserError
+from common.errors import UserError, in_one_line
 
 # The colours of words for and against a verdict.
 SUPPORT, OPPOSE = (33, 113, 181), (230, 97, 1)
@@ -45,14 +44,10 @@ def run_command(
         arguments: Instead of the process's own.
     """
     try:
-        call = parse_call(function, prog=prog, description=description, arguments=arguments)
-        call()
-    except UserError as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        with in_one_line():
+            parse_call(function, prog=prog, description=description, arguments=arguments)()
     except KeyboardInterrupt:
-        how = "; the training goes on with --resume" if _takes(function, "resume") else ""
+        how = "; the training goes on with --resume" if prog.endswith(".train") else ""
         print(f"Stopped{how}.", file=sys.stderr)
         sys.exit(130)
 
@@ -134,25 +129,10 @@ def _one_line(boxed: str) -> str:
     return message if message.endswith((".", "!")) else f"{message}."
 
 
-def _takes(function: Callable[..., Any], flag: str) -> bool:
-    """Whether one of the parameters, or a field of one, is this flag."""
-    kinds = typing.get_type_hints(function)
-    fields = itertools.chain.from_iterable(
-        dataclasses.fields(kind) for kind in kinds.values() if dataclasses.is_dataclass(kind)
-    )
-    return flag in kinds or any(field.name == flag for field in fields)
-
-
-def _fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
-
-
 def open_console(*, stderr: bool = False) -> Console:
     """Returns a console that leaves long lines, numbers and square brackets as they are.
 
-    Args:
-        stderr: Write to standard error, where standard output is for a program to read.
+    `stderr` is for commands whose standard output a program reads.
     """
     return Console(stderr=stderr, soft_wrap=True, highlight=False, emoji=False, markup=False)
 
@@ -170,11 +150,8 @@ def warn(console: Console, line: str) -> None:
 def typed_lines(verb: str) -> list[str]:
     """Returns the lines of standard input without the space around them; a blank line stays one.
 
-    Args:
-        verb: What is done with them.
-
     Raises:
-        UserError: If nobody pipes any in, one is not UTF-8, or all are blank.
+        UserError: If there is no text to `verb`, or a line is not UTF-8.
     """
     if sys.stdin.isatty():
         raise UserError(
@@ -194,11 +171,9 @@ def typed_lines(verb: str) -> list[str]:
 
 
 def word_colour(score: float, greatest: float) -> tuple[int, int, int]:
-    """Returns the background of a word: white at 0, blue for, orange against, `(red, green, blue)`.
+    """Returns the background of a word, `(red, green, blue)`: white at 0, blue above, orange below.
 
-    Args:
-        score: What the word adds to one side; negative speaks for the other.
-        greatest: The greatest absolute score of the text.
+    The colour is full at the greatest absolute score of the text.
     """
     strength = 0.85 * min(1.0, abs(score) / greatest) if greatest else 0.0
     full = SUPPORT if score > 0 else OPPOSE
@@ -206,13 +181,7 @@ def word_colour(score: float, greatest: float) -> tuple[int, int, int]:
 
 
 def new_table(title: str, words: Iterable[str], figures: Iterable[str] = ()) -> Table:
-    """Returns a table without rows.
-
-    Args:
-        title: What stands above it.
-        words: Titles of the columns that come first, set to the left; long ones are folded.
-        figures: Titles of the columns of numbers, set to the right, which stay whole.
-    """
+    """Returns a table without rows: columns of words, which are folded, then of whole figures."""
     table = Table(
         title=title,
         title_justify="left",

@@ -37,6 +37,7 @@ class _Look(NamedTuple):
     lower_is_better: bool = False
 
 
+# By the pattern of the metric's name, whose groups the title names.
 _LOOKS = {
     "accuracy": _Look("accuracy %", 100),
     "f1": _Look("F1 %", 100),
@@ -45,66 +46,41 @@ _LOOKS = {
     "bleu": _Look("BLEU"),
     "chrf": _Look("chrF"),
     "bleu_tok_lc": _Look("BLEU, tokenised lower case"),
+    r"bleu_tok_lc_words_(\d+)_(\d+)": _Look("{} to {} words"),
+    r"bleu_tok_lc_words_(\d+)": _Look("{} or more words"),
     # Of captions, as fractions.
-    **{f"bleu_{order}": _Look(f"BLEU-{order}", 100, 1) for order in range(1, 5)},
+    r"bleu_(\d)": _Look("BLEU-{}", 100, 1),
     "rouge_l": _Look("ROUGE-L", 100, 1),
     "cider": _Look("CIDEr", digits=3),
     "distinct": _Look("distinct captions %", 100, 0),
     "vocabulary": _Look("words used", digits=0),
     "length": _Look("words a caption", digits=1),
+    # Of forecasts, some days ahead.
+    r"crps_(\d+)": _Look("CRPS %, {} d", digits=4, lower_is_better=True),
+    r"rel_mae_(\d+)": _Look("MAE / last value's, {} d", digits=4, lower_is_better=True),
+    r"coverage_(\d+)_(\d+)": _Look("in {} %, {} d", 100, 1),
+    r"direction_(\d+)": _Look("direction %, {} d", 100, 1),
+    r"dm_p_(\w+)_(\d+)": _Look("p against {}, {} d", digits=4),
 }
-
-
-# Of forecasts; the number of days follows.
-_LOOKS_AHEAD = {
-    "crps": _Look("CRPS %", digits=4, lower_is_better=True),
-    "rel_mae": _Look("MAE / last value's", digits=4, lower_is_better=True),
-    "mase": _Look("MASE", digits=3, lower_is_better=True),
-    "coverage_50": _Look("in 50 %", 100, 1),
-    "coverage_80": _Look("in 80 %", 100, 1),
-    "coverage_95": _Look("in 95 %", 100, 1),
-    "direction": _Look("direction %", 100, 1),
+# Another way to decode, by the end of the metric's name; its title, after that of the metric.
+_DECODED = {
+    r"_greedy": "{}, greedy",
+    r"_without_mirror": "{} without the mirror image",
+    r"_beam_1": "greedy",
+    r"_beam_(\d+)": "beam {1}",
 }
-
-
-_P_VALUE = re.compile(r"dm_p_(?P<baseline>\w+)_(?P<days>\d+)$")
-
-
-# Of translations: greedy search, a beam of some size, sentences of some length.
-_GREEDY = re.compile(r"(?P<metric>\w+)_greedy$")
-
-
-_BEAM = re.compile(r"(?P<metric>\w+)_beam_(?P<size>\d+)$")
-
-
-# Of captions that are written from the picture alone.
-_ALONE = re.compile(r"(?P<metric>\w+)_without_mirror$")
-
-
-_WORDS = re.compile(r"\w+_words_(?P<least>\d+)(?:_(?P<most>\d+))?$")
 
 
 def _look(metric: str) -> _Look:
     """Returns how a metric is shown, whatever its name."""
-    if found := _P_VALUE.match(metric):
-        return _Look(f"p against {found['baseline']}, {found['days']} d", digits=4)
-    if found := _GREEDY.match(metric):
-        look = _look(found["metric"])
-        return look._replace(title=f"{look.title}, greedy")
-    if found := _BEAM.match(metric):
-        search = f"beam {found['size']}" if found["size"] != "1" else "greedy"
-        return _look(found["metric"])._replace(title=search)
-    if found := _ALONE.match(metric):
-        look = _look(found["metric"])
-        return look._replace(title=f"{look.title} without the mirror image")
-    if found := _WORDS.match(metric):
-        last = f" to {found['most']}" if found["most"] else " or more"
-        return _Look(f"{found['least']}{last} words")
-    name, _, days = metric.rpartition("_")
-    if days.isdigit() and name in _LOOKS_AHEAD:
-        look = _LOOKS_AHEAD[name]
-        return look._replace(title=f"{look.title}, {days} d")
-    return _LOOKS.get(metric, _Look(metric))
+    for ending, title in _DECODED.items():
+        if match := re.fullmatch(rf"(\w+){ending}", metric):
+            look = _look(match[1])
+            return look._replace(title=title.format(look.title, *match.groups()[1:]))
+    for pattern, look in _LOOKS.items():
+        if match := re.fullmatch(pattern, metric):
+            return look._replace(title=look.title.format(*match.groups()))
+    return _Look(metric)
 
 
 def _pretrained_row(folder: Path) -> list[dict]:
@@ -113,37 +89,26 @@ def _pretrained_row(folder: Path) -> list[dict]:
     if not path.is_file():
         return []
     record = read_json(path)
-    scores = {
-        split: {name: [value] for name, value in found.items()}
-        for split, found in record["metrics"].items()
+    metrics = {
+        split: {name: [value] for name, value in scores.items()}
+        for split, scores in record["metrics"].items()
     }
-    return [
-        {
-            "name": PRETRAINED,
-            "parameters": record["parameters"],
-            "metrics": scores,
-            "baselines": {},
-            "epochs": [record["epochs"]],
-            "seeds": [1],
-        }
-    ]
+    row = {"name": PRETRAINED, "parameters": record["parameters"], "metrics": metrics}
+    return [{**row, "baselines": {}, "epochs": [record["epochs"]], "seeds": [1]}]
 
 
 def rows_of(folder: Path, split: str, names: list[str] | None = None) -> list[dict]:
     """Returns the rows of a results folder, the pretrained model too, with `scores` of a split.
 
-    Args:
-        folder: Holds one JSON file a row.
-        split: Name of the split; several names of one split are separated by commas.
-        names: Which rows, or all.
+    Several names of one split are separated by commas; `names` are those of rows, or None for all.
 
     Raises:
         UserError: If the folder holds no such row of that split.
     """
     rows = [read_json(path) for path in sorted(folder.glob("*.json"))] + _pretrained_row(folder)
     for row in rows:
-        found = [row["metrics"][name] for name in split.split(",") if name in row["metrics"]]
-        row["scores"] = found[0] if found else None
+        scores = [row["metrics"][name] for name in split.split(",") if name in row["metrics"]]
+        row["scores"] = scores[0] if scores else None
     rows = [row for row in rows if row["scores"]]
     if names is not None:
         missing = set(names) - {row["name"] for row in rows}
@@ -158,17 +123,8 @@ def rows_of(folder: Path, split: str, names: list[str] | None = None) -> list[di
 def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | None = None) -> str:
     """Returns the Markdown table of all rows in a results folder, best first, baselines among them.
 
-    Args:
-        folder: Holds one JSON file a row.
-        split: Whose scores to show, as in `rows_of`.
-        metrics: Which ones; the first sorts the rows, the best on top.
-        names: Which rows, or all; baselines are always shown, if they have the first metric.
-
-    Returns:
-        The table, and below it the `caveat` of rows that have one, marked by a dagger.
-
-    Raises:
-        UserError: If the folder holds no such row of that split.
+    The first metric sorts the rows. Baselines are always shown, if they have it. Below the table
+    stands the `caveat` of rows that have one, marked by a dagger. See `rows_of` for the rest.
     """
     rows = rows_of(folder, split, names)
     split = split.split(",")[0]
@@ -184,13 +140,13 @@ def table(folder: Path, *, split: str, metrics: list[str], names: list[str] | No
             f"{len(row['seeds'])}",
         ]
         lines.append((statistics.mean(scores[metrics[0]]), table_line(cells)))
-    baselines = {name: found for row in rows for name, found in row["baselines"].items()}
-    for name, found in baselines.items():
+    baselines = {name: splits for row in rows for name, splits in row["baselines"].items()}
+    for name, splits in baselines.items():
         # Some metrics are of models alone, for instance those of other beams.
-        if metrics[0] in found.get(split, {}):
-            scores = {metric: [value] for metric, value in found[split].items()}
+        if metrics[0] in splits.get(split, {}):
+            scores = {metric: [value] for metric, value in splits[split].items()}
             cells = [f"{name} (baseline)", *(show_metric(scores.get(m), m) for m in metrics)]
-            lines.append((found[split][metrics[0]], table_line([*cells, "", "", ""])))
+            lines.append((splits[split][metrics[0]], table_line([*cells, "", "", ""])))
     titles = ["row", *(_look(metric).title for metric in metrics)]
     titles += ["parameters", "epochs", "seeds"]
     rule = table_line(["---", *["---:"] * (len(titles) - 1)])
@@ -259,7 +215,7 @@ def show_metric(values: list[float] | None, metric: str) -> str:
     if values is None:
         return ""
     look = _look(metric)
-    if _P_VALUE.match(metric):
+    if metric.startswith("dm_p_"):
         least = 10.0**-look.digits
         return f"{max(values):.{look.digits}f}" if max(values) >= least else f"< {least:g}"
     mean = f"{statistics.mean(values) * look.scale:.{look.digits}f}"
