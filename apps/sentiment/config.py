@@ -60,7 +60,7 @@ class Config(TrainingSettings):
     """Where the vectors start: trained on all reviews of the training split, labelled or not, or
     at random."""
     pretrain_epochs: int = 0
-    """Epochs for which the encoder first learns to foretell each word of all reviews, labelled or
+    """Epochs for which the encoder first learns to predict each word of all reviews, labelled or
     not, from the words before it and from those after it (Dai and Le, 2015)."""
     spans: int = 0
     """Spans of one to three sentences that are cut from each training review and learned with its
@@ -108,7 +108,7 @@ class Config(TrainingSettings):
         if self.pretrain_epochs and self.num_layers > 1:
             raise UserError(
                 "--pretrain-epochs is for one recurrent layer: a second one would see the words"
-                " that it must foretell."
+                " that it must predict."
             )
         longest = max(self.max_length, self.region_length)
         if self.tokens_per_batch < longest:

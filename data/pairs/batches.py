@@ -31,9 +31,9 @@ def pair_batches(
         buckets: Most distinct pairs of lengths; an epoch has at most one shape more.
         multiple: Every padded length is a multiple of this.
         tokens_per_batch: Most tokens of both sides together in a batch, padding included.
-        shuffle: Whether rows and batches are shuffled in every epoch.
-        seed: Seed of the shuffling.
-        epoch: Number of the first epoch.
+        shuffle: As the rest, see `LengthBuckets`.
+        seed: See there.
+        epoch: See there.
     """
     sides = zip(sources, targets, strict=True)
     # One more for `end_id`.
