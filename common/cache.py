@@ -33,9 +33,18 @@ def cached(path: Path, compute: Callable[[], Any]) -> Any:
         path: With `.json` or `.npz` for a suffix. Where it cannot be written, nothing is kept.
         compute: Returns what JSON holds or, for `.npz`, arrays by their names.
     """
-    if (value := read_cached(path)) is None:
-        value = compute()
-        write_cached(path, value)
+    with contextlib.suppress(OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile):
+        if path.suffix == ".json":
+            return json.loads(path.read_text(encoding="utf-8"))
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    value = compute()
+    with contextlib.suppress(OSError):
+        if path.suffix == ".json":
+            write_json(path, value)
+        else:
+            with atomic_path(path) as temporary:
+                np.savez(temporary, **value)
     return value
 
 
@@ -60,27 +69,6 @@ def cache_path(
     digest = hashlib.sha256(code)
     _feed(digest, content)
     return folder / f"{digest.hexdigest()[:16]}{suffix}"
-
-
-def read_cached(path: Path) -> Any:
-    """Returns what `write_cached` wrote, or None if the file is missing or damaged."""
-    try:
-        if path.suffix == ".json":
-            return json.loads(path.read_text(encoding="utf-8"))
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile):
-        return None
-
-
-def write_cached(path: Path, value: Any) -> None:
-    """Keeps a result for the next time, if the folder can be written."""
-    with contextlib.suppress(OSError):
-        if path.suffix == ".json":
-            write_json(path, value)
-        else:
-            with atomic_path(path) as temporary:
-                np.savez(temporary, **value)
 
 
 def _feed(digest: Any, value: Any) -> None:
@@ -119,16 +107,16 @@ def _code(modules: tuple[str, ...]) -> bytes:
             libraries.update(other.partition(".")[0] for other in imported)
             waiting += [it for it in imported if it.startswith(_FOLLOWED) and _file(it).is_file()]
         sources[name] = ast.dump(_WithoutDocstrings().visit(tree))
-    facts = sorted(sources.items())
+    parts = sorted(sources.items())
     if "keras" in libraries:
         import keras
 
         libraries.add(keras.backend.backend())
-        facts.append(("backend", keras.backend.backend()))
+        parts.append(("backend", keras.backend.backend()))
     distributions = importlib.metadata.packages_distributions()
     for name in sorted({name for library in libraries for name in distributions.get(library, ())}):
-        facts.append((name, importlib.metadata.version(name)))
-    return repr(facts).encode()
+        parts.append((name, importlib.metadata.version(name)))
+    return repr(parts).encode()
 
 
 def _file(module: str) -> Path:

@@ -52,25 +52,28 @@ def _loop(forward: Callable, slopes: Callable, backward: Callable, *, kept: int)
             for start, after in zip(first, states, strict=True)
         ]
 
-        def gradient(*of_states):
+        def gradient(*state_gradients):
             factors = slopes(before, states, memory)
             transposed = ops.transpose(kernel)
 
             def step_back(carried, time):
-                of_after = [
-                    later + own[time] for later, own in zip(carried[0], of_states, strict=True)
+                after_gradients = [
+                    later + upstream[time]
+                    for later, upstream in zip(carried[0], state_gradients, strict=True)
                 ]
                 here = [factor[time] for factor in factors]
-                of_before = backward(of_after, here, transposed)
-                return of_before, of_before
+                before_gradients = backward(after_gradients, here, transposed)
+                return before_gradients, before_gradients
 
             nothing = [ops.zeros_like(start) for start in first]
-            begin = backward(nothing, [ops.zeros_like(one[0]) for one in factors], transposed)
-            (of_first, _), (_, of_gates) = ops.scan(step_back, begin, times, reverse=True)
+            begin = backward(nothing, [ops.zeros_like(factor[0]) for factor in factors], transposed)
+            (first_gradients, _), (_, gate_gradients) = ops.scan(
+                step_back, begin, times, reverse=True
+            )
             units, width = kernel.shape
-            flat = ops.reshape(of_gates[0], (-1, width))
-            of_kernel = ops.matmul(ops.transpose(ops.reshape(before[0], (-1, units))), flat)
-            return of_gates[-1], of_kernel, ops.sum(flat, axis=0), *of_first
+            flat = ops.reshape(gate_gradients[0], (-1, width))
+            kernel_gradient = ops.matmul(ops.transpose(ops.reshape(before[0], (-1, units))), flat)
+            return gate_gradients[-1], kernel_gradient, ops.sum(flat, axis=0), *first_gradients
 
         return tuple(states), gradient
 
@@ -90,9 +93,9 @@ def _simple_rnn_loop(activation: Callable, slope: Callable) -> Callable:
     def slopes(before, after, kept):
         return [slope(after[0])]
 
-    def backward(of_after, factors, transposed):
-        of_gates = of_after[0] * factors[0]
-        return [ops.matmul(of_gates, transposed)], [of_gates]
+    def backward(after_gradients, factors, transposed):
+        gate_gradients = after_gradients[0] * factors[0]
+        return [ops.matmul(gate_gradients, transposed)], [gate_gradients]
 
     return _loop(forward, slopes, backward, kept=0)
 
@@ -108,21 +111,23 @@ def _lstm_forward(inputs, inner, before):
 def _lstm_slopes(before, after, kept):
     enter, forget, candidate, leave = kept
     shown = ops.tanh(after[1])
-    of_gates = _side_by_side(
+    gate_slopes = _side_by_side(
         enter * (1 - enter) * candidate,
         forget * (1 - forget) * before[1],
         enter * (1 - candidate * candidate),
         leave * (1 - leave) * shown,
     )
-    return [of_gates, forget, leave * (1 - shown * shown)]
+    return [gate_slopes, forget, leave * (1 - shown * shown)]
 
 
-def _lstm_backward(of_after, factors, transposed):
-    of_state, of_cell = of_after
-    of_gates, forget, leave = factors
-    of_cell = of_cell + of_state * leave
-    of_gates = _side_by_side(of_cell, of_cell, of_cell, of_state) * of_gates
-    return [ops.matmul(of_gates, transposed), of_cell * forget], [of_gates]
+def _lstm_backward(after_gradients, factors, transposed):
+    state_gradient, cell_gradient = after_gradients
+    gate_slopes, forget, leave = factors
+    cell_gradient = cell_gradient + state_gradient * leave
+    gate_gradients = (
+        _side_by_side(cell_gradient, cell_gradient, cell_gradient, state_gradient) * gate_slopes
+    )
+    return [ops.matmul(gate_gradients, transposed), cell_gradient * forget], [gate_gradients]
 
 
 def _gru_forward(inputs, inner, before):
@@ -136,25 +141,27 @@ def _gru_forward(inputs, inner, before):
 
 def _gru_slopes(before, after, kept):
     update, reset, candidate, recalled = kept
-    of_candidate = (1 - update) * (1 - candidate * candidate)
-    of_recalled = of_candidate * reset
-    of_inner = _side_by_side(
+    candidate_slope = (1 - update) * (1 - candidate * candidate)
+    recalled_slope = candidate_slope * reset
+    inner_slopes = _side_by_side(
         update * (1 - update) * (before[0] - candidate),
-        of_recalled * (1 - reset) * recalled,
-        of_recalled,
+        recalled_slope * (1 - reset) * recalled,
+        recalled_slope,
     )
-    return [of_inner, of_candidate, update]
+    return [inner_slopes, candidate_slope, update]
 
 
-def _gru_backward(of_after, factors, transposed):
-    (of_state,) = of_after
-    units = of_state.shape[-1]
-    of_inner, of_candidate, update = factors
-    of_inner = _side_by_side(of_state, of_state, of_state) * of_inner
+def _gru_backward(after_gradients, factors, transposed):
+    (state_gradient,) = after_gradients
+    units = state_gradient.shape[-1]
+    inner_slopes, candidate_slope, update = factors
+    inner_gradients = _side_by_side(state_gradient, state_gradient, state_gradient) * inner_slopes
     # The reset lies between the state's part of the candidate and the inputs' part.
-    of_inputs = _side_by_side(of_inner[:, : 2 * units], of_state * of_candidate)
-    of_before = ops.matmul(of_inner, transposed) + of_state * update
-    return [of_before], [of_inner, of_inputs]
+    input_gradients = _side_by_side(
+        inner_gradients[:, : 2 * units], state_gradient * candidate_slope
+    )
+    before_gradients = ops.matmul(inner_gradients, transposed) + state_gradient * update
+    return [before_gradients], [inner_gradients, input_gradients]
 
 
 _SIMPLE_RNN = {

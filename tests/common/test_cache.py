@@ -1,6 +1,4 @@
 import importlib.metadata
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -126,16 +124,6 @@ def test_every_difference_of_content_is_another_result():
     assert len(paths) == len(contents)
 
 
-def test_equal_content_is_one_result_wherever_it_lies():
-    array = np.arange(6).reshape(2, 3)
-    contents = [
-        ["a", array, [1, 2]],
-        ("a", np.asfortranarray(array), (number for number in (1, 2))),
-    ]
-    paths = {cache_path(Path(), one, modules=["common.errors"], suffix="") for one in contents}
-    assert len(paths) == 1
-
-
 VALUES = {".json": {"score": 0.1 + 0.2}, ".npz": {"score": np.array(0.1 + 0.2)}}
 
 
@@ -152,8 +140,3 @@ def test_a_result_is_computed_once_and_again_if_its_file_is_damaged(tmp_path, su
         path.write_bytes(content)
         assert result() == result() == VALUES[suffix]
     assert len(computed) == 4
-
-
-def test_data_that_keep_results_start_no_keras():
-    script = "import sys, data.text.word_vectors; assert 'keras' not in sys.modules"
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(cache.__file__).parents[1])

@@ -156,14 +156,6 @@ def stored_run(folder, **more):
     return folder
 
 
-@pytest.mark.no_backend
-def test_a_run_that_goes_on_does_so_with_its_own_settings(tmp_path):
-    run = stored_run(tmp_path)
-    assert opened(Config(), run, resume=True) == Config(units=5, epochs=3)
-    with pytest.raises(UserError, match="--units 4 differs from the 5"):
-        opened(Config(units=4), run, resume=True)
-
-
 def typed(*arguments):
     """Returns what `main` gets of a command line."""
 
@@ -212,16 +204,6 @@ def test_what_a_training_reads_is_not_trained_meanwhile(tmp_path):
             open_training(Config(), flags, teacher, task="sentiment"),
         ):
             pass
-
-
-@pytest.mark.no_backend
-def test_two_trainings_into_one_new_folder_are_one_too_many(tmp_path):
-    run = tmp_path / "run"
-    with open_training(Config(), TrainFlags(), run, task="sentiment"):
-        with pytest.raises(UserError, match="another process"):
-            opened(Config(), run)
-        with pytest.raises(UserError, match="another process"):
-            opened(Config(), run, overwrite=True)
 
 
 @pytest.mark.no_backend

@@ -188,18 +188,6 @@ def test_a_recurrent_model_that_explodes_trains_with_clipping():
     assert losses["global_norm"][-1] < losses["global_norm"][0] / 20
 
 
-def test_a_second_fit_clips_once_and_starts_a_new_record():
-    model, clipping = linear_model(), GradientClipping("global_norm", 0.5)
-    inputs, targets = linear_data()
-    model.fit(inputs, targets, verbose=0, callbacks=[clipping])
-    variables = len(model.optimizer.variables)
-    norm = np.linalg.norm(linear_gradient(model, inputs, targets))
-    log = model.fit(inputs, targets, verbose=0, callbacks=[clipping]).history
-    assert log["gradient_norm"] == [pytest.approx(norm, rel=1e-4)]
-    assert len(model.optimizer.variables) == variables
-    assert len(model.optimizer.apply.hooks) == 1
-
-
 def test_a_step_that_was_compiled_before_clips_as_well():
     model = linear_model()
     inputs, targets = linear_data()

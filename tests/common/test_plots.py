@@ -35,8 +35,3 @@ def test_a_text_breaks_into_lines_and_loses_no_word():
     lines = _wrap(pieces, columns=6)
     assert ["".join(part for part, _ in line) for line in lines] == ["one ", "two.", "three"]
     assert lines[1] == [("two", 2.0), (".", 3.0)]
-
-
-def test_a_word_longer_than_a_line_is_cut():
-    lines = _wrap([("abcdefgh", 1.0)], columns=3)
-    assert ["".join(part for part, _ in line) for line in lines] == ["abc", "def", "gh"]

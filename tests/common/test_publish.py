@@ -87,16 +87,6 @@ def test_a_run_that_nobody_can_make_again_or_that_was_not_scored_is_not_publishe
     assert not copy.exists()
 
 
-def test_a_model_is_published_from_a_clean_tree_alone(tmp_path, monkeypatch):
-    def unclean():
-        raise UserError("commit it")
-
-    monkeypatch.setattr(publish, "require_clean", unclean)
-    with pytest.raises(UserError, match="commit it"):
-        publish_run(scored_run(tmp_path / "run"), tmp_path / "copy", exact=True, score=by_split)
-    assert not (tmp_path / "copy").exists()
-
-
 def test_a_copy_that_cannot_be_scored_leaves_the_published_model_as_it_was(tmp_path):
     run, copy = scored_run(tmp_path / "run"), tmp_path / "pretrained"
     copy.mkdir()

@@ -5,18 +5,8 @@ import os
 import pytest
 
 from common.errors import UserError
-from common.files import atomic_path, read_json, write_json
+from common.files import read_json, write_json
 from common.run_folder import lock_run, lock_scores, open_run, read_config, replace_run
-
-
-def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
-    path = tmp_path / "config.json"
-    write_json(path, {"units": 1})
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
-    assert read_json(path) == {"units": 1}
-    assert list(tmp_path.iterdir()) == [path]
 
 
 class Killed(BaseException):
@@ -35,14 +25,6 @@ def old_run(folder):
     (folder / "plots").mkdir()
     (folder / "notes.txt").write_text("mine")
     return folder
-
-
-def test_a_replaced_run_is_gone_once_there_is_a_new_model(tmp_path):
-    run = old_run(tmp_path)
-    with replace_run(run):
-        write_new(run)
-    assert sorted(path.name for path in run.iterdir()) == ["model.keras", "notes.txt", "state.npz"]
-    assert (run / "model.keras").read_text() == "new"
 
 
 def test_a_training_that_leaves_no_model_puts_the_old_run_back(tmp_path):
