@@ -155,8 +155,8 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         records = [read_json(run / METRICS) for run in runs]
         configs = [read_json(run / CONFIG) for run in runs]
     seeds = [config.pop("seed") for config in configs]
-    for run, config, record in zip(runs, configs, records, strict=True):
-        _check_seed(run, config, record, configs[0], records[0], first_run=runs[0])
+    for seed in zip(runs, configs, records, strict=True):
+        _check_seed(seed, (runs[0], configs[0], records[0]))
     splits = sorted({split for record in records for split in record["metrics"]})
     for split in splits:
         metrics = {name for record in records for name in record["metrics"].get(split, ())}
@@ -191,16 +191,12 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
     }
 
 
-def _check_seed(
-    run: Path,
-    config: dict[str, Any],
-    record: dict[str, Any],
-    first_config: dict[str, Any],
-    first_record: dict[str, Any],
-    *,
-    first_run: Path,
-) -> None:
-    """Raises a `UserError` if a run is not done, or is another than the first but for its seed."""
+def _check_seed(seed: tuple[Path, dict, dict], first: tuple[Path, dict, dict]) -> None:
+    """Raises a `UserError` if a run is not done, or is another than the first but for its seed.
+
+    Both are a run folder, its settings and its `metrics.json`.
+    """
+    (run, config, record), (first_run, first_config, first_record) = seed, first
     # A setting that only one of them knows is newer than the other, and at its default there.
     shared = config.keys() & first_config.keys()
     if differing := sorted(key for key in shared if config[key] != first_config[key]):

@@ -1,4 +1,6 @@
 import importlib.metadata
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -140,3 +142,8 @@ def test_a_result_is_computed_once_and_again_if_its_file_is_damaged(tmp_path, su
         path.write_bytes(content)
         assert result() == result() == VALUES[suffix]
     assert len(computed) == 4
+
+
+def test_data_that_keep_results_start_no_keras():
+    script = "import sys, data.text.word_vectors; assert 'keras' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(cache.__file__).parents[1])
