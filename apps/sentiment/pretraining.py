@@ -40,7 +40,6 @@ _SETTINGS = (
 # The modules that they depend on, besides those of `models`.
 _CODE = (
     "apps.sentiment.pretraining",
-    "common.callbacks",
     "common.optimization",
 )
 
