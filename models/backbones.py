@@ -76,7 +76,7 @@ def mobilenet_fingerprint(mobilenet: keras.Model) -> np.ndarray:
         mobilenet: MobileNetV2 of 224 pixels without its classifier.
 
     Returns:
-        `(len(MOBILENET_FINGERPRINT),)`, each the mean of a group of channels.
+        The mean of each group of channels, one for each number of `MOBILENET_FINGERPRINT`.
     """
     rows, columns = np.mgrid[0:224, 0:224]
     picture = np.stack([rows, columns, (rows * columns) % 224], axis=-1) / 111.5 - 1

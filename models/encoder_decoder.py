@@ -15,11 +15,9 @@ def build_encoder_decoder(
     """Joins both parts for training: teacher forcing, all steps at once.
 
     Args:
-        encoder: From `models.translation.build_encoder` or `models.captioning
-            .build_picture_encoder`: a model of one input, a sentence or a picture.
-        decoder: From `build_attention_decoder`, of the same cell, with `units` and `num_layers` as
-            `decoder_units` and `decoder_layers`, and `memory_dim` as the encoder's memory has it:
-            `encoder.output["memory"].shape[-1]`.
+        encoder: Of translation or captioning: a model of one input, a sentence or a picture.
+        decoder: From `build_attention_decoder`, of the same cell, with the encoder's
+            `decoder_units`, `decoder_layers` and size of the memory.
         name: Name of the model.
 
     Returns:

@@ -13,15 +13,10 @@ from models.recurrent_loops import GRU, LSTM, SimpleRNN
 
 @keras.saving.register_keras_serializable(package="models")
 class Feedforward(layers.Dense):
-    """What a recurrent layer is without its recurrence: each step sees itself alone.
-
-    Args:
-        units: Size of what comes out.
-        return_state: Whether the states after the last step come out besides: there are none.
-    """
+    """What a recurrent layer is without its recurrence: each step sees itself alone."""
 
     def __init__(self, units: int, *, return_state: bool = False, **options):
-        """See the class."""
+        """Takes what a recurrent layer takes; there are no states to return."""
         super().__init__(units, **{"activation": "tanh", **options})
         self.return_state = return_state
 

@@ -83,10 +83,8 @@ def hashed_bigrams(tokens: keras.KerasTensor, *, buckets: int) -> keras.KerasTen
 
     Args:
         tokens: `<int32>(batch, time)`.
-        buckets: Numbers to choose from; 0 is for pairs with padding or an unknown word.
-
-    Returns:
-        `<int32>(batch, time)` in 0 to `buckets - 1`. Two pairs may share a number.
+        buckets: Numbers to choose from; 0 is for pairs with padding or an unknown word. Two pairs
+            may share a number.
     """
     before = ops.pad(tokens, ((0, 0), (1, 0)))[:, :-1]
     known = ops.logical_and(ops.greater(tokens, 1), ops.greater(before, 1))
@@ -151,10 +149,7 @@ def build_sentiment_classifier(
 
 
 def build_explainer(model: keras.Model) -> keras.Model:
-    """Returns the classifier with everything that `token_contributions` needs as outputs.
-
-    Args:
-        model: From `build_sentiment_classifier`, trained or loaded.
+    """Returns a classifier with everything that `token_contributions` needs as outputs.
 
     Returns:
         A model `<int32>(batch, time)` -> a dict of `logits` `(batch, classes)`, `states`

@@ -68,17 +68,11 @@ def read_parallel(source_path: Path, target_path: Path) -> list[tuple[str, str]]
 def read_columns(
     lines: list[str], columns: tuple[int, ...], *, most: int, name: str, first_line: int = 1
 ) -> Iterator[tuple[str, ...]]:
-    """Yields the cells at `columns` of each line that is not blank.
-
-    Args:
-        lines: Cells between tabs; quotes have no meaning.
-        columns: Positions of the cells, from 0.
-        most: The most cells that a line may have.
-        name: What the message calls the file.
-        first_line: The number of the first line.
+    """Yields the cells between tabs at `columns`, counted from 0, of each line that is not blank.
 
     Raises:
-        UserError: If one of the cells is empty, or a line has too many.
+        UserError: If one of the cells is empty, or a line has more than `most`; it names the file
+            and the line.
     """
     for number, line in enumerate(lines, start=first_line):
         cells = [clean(cell) for cell in line.split("\t")]
@@ -127,11 +121,7 @@ def split_name(name: str) -> str:
 
 
 def check_languages(path: Path, languages: tuple[str, str], available: list[str]) -> None:
-    """Makes sure that a corpus has both languages.
-
-    Raises:
-        UserError: If it lacks one.
-    """
+    """Raises a `UserError` if a corpus lacks one of both languages."""
     for language in languages:
         if language not in available:
             raise UserError(

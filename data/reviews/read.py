@@ -21,15 +21,12 @@ _SAME = 100
 
 @dataclass(frozen=True)
 class Reviews:
-    """Texts and their labels.
-
-    Attributes:
-        texts: The raw texts, read from disk when they are needed.
-        labels: `(batch,)` int32, positions in `label_names`; -1 means unlabelled.
-    """
+    """Texts and their labels."""
 
     texts: Sequence[str]
+    """The raw texts, read from disk when they are needed."""
     labels: np.ndarray
+    """`(batch,)` int32, positions in `label_names`; -1 means unlabelled."""
 
     def take(self, chosen: np.ndarray) -> "Reviews":
         """Returns the reviews at which `<bool>(batch,)` is true."""
@@ -110,12 +107,7 @@ def load_reviews(
 
 
 def load_labelled(data: str, *, cache_dir: Path) -> SentimentData:
-    """Loads reviews to score a trained model on.
-
-    Args:
-        data: Path of a file with the columns `text`, `label` and perhaps `split`. Without `split`
-            all of it is `test`.
-        cache_dir: Folder of derived files.
+    """Loads your own file to score a trained model on; without `split` all of it is `test`.
 
     Raises:
         UserError: If the file cannot be read or used.

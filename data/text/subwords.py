@@ -103,13 +103,8 @@ def encode_texts(
 ) -> list[np.ndarray]:
     """Encodes texts without `[START]` and `[END]`; a text without any token becomes one `[UNK]`.
 
-    Args:
-        tokenizer: From `train_subword_tokenizer`.
-        texts: The texts.
-        max_length: Tokens to keep of each, from its beginning; None keeps all.
-
     Returns:
-        For each text `(time,)` int32, with `time` at least 1.
+        For each text its first `max_length` tokens, or all, `(time,)` int32.
     """
     sequences = []
     # In chunks, so that the memory for the library's own records stays small.
@@ -151,10 +146,6 @@ def decode_texts(tokenizer: Tokenizer, sequences: Iterable[np.ndarray]) -> list[
 
 def split_words(tokenizer: Tokenizer, tokens: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Returns the words and punctuation of a sequence, and which of them each token is part of.
-
-    Args:
-        tokenizer: From `train_subword_tokenizer`.
-        tokens: `<int32>(time,)`.
 
     Returns:
         words: In their order.
