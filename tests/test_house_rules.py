@@ -20,7 +20,7 @@ ALLOWED = {
 }
 # What data may take of common, none of which starts a backend.
 SHARED_WITH_DATA = {"common.cache", "common.errors", "common.files"}
-MAY_JOIN_TASKS = {"studies", "export"}
+MAY_JOIN_TASKS = {"studies", "export", "web"}
 # What a task may take of the export: what reads a graph, and starts no backend.
 SHARED_WITH_TASKS = {"apps.export.runtime"}
 

@@ -1,6 +1,8 @@
 """Daily prices from CSV files: which files, and every history checked, adjusted and ready."""
 
 import dataclasses
+import hashlib
+import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UserError
-from data.download import sha256_of
 from data.prices import large_us
 from data.prices.yahoo import download_prices
 
@@ -127,7 +128,11 @@ def _files_at(source: str, tickers: Sequence[str]) -> list[Path]:
 
 
 def read_prices(
-    path: Path, *, since: np.datetime64 | None = None, until: np.datetime64 | None = None
+    path: Path,
+    *,
+    since: np.datetime64 | None = None,
+    until: np.datetime64 | None = None,
+    content: bytes | None = None,
 ) -> PriceHistory:
     """Reads the prices of one file and adjusts them for dividends.
 
@@ -140,6 +145,7 @@ def read_prices(
         path: A CSV file in UTF-8.
         since: Earlier days are dropped.
         until: Later days are dropped before prices are adjusted.
+        content: The bytes of the file, if it is not on disk; `path` is only its name then.
 
     Returns:
         The history. The day's range is widened where Open or Close lie outside it.
@@ -147,7 +153,8 @@ def read_prices(
     Raises:
         UserError: If the file cannot be used.
     """
-    table = _read_table(path)
+    content = _read_bytes(path) if content is None else content
+    table = _read_table(path, content)
     # Stamps change their offset with daylight saving: only their text has the exchange's day.
     days = pd.to_datetime(table["date"].str.slice(0, 10), format="%Y-%m-%d", errors="coerce")
     if days.isna().any():
@@ -189,20 +196,33 @@ def read_prices(
         close=close,
         volume=volume,
         warnings=_warnings(path, dates, close),
-        sha256=sha256_of(path),
+        sha256=hashlib.sha256(content).hexdigest(),
     )
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split()).rstrip(".")
+    return UserError(
+        f"{path} cannot be read as CSV in UTF-8 ({reason}): correct the file, or delete it and"
+        " download it again."
+    )
+
+
+def _read_table(path: Path, content: bytes) -> pd.DataFrame:
     """Returns the cells as texts, under the lower-case letters of the columns' names."""
     try:
-        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UserError(
-            f"{path} cannot be read as CSV in UTF-8 ({reason}): correct the file, or delete it and "
-            "download it again."
-        ) from error
+        table = pd.read_csv(
+            io.BytesIO(content), dtype=str, encoding="utf-8-sig", skipinitialspace=True
+        )
+    except ValueError as error:
+        raise _unreadable(path, error) from error
     names = [re.sub("[^a-z]", "", str(name).lower()) for name in table.columns]
     if "date" not in names and names[0] in ("price", "ticker", "unnamed"):
         names[0] = "date"

@@ -13,6 +13,7 @@ COMMANDS = [
     "apps.ensemble",
     "apps.export.__main__",
     "apps.studies.benchmark.__main__",
+    "apps.web.__main__",
 ]
 BACKENDS = ("keras", "tensorflow", "jax", "torch", "sklearn", "matplotlib")
 
