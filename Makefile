@@ -11,11 +11,10 @@ DEMO := runs/demo
 TORCH := 2.13.0
 UV := 0.13.9
 ARGS ?=
-RUN_NAMES := SENTIMENT TRANSLATION CAPTIONING FORECASTING
 
 # As typed, so that quotes and dollar signs in a text reach the program unchanged: exporting a
 # variable would expand it.
-unexport TEXT TICKER IMAGE RUN ONLY $(addprefix RUN_,$(RUN_NAMES))
+unexport TEXT TICKER IMAGE RUN ONLY RUN_SENTIMENT RUN_TRANSLATION RUN_CAPTIONING RUN_FORECASTING
 define newline
 
 
@@ -27,8 +26,11 @@ ticker_flag = $(if $(value TICKER),--ticker=$(call quoted,TICKER))
 image_flag = $(if $(value IMAGE),--image=$(call quoted,IMAGE))
 only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
-web_flags = $(foreach name,$(RUN_NAMES),$(if $(value RUN_$(name)),--$(shell echo $(name) | tr A-Z a-z)=$(call quoted,RUN_$(name)))) \
-  $(if $(value PORT),--port=$(PORT)) $(if $(value HOST),--host=$(HOST))
+web_flags = $(if $(value RUN_SENTIMENT),--sentiment=$(call quoted,RUN_SENTIMENT)) \
+  $(if $(value RUN_TRANSLATION),--translation=$(call quoted,RUN_TRANSLATION)) \
+  $(if $(value RUN_CAPTIONING),--captioning=$(call quoted,RUN_CAPTIONING)) \
+  $(if $(value RUN_FORECASTING),--forecasting=$(call quoted,RUN_FORECASTING)) \
+  $(if $(value PORT),--port=$(call quoted,PORT)) $(if $(value HOST),--host=$(call quoted,HOST))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed study-load web test test-web test-slow test-torch check format tables \

@@ -117,7 +117,7 @@ def recipe_of(words):
     """The modules and flags that a call of make would run, without running them."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     known = {"DATA_DIR", "CACHE_DIR", "KERAS_BACKEND"}
-    known |= set(re.findall(r"\$\(?:?(?:value )?([A-Z]+)\b", makefile))
+    known |= set(re.findall(r"\$\(?:?(?:value )?([A-Z_]+)\b", makefile))
     known |= set(re.findall(r"^ifdef (\w+)", makefile, re.M))
     known |= set(re.search(r"^unexport (.*)", makefile, re.M)[1].split())
     for word in words[1:]:

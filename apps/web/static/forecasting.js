@@ -14,6 +14,7 @@ export async function startForecasting(panel) {
   const readout = panel.querySelector(".readout");
   let prices = null; // The file that is shown: its ticker and its bytes.
   let drawn = null;
+  const files = new Map(); // The visitor's own, by ticker.
 
   function price(value) {
     return value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: value < 10 ? 4 : 2 });
@@ -102,9 +103,13 @@ export async function startForecasting(panel) {
   }
 
   async function choose(ticker) {
+    if (files.has(ticker)) {
+      prices = { ticker, content: files.get(ticker) };
+      return forecast();
+    }
     const response = await fetch(`api/tickers/${encodeURIComponent(ticker)}`);
     prices = { ticker, content: await response.blob() };
-    forecast();
+    return forecast();
   }
 
   slider.addEventListener("input", () => {
@@ -116,8 +121,10 @@ export async function startForecasting(panel) {
     const [file] = target.files;
     if (!file) return;
     const ticker = file.name.replace(/\.csv$/i, "").replace(/[^A-Za-z0-9.^=-]/g, "").slice(0, 32) || "prices";
-    prices = { ticker, content: file };
-    forecast();
+    files.set(ticker, file);
+    if (![...select.options].some((option) => option.value === ticker)) select.append(element("option", ticker));
+    select.value = ticker;
+    choose(ticker);
     target.value = "";
   });
   new ResizeObserver(draw).observe(panel.querySelector(".charts"));

@@ -215,6 +215,7 @@ def test_a_forecast_is_drawn_beside_what_happened_and_the_baseline(page, tmp_pat
     answered(panel)
     panel.locator("input[type=file]").set_input_files(path)
     expect(panel.locator(".summary")).to_contain_text("SIMB")
+    assert panel.get_by_label("Prices").input_value() == "SIMB"
     slider = panel.locator("input[type=range]")
     slider.fill(str(np.datetime64("2016-03-01", "D").astype(int)))
     expect(panel.locator(".summary")).to_contain_text("on 2016-03-01")
