@@ -87,7 +87,10 @@ $(WEB)/.ready: requirements-web.lock
 web: $(WEB)/.ready  ## serve a page to try all four models, and its JSON service (PORT=8000, RUN_SENTIMENT=runs/...)
 	@$(WEB)/bin/python -m apps.web $(web_flags) $(ARGS)
 
-demo: $(addprefix demo-,$(TASKS))  ## train, evaluate and predict on the embedded samples, offline
+demo: $(VENV)/.user  ## train, evaluate and predict on the embedded samples, offline
+	@echo "four apps, two at a time: each prints what it did when it is done"
+	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(addprefix demo-,captioning translation sentiment forecasting)
+	@$(PY) -m apps.studies.demo --runs $(DEMO)
 
 demo-forecasting: $(VENV)/.user
 	@echo "— the sample: simulated prices with clusters of volatility and jumps"
