@@ -213,7 +213,7 @@ study-load: $(VENV)/.developer  ## measure the service under load, on the loopba
 	$(PY) -m apps.studies.load $(ARGS)
 
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew
-	$(PY) -m common.result_tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md apps/$(task)/pretrained/README.md)
+	$(PY) -m common.tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md apps/$(task)/pretrained/README.md)
 	$(PY) -m apps.studies.cells
 
 test: $(VENV)/.developer  ## run the tests on the TensorFlow and JAX backends

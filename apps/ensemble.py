@@ -9,22 +9,25 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.artifact import (
+from common.cli import open_console, run_command
+from common.errors import UserError
+from common.files import atomic_path, read_json, write_json
+from common.results import provenance
+from common.run_folder import (
     BACKBONE,
     CONFIG,
     METRICS,
     MODEL,
     STATE,
     TOKENIZER,
+    end_replacement,
     load_model,
+    lock_run,
+    open_run,
+    read_config,
+    replace_run,
     save_model,
 )
-from common.config import run_command
-from common.console import open_console
-from common.errors import UserError
-from common.files import atomic_path, read_json, write_json
-from common.provenance import provenance
-from common.run_folder import end_replacement, lock_run, open_run, read_config, replace_run
 
 if TYPE_CHECKING:
     pass
@@ -46,9 +49,7 @@ _SAME = (
     "bidirectional",
     # With another split, a member would have seen what others are scored on.
     "split_seed",
-    "validation_size",
     "validation_share",
-    "test_size",
 )
 # Settings of a classifier that its explanations need; each member keeps its own.
 _SIZES = ("embed_dim", "bigram_buckets", "units")
@@ -107,7 +108,7 @@ def read_task(run: Path) -> str:
 
 def _check_members(members: list[Path], configs: list[dict[str, Any]]) -> None:
     """Raises a `UserError` if a member is not finished or does not fit the first one."""
-    from common.training_state import is_finished, saved_epoch
+    from common.callbacks import is_finished, saved_epoch
 
     for member, config in zip(members, configs, strict=True):
         for name in _SAME:

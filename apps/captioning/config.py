@@ -16,6 +16,8 @@ SMALL_CNN = "small_cnn"
 
 # Distinct lengths that captions are padded to; each compiles once.
 BUCKETS = 4
+# Share of each target that is spread over the whole vocabulary.
+LABEL_SMOOTHING = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +63,6 @@ class Config(TrainingSettings):
     """Share of the vectors' features dropped, the same ones at all steps."""
     dropout: float = 0.5
     """Share dropped of the regions' vectors, before the output, and between recurrent layers."""
-    label_smoothing: float = 0.1
-    """Share of each target that is spread over the whole vocabulary."""
 
     learning_rate: float = 1.5e-3
     warmup_steps: int = 400
@@ -74,8 +74,6 @@ class Config(TrainingSettings):
     """Hypotheses that the beam search keeps."""
     length_penalty: float = 0.7
     """Power of the length by which a hypothesis's log-probability is divided."""
-    no_repeat_ngram: int = 0
-    """Subwords in a row that no caption may hold twice; 0 allows any."""
     mirror: bool = True
     """Train on each picture's mirror image too, and decode each caption from both: better captions
     in up to twice the time, but not where captions say left or right (--no-mirror)."""
@@ -102,10 +100,9 @@ class Config(TrainingSettings):
             "word_dropout",
             "embedding_dropout",
             "dropout",
-            "label_smoothing",
         )
         check_seeds(self, "split_seed")
-        check_at_least(0, self, "length_penalty", "no_repeat_ngram")
+        check_at_least(0, self, "length_penalty")
         check_at_least(4, self, "max_length")
         check_at_least(16, self, "picture_size")
         if self.validation_share >= 0.9:

@@ -13,13 +13,12 @@ import numpy as np
 from rich.console import Console
 from tokenizers import Tokenizer
 
-from apps.captioning.config import BUCKETS, SMALL_CNN, Config
-from common.artifact import MODEL, TOKENIZER, save_model
-from common.config import run_command
-from common.console import VERBOSITY, aside, open_console, warn
+from apps.captioning.config import BUCKETS, LABEL_SMOOTHING, SMALL_CNN, Config
+from common.cli import VERBOSITY, aside, open_console, run_command, warn
 from common.device import device_line, xla_beside_products
 from common.errors import UserError
-from common.training import TrainFlags, first_facts, open_training, training_callbacks
+from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
+from common.run_folder import MODEL, TOKENIZER, save_model
 from data.pictures.splits import CaptionSplit
 from data.text.subwords import (
     END_ID,
@@ -174,7 +173,7 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         from apps.captioning.metrics import readable
         from apps.captioning.network import ValidationCaptions, caption_writer
         from common.fitting import first_epoch, record_training, run_written
-        from common.optimizers import build_optimizer
+        from common.optimization import build_optimizer
         from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
 
         console = open_console()
@@ -221,7 +220,7 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         )
         model.compile(
             optimizer=build_optimizer(config.optimizer, learning_rate=config.learning_rate),
-            loss=smoothed_cross_entropy(config.label_smoothing),
+            loss=smoothed_cross_entropy(LABEL_SMOOTHING),
             jit_compile=xla_beside_products(config.jit_compile),
         )
         describer = PictureDescriber(

@@ -12,11 +12,10 @@ import numpy as np
 
 from apps.export.graph import OPSET, Precision
 from apps.export.runtime import FACTS, FORMAT, GRAPH, Network, sha256
-from common.artifact import EXPORT, MODEL
-from common.console import open_console
+from common.cli import open_console
 from common.errors import UserError
 from common.files import write_json
-from common.run_folder import lock_run, read_config
+from common.run_folder import EXPORT, MODEL, lock_run, read_config
 
 TASKS = ("forecasting", "sentiment", "translation", "captioning")
 # Answers of a graph that are further from those of Keras are an error of the export.

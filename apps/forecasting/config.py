@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 from typing import Literal
 
-from common.config import split_list
+from common.cli import split_list
 from common.errors import UserError
 from common.settings import Cell, TrainingSettings, check_at_least, check_shares, flag
 from data.prices.features import GROUPS

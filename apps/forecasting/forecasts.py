@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from apps.forecasting.metrics import LEVELS
-from common.tables import new_table
+from common.cli import new_table
 from data.prices.read import PriceHistory
 
 # Days shown in the fan chart before the forecast.

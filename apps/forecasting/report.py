@@ -17,8 +17,8 @@ from apps.forecasting.metrics import (
     pit_histogram,
 )
 from apps.forecasting.plots import ahead, plot_calibration, plot_horizons
+from common.cli import new_table
 from common.results import Scores
-from common.tables import new_table
 
 MODEL, REFERENCE = "model", "last_value"
 _GARCH = ("garch_t", "gjr_garch_t")

@@ -15,11 +15,10 @@ import numpy as np
 from apps.forecasting.config import Config
 from apps.forecasting.inputs import check_market, load_inputs
 from apps.forecasting.splits import training_days
-from common.artifact import MODEL, save_model
-from common.config import run_command, split_list
-from common.console import VERBOSITY, aside, open_console, warn
+from common.cli import VERBOSITY, aside, open_console, run_command, split_list, warn
 from common.device import XLA, device_line
-from common.training import TrainFlags, first_facts, open_training, training_callbacks
+from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
+from common.run_folder import MODEL, save_model
 from data.prices.features import feature_statistics
 
 if TYPE_CHECKING:
@@ -112,10 +111,10 @@ def main(flags: TrainFlags, config: Config) -> None:
 
         from apps.forecasting.evaluate import evaluate_run
         from apps.forecasting.report import metrics_tables
-        from common.callbacks import ResetStates
         from common.fitting import first_epoch, record_training, run_written
-        from common.optimizers import build_optimizer
+        from common.optimization import build_optimizer
         from models.forecasting import LOSSES
+        from models.recurrent import ResetStates
 
         console = open_console()
         log = functools.partial(aside, console)

@@ -16,13 +16,11 @@ from tokenizers import Tokenizer
 
 from apps.sentiment.config import BIGRAM_DIM, BUCKETS, Config, teacher_folders
 from apps.sentiment.spans import sentence_spans
-from common.artifact import MODEL, TOKENIZER, save_model
-from common.config import run_command
-from common.console import VERBOSITY, aside, open_console
+from common.cli import VERBOSITY, aside, open_console, run_command
 from common.device import XLA, device_line
 from common.earlier_runs import run_folder
-from common.run_folder import read_labels
-from common.training import TrainFlags, first_facts, open_training, training_callbacks
+from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
+from common.run_folder import MODEL, TOKENIZER, save_model
 from data.download import cache_directory
 from data.row_files import RowFile, texts_on_disk, tokens_on_disk
 from data.text.tokenization import encoded, load_tokenizer, train_tokenizer
@@ -115,7 +113,6 @@ def main(flags: TrainFlags, config: Config) -> None:
         flags,
         run,
         task="sentiment",
-        read_besides=read_labels,
         earlier=sum(earlier.values(), []),
     ) as config:
         import keras
@@ -123,7 +120,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
         from apps.sentiment.teachers import checked_teachers, targets_of
         from common.fitting import first_epoch, record_training, run_written
-        from common.optimizers import build_optimizer
+        from common.optimization import build_optimizer
         from data.text.batching import text_batches
 
         console = open_console()

@@ -13,11 +13,11 @@ from typing import Any
 
 from apps.studies.gradients.plots import clipping_table
 from apps.studies.speed import speed_table
-from common.config import run_command
+from common.cli import run_command
 from common.errors import UserError
 from common.files import read_json, write_text
 from common.plots import new_axes, save_figure
-from common.result_tables import (
+from common.tables import (
     PRETRAINED,
     count_label,
     fill_blocks,

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.config import split_list
+from common.cli import split_list
 from common.errors import UserError
 from common.files import read_json, write_json
-from common.provenance import provenance, require_clean
+from common.results import provenance, require_clean
 
 RESULTS = Path("apps/studies/results")
 

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from apps.studies.parts import choose_parts, write_part
 from apps.studies.speed_worker import BATCH, FEATURES, LENGTH, UNITS, time_steps
-from common.config import run_command
+from common.cli import run_command
 from common.device import device_line, device_name, fused_kernel_line
 from common.errors import UserError
 from common.files import read_json
-from common.result_tables import table_line
+from common.tables import table_line
 
 PARTS = ("steps", "start")
 CELLS = ("simple_rnn", "lstm", "gru")

@@ -25,7 +25,7 @@ def keras_step(cell: str, mode: str, *, xla: bool) -> Callable[[np.ndarray, np.n
     import keras
     from keras import layers
 
-    from common.clipping import GradientClipping
+    from common.optimization import GradientClipping
     from models.recurrent import recurrent_layer
 
     keras.utils.set_random_seed(1)

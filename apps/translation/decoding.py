@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from common.search import Search
+from common.settings import Search
 from data.text.padding import pad_tokens
 from data.text.subwords import UNK_ID
 from models.decode.hypothesis import Hypothesis

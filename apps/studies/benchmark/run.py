@@ -24,11 +24,11 @@ from apps.studies.benchmark.compare import compare_row, comparison_table, explan
 from apps.studies.benchmark.plan import Step, plan_rescoring, plan_steps, published_row
 from apps.studies.benchmark.quick import run_here, write_sample
 from apps.studies.benchmark.rows import ROWS, Row
-from common.console import aside, open_console
+from common.cli import aside, open_console
 from common.errors import UserError
 from common.files import write_json
-from common.provenance import require_clean
-from common.results import gather_row, publish_row
+from common.publish import gather_row, publish_row
+from common.results import require_clean
 
 TASKS = tuple(dict.fromkeys(row.task for row in ROWS))
 

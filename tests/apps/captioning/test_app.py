@@ -10,10 +10,10 @@ import pytest
 
 from apps.captioning import evaluate, features, predict, train
 from apps.captioning.predictor import Predictor
-from common.callbacks import read_history
 from common.errors import UserError
 from common.files import read_json
-from common.search import Search
+from common.results import read_history
+from common.settings import Search
 from data.pictures.captions import load_captions
 from tests.helpers import assert_same_training, call, files_of, photographed, printed
 

@@ -11,7 +11,7 @@ import pytest
 import apps.captioning.predictor as captioning
 import apps.translation.predictor as translation
 from apps.export.export import export_run
-from common.search import Search
+from common.settings import Search
 
 ROOT = Path(__file__).parents[3]
 TEXTS = ["A dog runs. How are you?", "42", "Two men sit on a bench in front of the old station."]

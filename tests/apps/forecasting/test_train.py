@@ -6,8 +6,8 @@ import pytest
 from apps.forecasting import inputs, train
 from apps.forecasting.config import Config
 from apps.forecasting.predictor import Predictor
-from common.callbacks import read_history
 from common.files import read_json
+from common.results import read_history
 from data.prices import large_us
 from tests.apps.forecasting.helpers import (
     HORIZON,

@@ -15,11 +15,10 @@ import pytest
 from apps.sentiment import evaluate, predict, pretraining, teachers, train
 from apps.sentiment.predictor import Predictor
 from apps.sentiment.teachers import checked_teachers, load_teacher, nb_svm_verdicts, targets_of
-from common.callbacks import read_history
-from common.config import parse_call, run_command
+from common.cli import parse_call, run_command
 from common.errors import UserError
 from common.files import read_json, write_json
-from common.results import record_scores
+from common.results import read_history, record_scores
 from data.download import sha256_of
 from data.reviews.read import Reviews, load_reviews
 from tests.helpers import (

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import check_png
+from common.cli import check_png
 from common.errors import UserError
 
 pytestmark = pytest.mark.no_backend

@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from common.clipping import GradientClipping
-from common.errors import UserError
+from common.optimization import GradientClipping, LearningRateControl, rate_at
 from tests.helpers import linear_data, linear_model
 
 MODES = ["norm", "global_norm", "value"]
@@ -71,32 +70,6 @@ def test_a_gradient_within_the_limit_is_not_touched(mode):
     for model in (unclipped, clipped):
         apply(model, gradient[:3, None], gradient[3:])
     np.testing.assert_array_equal(flat(unclipped.get_weights()), flat(clipped.get_weights()))
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_a_clipped_step_is_no_longer_than_its_norm(mode):
-    model, threshold = linear_model(), 0.01
-    before = model.get_weights()
-    clipping = GradientClipping(mode, threshold=threshold)
-    log = model.fit(*linear_data(), batch_size=8, verbose=0, callbacks=[clipping]).history
-    assert log["clipped_share"] == [1.0]
-    step = [b - a for a, b in zip(model.get_weights(), before, strict=True)]
-    rounding = 1 + 1e-4  # A difference of two weights has fewer digits than a weight.
-    if mode == "norm":
-        assert all(np.linalg.norm(part) <= threshold * rounding for part in step)
-    elif mode == "value":
-        assert np.abs(flat(step)).max() <= threshold * rounding
-    else:
-        assert np.linalg.norm(flat(step)) <= threshold * rounding
-
-
-def test_a_clipped_step_points_where_the_gradient_points():
-    model = linear_model()
-    inputs, targets = linear_data()
-    gradient, before = linear_gradient(model, inputs, targets), flat(model.get_weights())
-    model.fit(inputs, targets, verbose=0, callbacks=[GradientClipping("global_norm", 0.5)])
-    expected = 0.5 * gradient / np.linalg.norm(gradient)
-    np.testing.assert_allclose(before - flat(model.get_weights()), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_record_equals_the_gradient_in_closed_form():
@@ -247,50 +220,43 @@ def test_a_scaled_loss_is_recorded_in_its_own_unit():
     assert step == pytest.approx(min(1.0, np.linalg.norm(gradient)), rel=1e-4)
 
 
-@pytest.mark.parametrize("setting", ["clipnorm", "global_clipnorm", "clipvalue"])
-def test_an_optimizer_that_clips_by_itself_is_refused(setting):
-    model = linear_model(optimizer=keras.optimizers.SGD(1.0, **{setting: 1.0}))
-    with pytest.raises(UserError, match=f"{setting} set .* leave {setting} out"):
-        GradientClipping().install(model)
+SCHEDULES = ["constant", "cosine", "plateau"]
 
 
-@pytest.mark.parametrize(
-    "setting", [{"loss_scale_factor": 2.0}, {"gradient_accumulation_steps": 2}]
-)
-def test_an_optimizer_that_changes_gradients_afterwards_is_refused(setting):
-    with pytest.raises(UserError, match=f"{next(iter(setting))}: leave it out"):
-        GradientClipping().install(linear_model(optimizer=keras.optimizers.SGD(1.0, **setting)))
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_rise_is_linear_and_ends_at_the_peak(schedule):
+    rates = rate_at(np.arange(40), peak=2.0, schedule=schedule, total_steps=100, warmup_steps=40)
+    np.testing.assert_allclose(rates, 2.0 * np.arange(1, 41) / 40)
 
 
-def test_an_optimizer_has_one_clipping_and_a_clipping_one_optimizer():
-    model, clipping = installed()
-    with pytest.raises(UserError, match="already has a gradient clipping"):
-        GradientClipping().install(model)
-    with pytest.raises(UserError, match="one optimizer"):
-        clipping.install(linear_model())
+def test_the_cosine_is_symmetric_about_its_middle():
+    plan = {"peak": 1.0, "schedule": "cosine", "total_steps": 110, "warmup_steps": 10}
+    rates = rate_at(np.arange(9, 110), **plan)
+    assert rates[0] == 1.0 and rates[-1] == pytest.approx(0.01)
+    np.testing.assert_allclose(rates + rates[::-1], 1.01)
+    assert np.all(np.diff(rates) < 0)
+    assert rate_at(10_000, **plan) == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"mode": "norms"}, "unknown"),
-        ({"threshold": 0.0}, "greater than 0"),
-        ({"threshold": float("nan")}, "greater than 0"),
-    ],
-)
-def test_settings_out_of_range_are_refused(options, message):
-    with pytest.raises(UserError, match=message):
-        GradientClipping(**options)
-
-
-def test_a_model_that_is_not_compiled_is_refused():
-    inputs = keras.Input((3,))
-    with pytest.raises(UserError, match="compile it first"):
-        GradientClipping().install(keras.Model(inputs, layers.Dense(1)(inputs)))
-
-
-def test_a_model_without_variables_is_refused():
-    model = keras.Sequential([layers.Dense(1)])
-    model.compile("sgd", "mse")
-    with pytest.raises(UserError, match="build it"):
-        GradientClipping().install(model)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_each_step_uses_the_planned_rate(schedule):
+    plan = {"peak": 0.1, "schedule": schedule, "total_steps": 12, "warmup_steps": 3}
+    expected = rate_at(np.arange(12), **plan)
+    model = linear_model()
+    control = LearningRateControl(**plan)
+    inputs, targets = linear_data()
+    # One step an epoch: its length divided by the gradient's is the rate.
+    clipping = GradientClipping("none")
+    weights = [np.append(*map(np.ravel, model.get_weights()))]
+    watch = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: weights.append(
+            np.append(*map(np.ravel, model.get_weights()))
+        )
+    )
+    data = {"validation_data": (inputs, targets)} if schedule == "plateau" else {}
+    log = model.fit(
+        inputs, targets, epochs=12, verbose=0, callbacks=[clipping, control, watch], **data
+    ).history
+    steps = np.linalg.norm(np.diff(weights, axis=0), axis=1) / log["gradient_norm"]
+    np.testing.assert_allclose(log["learning_rate"], expected, rtol=1e-5)
+    np.testing.assert_allclose(steps, expected, rtol=1e-3)

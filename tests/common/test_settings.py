@@ -3,7 +3,7 @@ import math
 import pytest
 
 from common.errors import UserError
-from common.search import Search, parse_beam_sizes
+from common.settings import Search, parse_beam_sizes
 
 pytestmark = pytest.mark.no_backend
 
@@ -32,7 +32,7 @@ def test_a_search_that_makes_no_sense_names_its_flag(settings, message):
 
 @pytest.mark.parametrize("text", ["0,a", "3,-1", "2.5"])
 def test_beams_are_numbers_from_one(text):
-    with pytest.raises(UserError, match=f"--beam-sizes {text} takes numbers from 1"):
+    with pytest.raises(UserError, match=f"--beam-sizes {text} must be numbers from 1"):
         parse_beam_sizes(text)
 
 
