@@ -5,20 +5,16 @@ python -m apps.studies.demo --runs runs/demo
 
 from pathlib import Path
 
-import numpy as np
-
 from apps.captioning.predictor import Predictor as Captioner
-from apps.forecasting.predict import forecast
+from apps.forecasting.forecasts import forecast
 from apps.forecasting.predictor import Predictor as Forecaster
 from apps.sentiment.predictor import Predictor as Classifier
 from apps.translation.predictor import Predictor as Translator
-from common.artifact import METRICS
-from common.config import run_command, split_list
-from common.console import open_console
+from common.cli import new_table, open_console, run_command, split_list
 from common.errors import UserError
 from common.files import read_json
-from common.result_tables import show_metric
-from common.tables import new_table
+from common.run_folder import METRICS
+from common.tables import show_metric
 from data.prices.features import build_features
 from data.prices.read import read_prices
 

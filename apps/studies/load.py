@@ -22,10 +22,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from apps.studies.parts import choose_parts, write_part
-from common.config import run_command
+from common.cli import run_command
 from common.errors import UserError
 from common.files import read_json
-from common.result_tables import table_line
+from common.tables import table_line
 from data.prices.sample import simulate_market
 
 PARTS = ("sentiment", "mix", "memory", "fuzz")

@@ -16,7 +16,7 @@ from apps.translation.predictor import PRETRAINED as TRANSLATION
 from apps.web.answers import Answers
 from apps.web.gate import LOOPBACK
 from apps.web.service import create_service
-from common.config import run_command
+from common.cli import run_command
 from common.errors import UserError
 from data.download import data_directory
 

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from apps.captioning import predict as captioning
 from apps.captioning.predictor import Predictor as Captioner
 from apps.forecasting import predict as forecasting
-from apps.forecasting.baseline_models import last_value
+from apps.forecasting.baselines import last_value
 from apps.forecasting.forecasts import as_json as forecast_as_json
 from apps.forecasting.inputs import NO_MARKET
 from apps.forecasting.metrics import LEVELS
@@ -23,9 +23,9 @@ from apps.sentiment import predict as sentiment
 from apps.sentiment.predictor import Predictor as Classifier
 from apps.translation import predict as translation
 from apps.translation.predictor import Predictor as Translator
-from common.config import split_list
+from common.cli import split_list
 from common.errors import UserError
-from common.search import Search
+from common.settings import Search
 from data.prices.features import build_features, days_needed
 from data.prices.read import PriceHistory, read_prices
 from data.prices.sample import simulate_market

@@ -8,7 +8,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 from apps.web.answers import Answers
-from common.artifact import METRICS
+from common.run_folder import METRICS
 
 _CARD = "README.md"
 _PAGE = """<!doctype html>

@@ -66,7 +66,7 @@ def test_predict_of_an_exported_run_imports_no_backend(exported):
     code = (
         "import sys\n"
         "from apps.sentiment import predict\n"
-        "from common.config import run_command\n"
+        "from common.cli import run_command\n"
         f"arguments = ['--run', {str(exported)!r}, '--text', 'fine', '--json']\n"
         "run_command(predict.main, prog='predict', description='', arguments=arguments)\n"
         "heavy = 'keras tensorflow jax torch sklearn scipy matplotlib pandas'.split()\n"
