@@ -7,7 +7,7 @@ import contextlib
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.artifact import (
     BACKBONE,
@@ -25,10 +25,6 @@ from common.errors import UserError
 from common.files import atomic_path, read_json, write_json
 from common.provenance import provenance
 from common.run_folder import end_replacement, lock_run, open_run, read_config, replace_run
-
-if TYPE_CHECKING:
-    pass
-
 
 TASKS = ("sentiment", "translation", "captioning")
 # Settings that decide what a model reads and writes; members may differ in all others.
@@ -172,6 +168,9 @@ def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False)
     folder = Path(run or f"runs/{task}/ensemble")
     if folder.resolve() in {member.resolve() for member in members}:
         raise UserError(f"--run {folder} is one of the members: name another folder.")
+    from apps.export.after_training import export_trained
+
+    console = open_console()
     # Shared with commands that score the members, and closed to those that train them.
     with contextlib.ExitStack() as locks:
         for member in members:
@@ -186,7 +185,8 @@ def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False)
         open_run(folder, task=task, resume=False, overwrite=overwrite)
         with replace_run(folder):
             join_runs(list(members), folder)
-    open_console().print(
+        export_trained(folder, task=task, console=console)
+    console.print(
         f"{len(members)} members joined. Score it on the test split: make evaluate-{task}"
         f" RUN={folder}"
     )

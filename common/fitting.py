@@ -1,13 +1,14 @@
 """The run folder around `model.fit`: what is written before it, and what after it."""
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
-from common.artifact import CONFIG, HISTORY, METRICS, PLOTS, STATE, TOKENIZER
+from common.artifact import CONFIG, EXPORT, HISTORY, METRICS, PLOTS, STATE, TOKENIZER
 from common.callbacks import read_history
 from common.config import fields_as_flags
 from common.console import aside
@@ -80,8 +81,10 @@ def run_written(
 def _note_resumption(run: Path, facts: dict[str, Any], epochs_done: int) -> None:
     """Appends to `metrics.json` what a run is resumed with; the rest of it stays.
 
-    Scores of the model as it was are moved into the entry, since training may replace the model.
+    Scores of the model as it was are moved into the entry, since training may replace the model;
+    its export is deleted.
     """
+    shutil.rmtree(run / EXPORT, ignore_errors=True)
     record = read_json(run / METRICS)
     entry = {"after_epoch": epochs_done}
     entry |= {key: facts[key] for key in ("commit", "versions", "device", "date")}
