@@ -27,7 +27,7 @@ only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed test test-slow test-torch check format tables \
+.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed study-export test test-slow test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict export))
 
 help:  ## list the targets
@@ -188,6 +188,9 @@ study-gradients: $(VENV)/.user  ## show vanishing and exploding gradients, and w
 study-speed: $(VENV)/.developer  ## measure each cell on each backend beside native PyTorch, and start-up (installs PyTorch)
 	$(PY) -m pip install --quiet torch==$(TORCH)
 	$(PY) -m apps.studies.speed $(ARGS)
+
+study-export: $(VENV)/.user  ## compare the pretrained models in Keras with their exports: size, quality, speed, memory
+	$(PY) -m apps.studies.export $(ARGS)
 
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew
 	$(PY) -m common.result_tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md apps/$(task)/pretrained/README.md)
