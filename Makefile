@@ -33,7 +33,7 @@ web_flags = $(if $(value RUN_SENTIMENT),--sentiment=$(call quoted,RUN_SENTIMENT)
   $(if $(value PORT),--port=$(call quoted,PORT)) $(if $(value HOST),--host=$(call quoted,HOST))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed study-load web test test-web test-slow test-torch check format tables \
+.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed study-export study-load web test test-web test-slow test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict export))
 
 help:  ## list the targets
@@ -208,6 +208,9 @@ study-gradients: $(VENV)/.user  ## show vanishing and exploding gradients, and w
 study-speed: $(VENV)/.developer  ## measure each cell on each backend beside native PyTorch, and start-up (installs PyTorch)
 	$(PY) -m pip install --quiet torch==$(TORCH)
 	$(PY) -m apps.studies.speed $(ARGS)
+
+study-export: $(VENV)/.user  ## compare the pretrained models in Keras with their exports: size, quality, speed, memory
+	$(PY) -m apps.studies.export $(ARGS)
 
 study-load: $(VENV)/.developer  ## measure the service under load, on the loopback address
 	$(PY) -m apps.studies.load $(ARGS)

@@ -90,6 +90,7 @@ def main(flags: TrainFlags, config: Config) -> None:
     with open_training(config, flags, run, task="forecasting") as config:
         import keras
 
+        from apps.export.after_training import export_trained
         from apps.forecasting.evaluate import evaluate_run
         from apps.forecasting.report import metrics_tables
         from common.fitting import first_epoch, record_training, run_written
@@ -192,6 +193,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         record_training(run, scores, metric="loss", mode="min")
         for table in metrics_tables(scores, "validation"):
             console.print(table)
+        export_trained(run, task="forecasting", console=console)
         console.print(f"Score it on the test split: make evaluate-forecasting RUN={run}")
 
 
