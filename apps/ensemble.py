@@ -7,7 +7,7 @@ import contextlib
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.cli import open_console, run_command
 from common.errors import UserError
@@ -28,10 +28,6 @@ from common.run_folder import (
     replace_run,
     save_model,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 TASKS = ("sentiment", "translation", "captioning")
 # Settings that decide what a model reads and writes; members may differ in all others.
@@ -173,6 +169,9 @@ def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False)
     folder = Path(run or f"runs/{task}/ensemble")
     if folder.resolve() in {member.resolve() for member in members}:
         raise UserError(f"--run {folder} is one of the members: name another folder.")
+    from apps.export.after_training import export_trained
+
+    console = open_console()
     # Shared with commands that score the members, and closed to those that train them.
     with contextlib.ExitStack() as locks:
         for member in members:
@@ -187,7 +186,8 @@ def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False)
         open_run(folder, task=task, resume=False, overwrite=overwrite)
         with replace_run(folder):
             join_runs(list(members), folder)
-    open_console().print(
+        export_trained(folder, task=task, console=console)
+    console.print(
         f"{len(members)} members joined. Score it on the test split: make evaluate-{task}"
         f" RUN={folder}"
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ from common.files import read_json, write_json, write_text
 from common.results import Scores, provenance, read_history, record_scores
 from common.run_folder import (
     CONFIG,
+    EXPORT,
     HISTORY,
     METRICS,
     PLOTS,
@@ -252,8 +254,10 @@ def run_written(
 def _note_resumption(run: Path, facts: dict[str, Any], epochs_done: int) -> None:
     """Appends to `metrics.json` what a run is resumed with; the rest of it stays.
 
-    Scores of the model as it was are moved into the entry, since training may replace the model.
+    Scores of the model as it was are moved into the entry, since training may replace the model;
+    its export is deleted.
     """
+    shutil.rmtree(run / EXPORT, ignore_errors=True)
     record = read_json(run / METRICS)
     entry = {"after_epoch": epochs_done}
     entry |= {key: facts[key] for key in ("commit", "versions", "device", "date")}

@@ -17,7 +17,7 @@ from typing import Any
 from common.errors import UserError, in_one_line
 from common.files import atomic_path, read_json, write_json
 from common.results import commit, is_committed, read_history, require_clean
-from common.run_folder import BACKBONE, CONFIG, HISTORY, METRICS, MODEL, TOKENIZER, lock_run
+from common.run_folder import BACKBONE, CONFIG, EXPORT, HISTORY, METRICS, MODEL, TOKENIZER, lock_run
 
 _OF_THE_FIRST_SEED = ("task", "command", "parameters", "backend", "device", "versions", "data")
 # What a run that did not begin from nothing says of where it began.
@@ -80,14 +80,24 @@ def score_published(run: Path, task: str, split: str) -> dict[str, float]:
     return json.loads(done.stdout)["metrics"]
 
 
+def export_published(run: Path, task: str) -> None:
+    """Exports a published model, which is another than that of its run once it is rounded."""
+    command = [sys.executable, "-m", "apps.export", "--task", task, "--run", str(run)]
+    if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
+        raise UserError(f"{run} cannot be exported: the reason stands above.")
+
+
 def publish_run(
     run: Path,
     destination: Path,
     *,
     exact: bool = False,
     score: Callable[[Path, str, str], dict[str, float]] = score_published,
+    export: Callable[[Path, str], None] = export_published,
 ) -> None:
     """Copies what a user of the model needs from a run folder, with its model shrunk.
+
+    A run that was exported is exported again from the model that is published.
 
     `metrics.json` keeps what the run says of its data, command, commit and versions. Its scores
     move to `run_metrics`, beside those of the published model. `evaluate` never changes the file.
@@ -97,6 +107,7 @@ def publish_run(
         destination: Folder to write.
         exact: Whether to copy the model as it is.
         score: Returns the metrics of a run folder of a task on a split.
+        export: Exports a run folder of a task.
 
     Raises:
         UserError: If `run` has no model, was not scored, or was not made by a clean commit.
@@ -132,7 +143,11 @@ def publish_run(
             "scored": dict.fromkeys(metrics, commit()),
         }
         write_json(draft / METRICS, record)
+        if (run / EXPORT).is_dir():
+            export(draft, record["task"])
         destination.mkdir(parents=True, exist_ok=True)
+        # An older one is of another model, and no folder takes the place of a full one.
+        shutil.rmtree(destination / EXPORT, ignore_errors=True)
         for path in draft.iterdir():
             os.replace(path, destination / path.name)
     finally:

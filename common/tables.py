@@ -224,6 +224,11 @@ def show_metric(values: list[float] | None, metric: str) -> str:
     return f"{mean} ± {statistics.stdev(values) * look.scale:.{look.digits}f}"
 
 
+def metric_title(metric: str) -> str:
+    """Returns the title of a metric's column."""
+    return _look(metric).title
+
+
 def count_label(number: int) -> str:
     """Returns a number of parameters in three digits, such as `2.23 M`."""
     return f"{number / 1e6:.2f} M" if number >= 1e5 else f"{number / 1e3:.0f} k"

@@ -28,7 +28,6 @@ def build_forecaster(
     variance: np.ndarray,
     distribution: str = "mixture",
     location: str = "premium",
-    input_dropout: float = 0.0,
     dropout: float = 0.0,
     stateful_rows: int = 0,
 ) -> keras.Model:
@@ -45,12 +44,10 @@ def build_forecaster(
         mean: `(features,)` of the training days; the model normalises by it.
         variance: `(features,)` likewise.
         distribution: `mixture` of Gaussians, `student_t` or `quantiles`.
-        location: Where the middle lies: `premium`, one learned multiple of the scale for each day
-            ahead, the same on all days; `network`, computed from the states.
-        input_dropout: Share of the features dropped, the same ones at all steps of a window.
-        dropout: Share of the states dropped.
-        stateful_rows: Rows of every batch of a model that keeps its states from batch to batch; 0
-            begins each batch anew.
+        location: `premium` for one learned multiple of the scale a day ahead; `network` for a
+            middle that is computed from the states.
+        dropout: Share of the states and, at all steps of a window alike, of the features dropped.
+        stateful_rows: Rows of a model that keeps its states from batch to batch; 0 for none.
 
     Returns:
         A model of `features` `(batch, time, features)`, NaN where unknown, and `log_scale`
@@ -64,16 +61,11 @@ def build_forecaster(
     normalised = layers.Normalization(mean=mean, variance=variance, name="normalised")(features)
     # Unknown features are replaced by their mean; the others are cut at six deviations.
     normalised = ops.where(ops.isnan(features), 0.0, ops.clip(normalised, -6.0, 6.0))
-    seen = layers.Dropout(input_dropout, noise_shape=(None, 1, size), name="input_dropout")(
-        normalised
-    )
+    seen = layers.Dropout(dropout, noise_shape=(None, 1, size), name="input_dropout")(normalised)
     states = seen
     for index in range(1, num_layers + 1):
         layer = recurrent_layer(
-            cell,
-            units,
-            return_state=stateful_rows > 0,
-            name=f"forward_{index}",
+            cell, units, return_state=stateful_rows > 0, name=f"forward_{index}"
         )
         if stateful_rows:
             layer = CarriedStates(layer, stateful_rows, name=f"carried_{index}")
@@ -88,29 +80,20 @@ def build_forecaster(
     # In per cent, `(batch, time, horizon, 1)`.
     growth = np.sqrt(np.arange(1, horizon + 1, dtype="float32"))
     spread = 100 * ops.exp(log_scale)[:, :, None, None] * growth[:, None]
-    raw = _raw_parameters(states, horizon, _count(distribution))
+    count, shape_distribution = {
+        "mixture": (2 * _COMPONENTS, _mixture),
+        "student_t": (2, _student_t),
+        "quantiles": (len(quantile_levels()), _quantiles),
+    }[distribution]
+    raw = _raw_parameters(states, horizon, count)
     if location == "network":
         middle = _raw_parameters(states, horizon, 1, name="location")
     else:
         # A dense layer of a constant is a trainable number for each day ahead.
-        one = ops.ones_like(log_scale)[:, :, None]
-        middle = layers.Dense(horizon, use_bias=False, kernel_initializer="zeros", name="location")(
-            one
-        )[..., None]
-    if distribution == "mixture":
-        parameters = _mixture(raw, middle, spread)
-    elif distribution == "student_t":
-        parameters = _student_t(raw, middle, spread)
-    else:
-        parameters = _quantiles(raw, middle, spread)
+        premium = layers.Dense(horizon, use_bias=False, kernel_initializer="zeros", name="location")
+        middle = premium(ops.ones_like(log_scale)[:, :, None])[..., None]
     inputs = {"features": features, "log_scale": log_scale}
-    return keras.Model(inputs, parameters, name="forecaster")
-
-
-def _count(distribution: str) -> int:
-    """The number of network outputs that shape a distribution."""
-    counts = {"mixture": 2 * _COMPONENTS, "student_t": 2, "quantiles": len(quantile_levels())}
-    return counts[distribution]
+    return keras.Model(inputs, shape_distribution(raw, middle, spread), name="forecaster")
 
 
 def _raw_parameters(states, horizon: int, count: int, name: str = "parameters"):
@@ -163,7 +146,7 @@ def _gaussian_quantiles() -> np.ndarray:
     return np.sqrt(2) * ops.convert_to_numpy(inverse)
 
 
-def mean_where_known(losses, targets):
+def _mean_where_known(losses, targets):
     """Returns the mean of the losses whose target is a number, 0 if there is none."""
     known = ops.cast(ops.logical_not(ops.isnan(targets)), losses.dtype)
     return ops.sum(losses * known) / ops.maximum(ops.sum(known), 1.0)
@@ -173,33 +156,37 @@ def _filled(targets):
     return ops.where(ops.isnan(targets), 0.0, targets)
 
 
-def _parts(parameters, components: int):
-    """Splits a mixture's parameters: weights, location without its axis, scales."""
-    weights = parameters[..., :components]
-    return weights, parameters[..., components], parameters[..., components + 1 :]
+def _parts(parameters):
+    """Returns a mixture's weights, location `(batch, time, horizon)` and scales."""
+    components = parameters.shape[-1] // 2
+    weights, scales = parameters[..., :components], parameters[..., components + 1 :]
+    return weights, parameters[..., components], scales
+
+
+def _growth(parameters):
+    """Returns the square root of the days ahead, `(horizon,)`, so that far days weigh no more."""
+    return ops.sqrt(ops.arange(1, parameters.shape[2] + 1, dtype="float32"))
 
 
 def mixture_nll(targets, parameters):
     """Returns the negative log-likelihood of a mixture of Gaussians, a scalar.
 
     Args:
-        targets: `(batch, time, horizon)`; NaN counts not.
+        targets: `(batch, time, horizon)`; NaN is left out.
         parameters: `(batch, time, horizon, parameters)` of the model.
     """
-    weights, location, scales = _parts(parameters, parameters.shape[-1] // 2)
+    weights, location, scales = _parts(parameters)
     z = (_filled(targets) - location)[..., None] / scales
     log_density = ops.log(weights + 1e-9) - ops.log(scales) - 0.5 * z**2 - _HALF_LOG_2_PI
-    return mean_where_known(-ops.logsumexp(log_density, axis=-1), targets)
+    return _mean_where_known(-ops.logsumexp(log_density, axis=-1), targets)
 
 
 def mixture_crps(targets, parameters):
     """Returns the continuous ranked probability score of a mixture (Grimit et al., 2006), a scalar.
 
-    Arguments as `mixture_nll`. It is divided by the square root of the days ahead, as `pinball` is.
+    Arguments as `mixture_nll`. It is divided by the square root of the days ahead.
     """
-    components = parameters.shape[-1] // 2
-    weights, location, scales = _parts(parameters, components)
-    growth = ops.sqrt(ops.arange(1, parameters.shape[-2] + 1, dtype="float32"))
+    weights, location, scales = _parts(parameters)
     error = (_filled(targets) - location)[..., None]
     distance = ops.sum(weights * _absolute_mean(error, scales), axis=-1)
     variance = scales**2
@@ -207,7 +194,7 @@ def mixture_crps(targets, parameters):
     both = ops.sqrt(variance[..., :, None] + variance[..., None, :]) * float(np.sqrt(2 / np.pi))
     pairs = weights[..., :, None] * weights[..., None, :] * both
     crps = distance - 0.5 * ops.sum(pairs, axis=(-2, -1))
-    return mean_where_known(crps / growth, targets)
+    return _mean_where_known(crps / _growth(parameters), targets)
 
 
 def _absolute_mean(mean, scale):
@@ -228,7 +215,7 @@ def student_t_nll(targets, parameters):
         - ops.log(scale)
         - (df + 1) / 2 * ops.log1p(z * z / df)
     )
-    return mean_where_known(-log_density, targets)
+    return _mean_where_known(-log_density, targets)
 
 
 def _log_gamma(x):
@@ -243,13 +230,12 @@ def _log_gamma(x):
 def pinball(targets, parameters):
     """Returns the pinball loss over `quantile_levels()`, a scalar; arguments as `mixture_nll`.
 
-    It is divided by the square root of the days ahead, so that far days do not outweigh near ones.
+    It is divided by the square root of the days ahead.
     """
-    growth = ops.sqrt(ops.arange(1, parameters.shape[-2] + 1, dtype="float32"))
     levels = ops.convert_to_tensor(quantile_levels(), "float32")
     error = _filled(targets)[..., None] - parameters
     losses = ops.mean(ops.maximum(levels * error, (levels - 1) * error), axis=-1)
-    return mean_where_known(losses / growth, targets)
+    return _mean_where_known(losses / _growth(parameters), targets)
 
 
 LOSSES = {

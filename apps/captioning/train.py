@@ -172,6 +172,7 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         from apps.captioning.features import PictureInputs, takes_pixels
         from apps.captioning.metrics import readable
         from apps.captioning.network import ValidationCaptions, caption_writer
+        from apps.export.after_training import export_trained
         from common.fitting import first_epoch, record_training, run_written
         from common.optimization import build_optimizer
         from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
@@ -278,6 +279,7 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         )
         record_training(run, scores, metric="cider")
         console.print(metrics_table("validation", {str(run): scores.metrics}))
+        export_trained(run, task="captioning", console=console)
         console.print(f"Score it on the test split: make evaluate-captioning RUN={run}")
 
 

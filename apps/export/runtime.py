@@ -185,7 +185,8 @@ def choose(
     Raises:
         UserError: If `runtime` is `onnx`, or Keras is not installed, and there is no graph to use.
     """
-    if runtime == "keras" or (runtime == "auto" and not (run / EXPORT).exists()):
+    written = any((run / EXPORT / name).exists() for name in (GRAPH, FACTS))
+    if runtime == "keras" or (runtime == "auto" and not written):
         if not _keras_is_installed():
             raise UserError(
                 f"{run} is answered by Keras, which is not installed: pip install -r"

@@ -1,45 +1,217 @@
-"""Fits the baselines on each ticker and scores them on the same origins as the model."""
+"""The forecasts that a user would try without a recurrent network, scored as the model is.
 
+A baseline sees the daily log returns of one ticker. It is fitted once, on the days up to and
+including `fit_until`; later days only move its state. Each takes
+
+    returns: `(time,)`, `returns[t] = log(close[t] / close[t - 1])`; the first is not read.
+    fit_until: The last day of training, an index into `returns`.
+    origins: `<int>(origins,)`, the days at whose close to forecast, from `fit_until` on.
+    horizon: Days to forecast.
+    seed: Of the simulation, where there is one.
+
+and returns distributions of the cumulative log return, `(origins, horizon)`.
+"""
+
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
+from scipy import optimize, signal, stats
 from threadpoolctl import threadpool_limits
 
-from apps.forecasting import baseline_models
-from apps.forecasting.distributions import Distribution
-from apps.forecasting.metrics import Scored, score
+from apps.forecasting.distributions import Distribution, Joined, Samples, StudentT
+from apps.forecasting.metrics import History, Scored, outcomes_of, score
 from common.cache import cache_path, cached
-from common.errors import UserError
+
+Seed = int | Sequence[int]
+
+# Days of training without which a ticker is left out.
+FEWEST_DAYS = 30
+_FEWEST_FOR_GARCH = 250
+_DECAY = 0.94  # Of the daily variance (RiskMetrics, 1996).
+_SMALLEST_SCALE = 1e-8  # A price that never changed still needs a distribution.
+_PATHS = 2000  # Simulated draws.
+_ARRAYS = ("crps", "pit", "probability_of_rise", "quantiles")
+_CODE = tuple(f"apps.forecasting.{name}" for name in ("baselines", "distributions", "metrics"))
+
+
+class NotFitted(Exception):
+    """A baseline could not be fitted; the message says why."""
+
+
+def _fit_student_t(values: np.ndarray) -> tuple[float, float]:
+    """Returns the most likely scale and degrees of freedom about 0."""
+    start = max(values.std(), _SMALLEST_SCALE)
+
+    def loss(logarithms: np.ndarray) -> float:
+        scale, df = np.exp(logarithms)
+        return -stats.t.logpdf(values / start, df, scale=scale).mean()
+
+    bounds = np.log([(_SMALLEST_SCALE, 1e2), (2.05, 300)])
+    scale, df = np.exp(optimize.minimize(loss, np.log([0.7, 5]), bounds=bounds).x)
+    return scale * start, df
+
+
+def _independent_days(
+    location: float, scale: np.ndarray, df: float, origins: np.ndarray, horizon: int
+) -> StudentT:
+    """Returns a mean that grows with the days, and a scale that grows with their square root."""
+    days = np.arange(1, horizon + 1)
+    scale = np.broadcast_to(np.reshape(scale, (-1, 1)), (len(origins), 1))
+    return StudentT(location * days, np.maximum(scale, _SMALLEST_SCALE) * np.sqrt(days), df)
+
+
+def last_value(
+    returns: np.ndarray, *, fit_until: int, origins: np.ndarray, horizon: int, seed: Seed = 0
+) -> StudentT:
+    """The price stays, but for a Student-t error whose scale grows as the square root of time."""
+    scale, df = _fit_student_t(returns[1 : fit_until + 1])
+    return _independent_days(0.0, scale, df, origins, horizon)
+
+
+def drift(
+    returns: np.ndarray, *, fit_until: int, origins: np.ndarray, horizon: int, seed: Seed = 0
+) -> StudentT:
+    """The last value, and the mean return of the training days for each day ahead."""
+    train = returns[1 : fit_until + 1]
+    scale, df = _fit_student_t(train - train.mean())
+    return _independent_days(train.mean(), scale, df, origins, horizon)
+
+
+def ewma(
+    returns: np.ndarray, *, fit_until: int, origins: np.ndarray, horizon: int, seed: Seed = 0
+) -> StudentT:
+    """The last value, its variance a moving average of the squares (RiskMetrics, 1996)."""
+    squares = returns[1:] ** 2
+    start = max(squares[:fit_until].mean(), _SMALLEST_SCALE**2)
+    moving, _ = signal.lfilter([1 - _DECAY], [1, -_DECAY], squares, zi=[_DECAY * start])
+    # Known at the close of each day, for the next one.
+    deviation = np.maximum(np.sqrt(np.concatenate([[start], moving])), _SMALLEST_SCALE)
+    standardised = returns[1 : fit_until + 1] / deviation[:fit_until]
+
+    def loss(log_df: float) -> float:
+        df = np.exp(log_df)
+        return -stats.t.logpdf(standardised, df, scale=np.sqrt((df - 2) / df)).mean()
+
+    df = np.exp(optimize.minimize_scalar(loss, bounds=np.log([2.05, 300]), method="bounded").x)
+    return _independent_days(0.0, deviation[origins] * np.sqrt((df - 2) / df), df, origins, horizon)
+
+
+def garch_t(
+    returns: np.ndarray,
+    *,
+    fit_until: int,
+    origins: np.ndarray,
+    horizon: int,
+    seed: Seed = 0,
+    asymmetric: bool = False,
+) -> Distribution:
+    """GARCH(1, 1) with a constant mean and Student-t errors (Bollerslev, 1987).
+
+    If it is asymmetric, falls add more than rises (Glosten, Jagannathan and Runkle, 1993). The
+    first day is exact, later days are simulated.
+
+    Raises:
+        NotFitted: If there are fewer than 250 training days or the optimiser fails.
+    """
+    # In per cent, for the optimiser's sake.
+    percent = 100 * returns[1:]
+    if fit_until < _FEWEST_FOR_GARCH:
+        raise NotFitted(f"fewer than {_FEWEST_FOR_GARCH} training days")
+    from arch import arch_model  # Slow to import, and not needed where results are cached.
+
+    model = arch_model(percent[:fit_until], p=1, o=int(asymmetric), q=1, dist="t", rescale=False)
+    fit = model.fit(disp="off", show_warning=False)
+    if fit.convergence_flag:
+        raise NotFitted(f"the optimiser stopped with code {fit.convergence_flag}")
+    mean, omega, alpha, *gamma, beta, df = fit.params
+    dynamics = (mean, omega, alpha, gamma[0] if asymmetric else 0.0, beta, df)
+    last_variance = fit.conditional_volatility[-1] ** 2
+    # From the last training day on: each day's variance gives the next one's.
+    shocks = _next_variance(percent[fit_until - 1 :] - mean, 0.0, dynamics)
+    variance, _ = signal.lfilter([1], [1, -beta], shocks, zi=[beta * last_variance])
+    variance = variance[origins - fit_until]
+    unit = np.sqrt((df - 2) / df)
+    first = StudentT(mean / 100, np.sqrt(variance)[:, None] * unit / 100, df)
+    return Joined(first, Samples(_simulate(variance, dynamics, horizon, seed)[:, 1:]))
+
+
+def _next_variance(residual: np.ndarray, variance: np.ndarray, dynamics: tuple) -> np.ndarray:
+    _, omega, alpha, gamma, beta, _ = dynamics
+    return omega + (alpha + gamma * (residual < 0)) * residual**2 + beta * variance
+
+
+def _simulate(variance: np.ndarray, dynamics: tuple, horizon: int, seed: Seed) -> np.ndarray:
+    """Draws cumulative log returns, `<float32>(origins, horizon, paths)`.
+
+    Half of the paths take the other half's errors with the opposite sign, which makes the means
+    and medians steadier.
+    """
+    generator = np.random.default_rng(seed)
+    mean, df = np.float32(dynamics[0]), dynamics[-1]
+    dynamics = tuple(np.float32(value) for value in dynamics)
+    shape = (len(variance), _PATHS // 2)
+    variance = np.broadcast_to(np.float32(variance)[:, None], (len(variance), _PATHS))
+    total = np.zeros(variance.shape, np.float32)
+    draws = np.empty((len(variance), horizon, _PATHS), np.float32)
+    for day in range(horizon):
+        # A Student-t error of variance 1 is a Gaussian over the root of a gamma variable.
+        error = generator.standard_normal(shape, np.float32)
+        error *= np.sqrt((df / 2 - 1) / generator.standard_gamma(df / 2, shape, np.float32))
+        residual = np.sqrt(variance) * np.concatenate([error, -error], axis=1)
+        variance = _next_variance(residual, variance, dynamics)
+        total += mean + residual
+        draws[:, day] = total / 100
+    return draws
+
+
+def arima(
+    returns: np.ndarray, *, fit_until: int, origins: np.ndarray, horizon: int, seed: Seed = 0
+) -> StudentT:
+    """ARMA(1, 1) with a constant on returns, its errors Gaussian (Box and Jenkins, 1970)."""
+    from statsmodels.tsa.arima.model import ARIMA
+
+    percent = 100 * returns[1:]
+    fit = ARIMA(percent[:fit_until], order=(1, 0, 1)).fit(method="innovations_mle")
+    mean, ar, ma, variance = fit.params
+    # One element for each day and one for the day after the last; `percent[day]` is the next day's.
+    next_return = fit.apply(percent).predict(0, len(percent))[origins]
+    days = np.arange(horizon)
+    location = mean * (days + 1) + np.outer(next_return - mean, np.cumsum(ar**days))
+    # What an error adds to the sum of this and the following days (Hamilton, 1994, chapter 4).
+    weights = np.cumsum(np.where(days == 0, 1.0, (ar + ma) * ar ** np.maximum(days - 1, 0)))
+    scale = np.sqrt(variance * np.cumsum(weights**2))
+    return StudentT(location / 100, np.maximum(scale / 100, _SMALLEST_SCALE), np.inf)
+
+
+def ets(
+    returns: np.ndarray, *, fit_until: int, origins: np.ndarray, horizon: int, seed: Seed = 0
+) -> StudentT:
+    """Simple exponential smoothing of log prices, ETS(A, N, N) (Hyndman et al., 2008)."""
+    from statsmodels.tsa.exponential_smoothing.ets import ETSModel
+
+    log_price = np.cumsum(np.concatenate([[0.0], returns[1:]]))
+    fit = ETSModel(log_price[: fit_until + 1]).fit(disp=False)
+    level = ETSModel(log_price).smooth(fit.params).level
+    scale = np.sqrt(fit.mse * (1 + np.arange(horizon) * fit.params[0] ** 2))
+    location = (level - log_price)[origins]
+    return StudentT(location[:, None], np.maximum(scale, _SMALLEST_SCALE), np.inf)
+
 
 BASELINES: dict[str, Callable[..., Distribution]] = {
-    "last_value": baseline_models.last_value,
-    "drift": baseline_models.drift,
-    "ewma": baseline_models.ewma,
-    "garch_t": baseline_models.garch_t,
-    "gjr_garch_t": baseline_models.gjr_garch_t,
-    "arima": baseline_models.arima,
-    "ets": baseline_models.ets,
+    "last_value": last_value,
+    "drift": drift,
+    "ewma": ewma,
+    "garch_t": garch_t,
+    "gjr_garch_t": functools.partial(garch_t, asymmetric=True),
+    "arima": arima,
+    "ets": ets,
 }
-FEWEST_DAYS = 30
-_ARRAYS = ("crps", "pit", "probability_of_rise", "quantiles")
-_CODE = (
-    "apps.forecasting.baselines",
-    "apps.forecasting.baseline_models",
-    "apps.forecasting.distributions",
-    "apps.forecasting.metrics",
-)
-
-
-class History(Protocol):
-    """Daily prices of one ticker, oldest first, as `data.prices.read.PriceHistory` holds them."""
-
-    ticker: str
-    dates: np.ndarray
-    close: np.ndarray
 
 
 def score_baselines(
@@ -48,156 +220,76 @@ def score_baselines(
     fit_until: np.datetime64,
     origins: dict[str, np.ndarray],
     horizon: int,
-    cache_dir: Path | None,
-    seed: int = 0,
-    threads: int = 2,
+    cache_dir: Path,
     names: Sequence[str] = tuple(BASELINES),
-    progress: Callable[[str], None] | None = None,
 ) -> dict[str, list[Scored]]:
-    """Fits every baseline on each ticker and scores its forecasts.
+    """Fits baselines on each ticker, two at a time, and scores their forecasts.
 
     Args:
-        histories: One item a ticker.
+        histories: One item a ticker, each with more than `FEWEST_DAYS` days up to `fit_until`.
         fit_until: The last day that the baselines are fitted on.
         origins: Of each ticker, `<int>(origins,)`: days of its history, from `fit_until` on, that
             have `horizon` days after them.
         horizon: Days to forecast.
-        cache_dir: Root of derived files; what stands there is not computed again.
-        seed: Of the simulations.
-        threads: Number of tickers at a time.
+        cache_dir: Root of derived files; results that stand there are not computed again.
         names: Which baselines.
-        progress: Called with the ticker after each one that had to be computed.
 
     Returns:
-        For each name one item a ticker; its `note` says where another baseline stood in.
-
-    Raises:
-        UserError: If a ticker has too few days to be fitted on or a price that never moves, if an
-            origin lies before `fit_until` or too near to the end, or if there is none.
+        For each name one item a ticker; its `note` says where another baseline stands in.
     """
-    for history in histories:
-        _check(history, fit_until, origins[history.ticker], horizon)
-    jobs = [
-        {
-            "ticker": history.ticker,
-            "dates": np.asarray(history.dates, "datetime64[D]"),
-            "close": np.asarray(history.close, np.float64),
-            "fit_until": np.asarray(fit_until, "datetime64[D]"),
-            "origins": np.asarray(origins[history.ticker], np.int64),
+
+    def scored(history: History) -> list[Scored]:
+        days = origins[history.ticker]
+        outcomes = outcomes_of(history, days, horizon=horizon, fit_until=fit_until)
+        settings = {
+            "fit_until": int(np.sum(history.dates <= fit_until)) - 1,
+            "origins": days,
             "horizon": horizon,
-            "seed": seed,
-            "names": list(names),
+            # Tickers draw different errors, so that the means over them are steadier.
+            "seed": [0, *history.ticker.encode()],
         }
-        for history in histories
-    ]
+        content = [history.ticker, history.close, *settings.values(), *names]
+        path = cache_path(
+            cache_dir / "forecasting_baselines", content, modules=_CODE, suffix=".npz"
+        )
+        arrays = cached(path, lambda: _score_ticker(history, outcomes["outcome"], settings, names))
+        notes = map(str, arrays.pop("notes"))
+        return [
+            Scored(**outcomes, **{key: arrays[f"{name} {key}"] for key in _ARRAYS}, note=note)
+            for name, note in zip(names, notes, strict=True)
+        ]
 
-    def compute(job: dict) -> dict[str, np.ndarray]:
-        arrays = _score_ticker(**job)
-        if progress:
-            progress(job["ticker"])
-        return arrays
-
-    def arrays_of(job: dict) -> dict[str, np.ndarray]:
-        if cache_dir is None:
-            return compute(job)
-        path = cache_path(cache_dir / "forecasting_baselines", job, modules=_CODE, suffix=".npz")
-        return cached(path, lambda: compute(job))
-
+    console = Console(stderr=True)
     # Optimisers warn of much that does no harm. Filters are global, so they are set only here.
     # With several threads in a product GARCH's parameters differ in their last digits.
-    with warnings.catch_warnings(), threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+    with warnings.catch_warnings(), threadpool_limits(1), ThreadPoolExecutor(2) as pool:
         warnings.simplefilter("ignore")
-        tickers = [_scored(arrays, names) for arrays in pool.map(arrays_of, jobs)]
-    return {name: [ticker[name] for ticker in tickers] for name in names}
-
-
-def _check(history: History, fit_until: np.datetime64, origins: np.ndarray, horizon: int) -> None:
-    last = _last_training_day(history.dates, fit_until)
-    if last < FEWEST_DAYS:
-        raise UserError(
-            f"{history.ticker} has {last + 1} days up to {fit_until}, and the baselines need "
-            f"{FEWEST_DAYS + 1} to be fitted: take a longer history or leave the ticker out."
+        progress = track(
+            pool.map(scored, histories),
+            "baselines",
+            total=len(histories),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
         )
-    if not np.diff(history.close[: last + 1]).any():
-        raise UserError(
-            f"{history.ticker} has the same price on all days up to {fit_until}, which tells "
-            "nothing of its risk: leave the ticker out."
-        )
-    if not len(origins):
-        raise UserError(f"{history.ticker} has no day to forecast on: choose a longer --split.")
-    if origins.min() < last:
-        raise UserError(
-            f"{history.ticker}: a forecast on {history.dates[origins.min()]} cannot be compared "
-            f"with baselines that are fitted on days up to {fit_until}: choose a later --split."
-        )
-    if origins.max() + horizon >= len(history.close):
-        raise UserError(
-            f"{history.ticker}: a forecast on {history.dates[origins.max()]} cannot be scored, as "
-            f"the prices end before {horizon} more days: choose an earlier --split."
-        )
-
-
-def _last_training_day(dates: np.ndarray, fit_until: np.datetime64) -> int:
-    return int(np.searchsorted(dates, fit_until, side="right")) - 1
+        return dict(zip(names, map(list, zip(*progress, strict=True)), strict=True))
 
 
 def _score_ticker(
-    *,
-    ticker: str,
-    dates: np.ndarray,
-    close: np.ndarray,
-    fit_until: np.ndarray,
-    origins: np.ndarray,
-    horizon: int,
-    seed: int,
-    names: Sequence[str],
+    history: History, outcome: np.ndarray, settings: dict, names: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Fits and scores the baselines on one ticker; returns what `_scored` reads."""
-    last = _last_training_day(dates, fit_until)
-    log_price = np.log(close)
-    ahead = origins[:, None] + np.arange(1, horizon + 1)
-    known = {
-        "ticker": ticker,
-        "dates": dates[origins],
-        "close": close[origins],
-        "outcome": log_price[ahead] - log_price[origins, None],
-        "naive_error": np.abs(np.diff(close[: last + 1])).mean(),
-    }
-    arrays = dict(known)
+    """Fits the baselines on one ticker; returns what their scores need, and their notes."""
+    log_price = np.log(history.close)
+    returns = np.diff(log_price, prepend=log_price[0])
+    arrays, notes = {}, []
     for name in names:
-        settings = {
-            "fit_until": last,
-            "origins": origins,
-            "horizon": horizon,
-            # Tickers draw different errors, so that the means over them are steadier.
-            "seed": [seed, *ticker.encode()],
-        }
-        returns, note = np.diff(log_price, prepend=log_price[0]), ""
+        note = ""
         try:
             distribution = BASELINES[name](returns, **settings)
-        except baseline_models.NotFitted as error:
-            distribution = baseline_models.ewma(returns, **settings)
+        except NotFitted as error:
+            distribution = ewma(returns, **settings)
             note = f"ewma in its place: {error}"
-        scored = score(distribution, **known)
-        arrays[f"{name} note"] = note
-        for field in _ARRAYS:
-            arrays[f"{name} {field}"] = getattr(scored, field).astype(np.float32)
-    return {name: np.asarray(value) for name, value in arrays.items()}
-
-
-def _scored(arrays: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, Scored]:
-    known = {
-        "ticker": str(arrays["ticker"]),
-        "dates": arrays["dates"],
-        "close": arrays["close"],
-        "outcome": arrays["outcome"],
-        "naive_error": float(arrays["naive_error"]),
-    }
-    return {
-        name: Scored(
-            **known,
-            **{field: arrays[f"{name} {field}"] for field in _ARRAYS},
-            note=str(arrays[f"{name} note"]),
-        )
-        for name in names
-    }
+        notes.append(note)
+        for key, values in score(distribution, outcome).items():
+            arrays[f"{name} {key}"] = values.astype(np.float32)
+    return {**arrays, "notes": np.array(notes)}

@@ -26,7 +26,7 @@ class Config(TrainingSettings):
     market: str = "^GSPC"
     """Ticker of the index whose days every ticker sees; none leaves it out."""
     features: str = ",".join(GROUPS)
-    """What the model sees, groups separated by commas."""
+    """Groups of features that the model sees, separated by commas."""
     train_end: str = "2015-12-31"
     """Last day of the training split; statistics are of these days alone."""
     validation_end: str = "2016-12-31"
@@ -59,10 +59,8 @@ class Config(TrainingSettings):
     loss: Literal["nll", "crps", "pinball"] = "nll"
     """Proper score to train on: nll (mixture, student_t), crps (mixture) or pinball (quantiles)."""
 
-    input_dropout: float = 0.2
-    """Share of the features dropped, the same ones at all days of a window."""
     dropout: float = 0.2
-    """Share of the states dropped."""
+    """Share of the states and, at all days of a window alike, of the features dropped."""
 
     batch_size: int = 8
     """Windows in one step; --stateful takes all tickers side by side instead."""
@@ -76,7 +74,7 @@ class Config(TrainingSettings):
         super().__post_init__()
         check_at_least(1, self, "horizon", "stride", "units", "num_layers", "batch_size")
         check_at_least(2, self, "lookback")
-        check_shares(self, "input_dropout", "dropout")
+        check_shares(self, "dropout")
         if self.output == "every" and not 0 <= self.warmup_days < self.lookback:
             raise UserError("--warmup-days must lie between 0 and --lookback - 1.")
         if self.loss not in LOSSES[self.distribution]:

@@ -1,4 +1,4 @@
-"""The prices, the index and the features that training, evaluation and prediction share."""
+"""The prices, the index, the features and the days of each split."""
 
 import dataclasses
 import functools
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.forecasting.config import Config
+from apps.forecasting.config import Config, as_date
 from common.cli import split_list
 from common.errors import UserError
 from data.download import data_directory
 from data.prices import large_us
-from data.prices.features import Features, build_features
+from data.prices.features import Features, build_features, days_needed
 from data.prices.read import PriceHistory, load_prices
-from data.prices.yahoo import download_prices
 
 NO_MARKET = "none"
+SPLITS = ("validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,18 +29,8 @@ class Inputs:
     market: PriceHistory | None
     """The index, if the model sees one and it could be read."""
     warnings: list[str]
-    """One line each."""
-    name: str
-    """Of the data, for `metrics.json`."""
-
-    def hashes(self) -> dict[str, str]:
-        """Returns one hash of all files, under the name."""
-        files = {history.ticker: history for history in self.histories}
-        if self.market is not None:
-            files[self.market.ticker] = self.market
-        lines = [f"{ticker} {files[ticker].sha256}\n" for ticker in sorted(files)]
-        digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-        return {self.name: digest}
+    hashes: dict[str, str]
+    """One hash of all files under the name of the data, for `metrics.json`."""
 
 
 def load_inputs(
@@ -51,6 +41,7 @@ def load_inputs(
     data_dir: str,
     until: np.datetime64 | None = None,
     refresh: bool = False,
+    market_needed: bool = False,
     log: Callable[[str], None] | None = None,
 ) -> Inputs:
     """Loads prices and builds their features.
@@ -61,29 +52,31 @@ def load_inputs(
         tickers: Which ones, as in `load_prices`.
         data_dir: As the flag.
         until: Later days are left out, as if they had not happened yet.
-        refresh: Download prices anew that are there already.
-        log: What takes a line for each download.
+        refresh: Download prices again that are there already.
+        market_needed: Refuse to go on without the index, instead of warning.
+        log: Takes a line for each download.
 
     Raises:
         UserError: If prices cannot be read or downloaded.
     """
-    options = {
-        "until": until,
-        "refresh": refresh,
-        "download": functools.partial(download_prices, log=log),
-    }
     root = data_directory(data_dir)
-    histories = load_prices(data, data_dir=root, tickers=tickers, **options)
+    load = functools.partial(load_prices, data_dir=root, until=until, refresh=refresh, log=log)
+    histories = load(data, tickers=tickers)
     warnings = [line for history in histories for line in history.warnings]
-    market = None
-    groups = split_list(config.features)
+    groups, market = split_list(config.features), None
     if config.market != NO_MARKET and "market" in groups:
         try:
-            market = _market(config.market, data, histories, root, options)
+            market = _load_market(config.market, data, histories, root / "prices", load)
         except UserError as error:
+            if market_needed:
+                raise UserError(
+                    f"There is no {config.market}.csv for the index that can be read: put one"
+                    " beside the prices, name another ticker with --market, or give --market none"
+                    f" ({error})."
+                ) from error
             warnings.append(
-                f"the index {config.market} cannot be had, so the model does not see the market and"
-                f" its forecasts are less sharp ({error})"
+                f"the index {config.market} cannot be read, so the model does not see the market"
+                f" and its forecasts are less sharp ({error})"
             )
     for history in histories if market is not None else ():
         if history.dates[-1] not in market.dates:
@@ -93,36 +86,80 @@ def load_inputs(
             )
     features = build_features(histories, groups=groups, market=market)
     name = f"prices of {len(histories)} tickers"
-    if large_us.is_meant(data, tickers):
+    if data == "yahoo" and not tickers:
         name = f"{large_us.NAME}, {name} to {large_us.LAST_DAY}"
-    return Inputs(histories, features, market, warnings, name)
+    read = {history.ticker: history for history in [*histories, market] if history is not None}
+    lines = [f"{ticker} {read[ticker].sha256}\n" for ticker in sorted(read)]
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return Inputs(histories, features, market, warnings, {name: digest})
 
 
-def _market(
-    ticker: str, data: str, histories: list[PriceHistory], root: Path, options: dict
+def _load_market(
+    ticker: str, data: str, histories: list[PriceHistory], downloads: Path, load: Callable
 ) -> PriceHistory:
     """Returns the index: among the histories, beside them, or from Yahoo's folder."""
     for history in histories:
         if history.ticker == ticker:
             return history
     folder = Path(data).expanduser()
-    if data != "yahoo":
-        beside = (folder if folder.is_dir() else folder.parent) / f"{ticker}.csv"
-        downloaded = root / "prices" / beside.name
-        if beside.is_file() or not downloaded.is_file():
-            return load_prices(str(beside), data_dir=root, **options)[0]
-    return load_prices("yahoo", data_dir=root, tickers=[ticker], **options)[0]
+    beside = (folder if folder.is_dir() else folder.parent) / f"{ticker}.csv"
+    # Prices of one's own are not mixed with downloads unless these are there already.
+    if data != "yahoo" and (beside.is_file() or not (downloads / beside.name).is_file()):
+        return load(str(beside))[0]
+    return load("yahoo", tickers=[ticker])[0]
 
 
-def check_market(config: Config, inputs: Inputs) -> None:
-    """Makes sure that a training sees the index that its settings name.
+def split_span(config: Config, split: str, last: np.datetime64) -> tuple[np.datetime64, ...]:
+    """Returns the first and the last date of a split.
+
+    Args:
+        config: Whose dates part the splits.
+        split: `validation`, `test` or `YYYY-MM-DD:YYYY-MM-DD`.
+        last: Last date of the data.
 
     Raises:
-        UserError: If it does not.
+        UserError: If `split` is something else.
     """
-    if inputs.market is None and config.market != NO_MARKET and "market" in config.features:
-        reason = next(line for line in inputs.warnings if line.startswith("the index"))
+    validation_end = np.datetime64(config.validation_end)
+    if split == "validation":
+        return np.datetime64(config.train_end) + 1, validation_end
+    if split == "test":
+        return validation_end + 1, last
+    first, colon, end = split.partition(":")
+    if not colon:
         raise UserError(
-            f"There is no {config.market}.csv for the index that can be read: put one beside the"
-            f" prices, name another ticker with --market, or give --market none ({reason})."
+            f"--split {split} is unknown: choose validation or test, or give dates as"
+            " 2019-01-01:2020-12-31."
         )
+    start, end = (np.datetime64(as_date(date, "split")) for date in (first, end))
+    if start >= end:
+        raise UserError(f"--split {split} ends before it begins.")
+    return start, end
+
+
+def training_days(
+    config: Config, features: list[Features]
+) -> tuple[list[Features], list[np.ndarray], list[np.ndarray]]:
+    """Returns the tickers with days to train and to validate on, and these days.
+
+    Raises:
+        UserError: If no ticker has such days.
+    """
+    train = np.datetime64("1900-01-01"), np.datetime64(config.train_end)
+    usable = []
+    for ticker in features:
+        spans = train, split_span(config, "validation", ticker.dates[-1])
+        sizes = {"horizon": config.horizon, "lookback": config.lookback}
+        days = [ticker.origins(*span, **sizes) for span in spans]
+        if all(map(len, days)):
+            usable.append((ticker, *days))
+    if not usable:
+        longest = max(features, key=lambda ticker: len(ticker.dates))
+        needed = days_needed(config.lookback) + config.horizon
+        raise UserError(
+            f"--lookback {config.lookback} and --horizon {config.horizon} need {needed} days up to"
+            f" --train-end {config.train_end} and more than {config.horizon} up to --validation-end"
+            f" {config.validation_end}, but {longest.ticker}, the longest, has"
+            f" {len(longest.dates)} days, {longest.dates[0]} to {longest.dates[-1]}."
+        )
+    return tuple(map(list, zip(*usable, strict=True)))

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import special, stats
@@ -14,21 +15,29 @@ INTERVALS = {50: (2, 4), 80: (1, 5), 95: (0, 6)}  # per cent: the positions of t
 _MEDIAN = LEVELS.index(0.5)
 
 
+class History(Protocol):
+    """Daily prices of one ticker, as `data.prices.read.PriceHistory` holds them."""
+
+    ticker: str
+    dates: np.ndarray
+    close: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scored:
-    """One system on one ticker's origins: what every metric needs and nothing more.
+    """One system on one ticker's origins: what every metric needs.
 
     Attributes:
         ticker: Whose prices they are.
         dates: `<datetime64[D]>(origins,)`, the days at whose close the forecasts are made.
         close: `(origins,)`, the price on that day.
-        outcome: `(origins, horizon)`, the cumulative log returns that came.
-        naive_error: The mean absolute change of the training prices from day to day.
+        outcome: `(origins, horizon)`, the cumulative log returns that followed.
+        naive_error: The mean absolute change of the prices from day to day before the split.
         crps: `(origins, horizon)`, the continuous ranked probability score.
         pit: `(origins, horizon)`, the probability that the forecast gave to at most the outcome.
         probability_of_rise: `(origins, horizon)`.
         quantiles: `(origins, horizon, levels)` at `LEVELS`.
-        note: Empty, or what is not as the system's name says.
+        note: Empty, or why another baseline stands in for this one.
     """
 
     ticker: str
@@ -43,33 +52,43 @@ class Scored:
     note: str = ""
 
 
-def score(
-    distribution: Distribution,
-    *,
-    ticker: str,
-    dates: np.ndarray,
-    close: np.ndarray,
-    outcome: np.ndarray,
-    naive_error: float,
-) -> Scored:
-    """Reduces forecasts of one ticker, `(origins, horizon)`, to what the metrics need."""
-    return Scored(
-        ticker=ticker,
-        dates=np.asarray(dates, "datetime64[D]"),
-        close=np.asarray(close, np.float64),
-        outcome=np.asarray(outcome, np.float64),
-        naive_error=float(naive_error),
-        crps=distribution.crps(outcome),
-        pit=distribution.cdf(outcome),
-        probability_of_rise=1 - distribution.cdf(0.0),
-        quantiles=distribution.quantile(LEVELS),
-    )
+def outcomes_of(
+    history: History, origins: np.ndarray, *, horizon: int, fit_until: np.datetime64
+) -> dict[str, Any]:
+    """Returns the fields of `Scored` that are the same for every system.
+
+    Args:
+        history: One ticker.
+        origins: `<int>(origins,)`, the days to forecast from.
+        horizon: Days ahead.
+        fit_until: Last day before the split.
+    """
+    log_close = np.log(history.close)
+    ahead = origins[:, None] + np.arange(1, horizon + 1)
+    before = history.close[history.dates <= fit_until]
+    return {
+        "ticker": history.ticker,
+        "dates": history.dates[origins],
+        "close": history.close[origins],
+        "outcome": log_close[ahead] - log_close[origins, None],
+        "naive_error": float(np.abs(np.diff(before)).mean()),
+    }
+
+
+def score(distribution: Distribution, outcome: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the fields of `Scored` that forecasts, `(origins, horizon)`, have."""
+    return {
+        "crps": distribution.crps(outcome),
+        "pit": distribution.cdf(outcome),
+        "probability_of_rise": 1 - distribution.cdf(0.0),
+        "quantiles": distribution.quantile(LEVELS),
+    }
 
 
 def forecasting_metrics(
     scored: list[Scored], reference: list[Scored], horizons: Sequence[int]
 ) -> dict[str, float]:
-    """Scores a system; each name ends with the horizon in days.
+    """Returns the scores of a system; each name ends with the horizon in days.
 
     Scores of prices are computed for each ticker and then averaged, as prices differ; all others
     count every origin of every ticker alike.
@@ -85,15 +104,9 @@ def forecasting_metrics(
         Koehler, 2006); `rel_mae`, the MAE relative to the reference's; for 50, 80 and 95 per cent
         the share of outcomes within the interval, `coverage_80`, and its mean `width_80` in per
         cent of log return; `direction`, the share of moves whose side was given more than half of
-        the probability (outcomes of exactly 0 are left out, none at all gives NaN), between
-        `direction_low` and `direction_high`, the interval of Wilson (1927) at 95 per cent. It takes
-        the moves as independent: those of one day go together and those of several days overlap, so
-        it is too narrow.
-
-    Raises:
-        ValueError: If the origins differ.
+        the probability, between `direction_low` and `direction_high`, the interval of Wilson (1927)
+        at 95 per cent. It takes the moves as independent, so it is too narrow.
     """
-    _check_same_origins(scored, reference)
     metrics = {}
     for horizon in horizons:
         values = _metrics_at(scored, reference, horizon)
@@ -104,14 +117,14 @@ def forecasting_metrics(
 def _metrics_at(scored: list[Scored], reference: list[Scored], horizon: int) -> dict[str, float]:
     outcome, quantiles = _pool(scored, "outcome", horizon), _pool(scored, "quantiles", horizon)
     error = outcome[:, None] - quantiles
-    errors = [_price_errors(one, horizon) for one in scored]
-    mae = np.array([np.abs(one).mean() for one in errors])
-    naive = np.array([one.naive_error for one in scored])
-    reference_mae = np.array([np.abs(_price_errors(one, horizon)).mean() for one in reference])
+    errors = [_price_errors(ticker, horizon) for ticker in scored]
+    mae = np.array([np.abs(values).mean() for values in errors])
+    naive = np.array([ticker.naive_error for ticker in scored])
+    reference_mae = [np.abs(_price_errors(ticker, horizon)).mean() for ticker in reference]
     metrics = {
         "crps": 100 * _pool(scored, "crps", horizon).mean(),
         "mae": mae.mean(),
-        "rmse": np.mean([np.sqrt(np.square(one).mean()) for one in errors]),
+        "rmse": np.mean([np.sqrt(np.square(values).mean()) for values in errors]),
         "mase": (mae / naive).mean(),
         "rel_mae": (mae / reference_mae).mean(),
         "pinball": 100
@@ -121,24 +134,22 @@ def _metrics_at(scored: list[Scored], reference: list[Scored], horizon: int) -> 
         inside = (quantiles[:, low] <= outcome) & (outcome <= quantiles[:, high])
         metrics[f"coverage_{percent}"] = inside.mean()
         metrics[f"width_{percent}"] = 100 * (quantiles[:, high] - quantiles[:, low]).mean()
+    # A price that stays moved to neither side.
     moved = outcome != 0
     rise = _pool(scored, "probability_of_rise", horizon) > 0.5
     right = (rise == (outcome > 0))[moved]
-    share = low = high = np.nan
-    if right.size:
-        share = right.mean()
-        low, high = stats.binomtest(int(right.sum()), right.size).proportion_ci(method="wilson")
-    return metrics | {"direction": share, "direction_low": low, "direction_high": high}
+    low, high = stats.binomtest(int(right.sum()), right.size).proportion_ci(method="wilson")
+    return metrics | {"direction": right.mean(), "direction_low": low, "direction_high": high}
 
 
 def _pool(scored: list[Scored], name: str, horizon: int) -> np.ndarray:
-    """One array of all tickers' origins at a horizon."""
-    parts = [getattr(one, name)[:, horizon - 1] for one in scored]
-    return np.concatenate(parts, dtype=np.float64)
+    """Returns one array of all tickers' origins at a horizon."""
+    arrays = [getattr(ticker, name)[:, horizon - 1] for ticker in scored]
+    return np.concatenate(arrays, dtype=np.float64)
 
 
 def _price_errors(scored: Scored, horizon: int) -> np.ndarray:
-    """Price minus its median forecast, `(origins,)`."""
+    """Returns the prices minus their median forecasts, `(origins,)`."""
     median = scored.quantiles[:, horizon - 1, _MEDIAN]
     outcome = scored.outcome[:, horizon - 1]
     return scored.close * (np.exp(outcome) - np.exp(median, dtype=np.float64))
@@ -170,14 +181,9 @@ def diebold_mariano(scored: list[Scored], other: list[Scored], horizon: int) -> 
     Returns:
         mean_difference: Of log returns; below 0 where `scored` is better.
         p_value: Two-sided; 1 if there are no more dates than days ahead.
-
-    Raises:
-        ValueError: If the origins differ.
     """
-    _check_same_origins(scored, other)
-    dates = np.concatenate([one.dates for one in scored])
     losses = _pool(scored, "crps", horizon) - _pool(other, "crps", horizon)
-    _, date_of = np.unique(dates, return_inverse=True)
+    _, date_of = np.unique(np.concatenate([one.dates for one in scored]), return_inverse=True)
     differences = np.bincount(date_of, weights=losses) / np.bincount(date_of)
     mean, count = differences.mean(), len(differences)
     if count <= horizon or not differences.any():
@@ -193,12 +199,3 @@ def diebold_mariano(scored: list[Scored], other: list[Scored], horizon: int) -> 
     with np.errstate(divide="ignore"):  # A difference that never changes is certain.
         statistic = mean * np.sqrt(correction) / np.sqrt(variance / count)
     return float(mean), float(2 * special.stdtr(count - 1, -abs(statistic)))
-
-
-def _check_same_origins(scored: list[Scored], other: list[Scored]) -> None:
-    """Raises ValueError unless both hold the same tickers and dates in the same order."""
-    if [one.ticker for one in scored] != [one.ticker for one in other]:
-        raise ValueError("the two systems were scored on different tickers")
-    for ours, theirs in zip(scored, other, strict=True):
-        if not np.array_equal(ours.dates, theirs.dates):
-            raise ValueError(f"the two systems were scored on different days of {ours.ticker}")

@@ -1,152 +1,53 @@
-"""Pictures of an evaluation: calibration and scores by horizon."""
+"""Pictures: fan charts of forecasts, calibration, and the CRPS by days ahead."""
 
 import contextlib
-import itertools
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colors
 from matplotlib import pyplot as plt
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
+from apps.forecasting.metrics import INTERVALS, LEVELS, Scored, pit_histogram
 from common.plots import MARK, VALIDATION, new_axes, save_figure
 
-INK = "#3b4048"
-_OTHERS = (
+_INK = "#3b4048"
+# Of the lines of systems; the first one's is thick.
+_LOOKS = (
+    (VALIDATION, "-"),
     ("#8a8f98", "-"),
     ("#b07d2b", "--"),
     ("#4f8a5b", "-."),
     ("#7d5ba6", ":"),
-    ("#3b4048", "-"),
-    ("#c46a4a", "--"),
-    ("#2f8f9d", "-."),
+    (_INK, "-"),
 )
-SMALL = 8
-
-
-def plot_calibration(
-    path: Path,
-    *,
-    title: str,
-    pits: Mapping[str, Mapping[int, np.ndarray]],
-    coverage: Mapping[str, Mapping[int, Mapping[int, float]]],
-) -> None:
-    """Draws where the outcomes fell in the forecasts, and how many fell within the intervals.
-
-    Args:
-        path: PNG file to write.
-        title: Line above the picture.
-        pits: For each system and horizon the shares of a histogram of the probability integral
-            transform, `(bins,)`. The first system is drawn as bars, the others as steps.
-        coverage: For each system, horizon and nominal per cent the share of outcomes that truly
-            fell within.
-    """
-    horizons = list(next(iter(pits.values())))
-    with picture(path, title, count=len(horizons) + 1, width=4.3, height=3.7) as axes:
-        *histograms, last = axes
-        for axis, days in zip(histograms, horizons, strict=True):
-            _draw_pits(axis, {system: np.asarray(pits[system][days]) for system in pits})
-            axis.set_title(ahead(days), fontsize=10, loc="left")
-        # One height for all, with room for the legend.
-        top = 1.25 * max(axis.dataLim.ymax for axis in histograms)
-        for axis in histograms:
-            axis.set_ylim(0, top)
-        histograms[0].set_ylabel("density of the outcomes")
-        _draw_coverage(last, coverage)
-
-
-def _draw_pits(axis: plt.Axes, shares: Mapping[str, np.ndarray]) -> None:
-    """Histograms as densities, so that 1 is ideal whatever the number of bins."""
-    handles = []
-    for system, look in _looks(shares).items():
-        bins = len(shares[system])
-        edges, density = np.linspace(0, 1, bins + 1), shares[system] * bins
-        if handles:
-            look |= {"color": INK, "linewidth": 1.3}
-            handles.append(axis.stairs(density, edges, baseline=None, label=system, **look))
-        else:
-            bars = {"align": "edge", "color": tint(0.55), "edgecolor": "white"}
-            handles.append(axis.bar(edges[:-1], density, 1 / bins, label=system, **bars))
-    handles.append(axis.axhline(1, color=MARK, linewidth=1.2, linestyle="--", label="ideal"))
-    axis.set(xlim=(0, 1), xlabel="probability integral transform")
-    axis.legend(handles=handles, frameon=False, fontsize=SMALL, loc="upper left", ncols=3)
-
-
-def _draw_coverage(
-    axis: plt.Axes, coverage: Mapping[str, Mapping[int, Mapping[int, float]]]
-) -> None:
-    """Actual minus nominal coverage: on a diagonal the systems would hide one another."""
-    looks = _looks(coverage)
-    axis.axhline(0, color=MARK, linewidth=1.2, linestyle="--")
-    for place, (system, look) in enumerate(looks.items()):
-        slot = 0.76 * (place + 0.5) / len(looks) - 0.38
-        for (days, shares), marker in zip(coverage[system].items(), "os^Dv", strict=False):
-            levels = np.array(list(shares))
-            excess = 100 * np.array(list(shares.values())) - levels
-            label = f"{system}, {ahead(days)}"
-            axis.plot(
-                np.arange(len(levels)) + slot, excess, marker, color=look["color"], label=label
-            )
-    axis.legend(frameon=False, fontsize=SMALL, loc="center left", bbox_to_anchor=(1, 0.5))
-    axis.set_xticks(np.arange(len(levels)), [f"{level}%" for level in levels])
-    axis.yaxis.set_major_formatter(_signed)
-    axis.set(xlabel="interval", ylabel="points (above 0: too wide)")
-    axis.set_title("share of outcomes within, minus nominal", fontsize=10, loc="left")
-
-
-def plot_horizons(
-    path: Path, *, title: str, horizons: Sequence[int], relative: Mapping[str, np.ndarray]
-) -> None:
-    """Draws the CRPS of systems against that of one of them, over the days ahead.
-
-    Args:
-        path: PNG file to write.
-        title: Line above the picture, which names the system that is compared with.
-        horizons: Days ahead, ascending.
-        relative: For each system `(horizons,)` finite per cent, negative where it is better than
-            the one that is compared with. The first system is drawn thick.
-    """
-    with picture(path, title, width=7.6, height=4.2, titled=False) as (axis,):
-        few = len(horizons) <= 8
-        axis.axhline(0, color=INK, linewidth=0.8)
-        for system, look in reversed(_looks(relative).items()):
-            dots = {"marker": "o" if few else "", "markersize": 4, "clip_on": False}
-            axis.plot(horizons, relative[system], label=system, **dots, **look)
-        axis.set(xlabel="days ahead", ylabel="difference in CRPS (lower is better)")
-        axis.set_xlim(horizons[0] - 0.02 * horizons[-1], horizons[-1])
-        axis.set_xticks([day for day in horizons if few or day == horizons[0] or day % 5 == 0])
-        axis.yaxis.set_major_formatter(lambda value, _: f"{_signed(value)}%")
-        # In the order in which the lines end, from top to bottom.
-        ends = sorted(axis.lines[1:], key=lambda line: line.get_ydata()[-1], reverse=True)
-        axis.legend(handles=ends, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+_SMALL = 8
+# Fans of an evaluation, and the days that each shows before its forecast.
+_PANELS, _PAST = 6, 60
 
 
 @contextlib.contextmanager
-def picture(
-    path: Path,
-    title: str,
-    *,
-    width: float,
-    height: float,
-    count: int = 1,
-    columns: int = 0,
-    titled: bool = True,
+def _picture(
+    path: Path, title: str, *, size: tuple[float, float], count: int = 1, titled: bool = False
 ) -> Iterator[list[plt.Axes]]:
-    """Yields `count` panels of `width` x `height` inches and writes them if the block succeeds."""
-    columns = columns or count
-    rows = -(-count // columns)
+    """Yields panels of a size in inches, three in a row, and writes them if the block succeeds."""
+    columns, rows = min(count, 3), -(-count // 3)
+    width, height = size[0] * columns, size[1] * rows
     # Tickers and titles are the user's: a dollar sign is a dollar sign, not mathematics.
     with plt.rc_context({"text.parse_math": False}):
         figure, axes = new_axes(count, title)
         try:
-            figure.set_size_inches(columns * width, rows * height)
+            figure.set_size_inches(width, height)
             grid = figure.add_gridspec(
                 rows,
                 columns,
-                left=0.65 / (columns * width),
-                right=1 - 0.1 / (columns * width),
-                bottom=0.5 / (rows * height),
-                top=0.98 - (0.55 if titled else 0.3) / (rows * height),
+                left=0.65 / width,
+                right=1 - 0.1 / width,
+                bottom=0.5 / height,
+                # The panels' own titles take room.
+                top=0.98 - (0.55 if titled else 0.3) / height,
                 hspace=0.38,
                 wspace=0.22,
             )
@@ -158,25 +59,212 @@ def picture(
             plt.close(figure)
 
 
-def _looks(systems: Sequence[str]) -> dict[str, dict]:
-    """How to draw the line of each system: the first thick and coloured, the others thin."""
-    model, *others = systems
-    looks = {model: {"color": VALIDATION, "linestyle": "-", "linewidth": 2.6}}
-    for system, (color, linestyle) in zip(others, itertools.cycle(_OTHERS)):
-        looks[system] = {"color": color, "linestyle": linestyle, "linewidth": 1.2}
-    return looks
-
-
-def _signed(value: float, _: int = 0) -> str:
-    """The label of an axis' tick; 0 has no sign."""
-    return f"{value:+g}".replace("-", "−") if value else "0"
-
-
-def tint(strength: float) -> tuple[float, ...]:
-    """The model's colour on white, opaque, so that the legend shows what the picture shows."""
-    return tuple(1 - strength * (1 - np.array(colors.to_rgb(VALIDATION))))
-
-
 def ahead(days: int) -> str:
     """Returns how far a forecast reaches, in words."""
     return f"{days} day{'s' if days != 1 else ''} ahead"
+
+
+def _tint(strength: float) -> tuple[float, ...]:
+    """Returns the model's colour on white, opaque, so that the legend shows the same."""
+    return tuple(1 - strength * (1 - np.array(colors.to_rgb(VALIDATION))))
+
+
+# ---- Fans ----
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fan:
+    """One forecast of a ticker's prices, and the outcome.
+
+    Attributes:
+        title: Line above the fan.
+        past_dates: `<datetime64[D]>(past,)`; the last is the day at whose close it was made.
+        past_close: `(past,)`, prices.
+        dates: `<datetime64[D]>(horizon,)`, the trading days after it.
+        quantiles: `(horizon, levels)`, prices at `LEVELS`.
+        outcome: `(horizon,)`, the prices that followed, or None if they are not known.
+    """
+
+    title: str
+    past_dates: np.ndarray
+    past_close: np.ndarray
+    dates: np.ndarray
+    quantiles: np.ndarray
+    outcome: np.ndarray | None = None
+
+
+def example_fans(scored: list[Scored]) -> list[Fan]:
+    """Returns fans at evenly spaced tickers and days, so that none is picked by its look."""
+    places = np.unique(np.linspace(0, len(scored) - 1, _PANELS).round().astype(int))
+    fans = []
+    for share, place in zip(np.linspace(0, 1, len(places)), places, strict=True):
+        ticker = scored[place]
+        horizon = ticker.outcome.shape[1]
+        first = min(_PAST, len(ticker.dates) // 3)
+        last = max(len(ticker.dates) - 1 - horizon, first)
+        origin = int(first + share * (last - first))
+        after = ticker.dates[origin + 1 : origin + 1 + horizon]
+        if len(after) == horizon:
+            close = ticker.close[origin]
+            past = slice(max(origin + 1 - _PAST, 0), origin + 1)
+            fans.append(
+                Fan(
+                    title=f"{ticker.ticker}, {ticker.dates[origin]}",
+                    past_dates=ticker.dates[past],
+                    past_close=ticker.close[past],
+                    dates=after,
+                    quantiles=close * np.exp(ticker.quantiles[origin]),
+                    outcome=close * np.exp(ticker.outcome[origin]),
+                )
+            )
+    return fans
+
+
+def plot_fan(path: Path, fan: Fan) -> None:
+    """Writes one forecast: past prices, the median, the nested intervals and the outcome."""
+    with _picture(path, fan.title, size=(8.6, 4.0)) as (axis,):
+        _draw_fan(axis, fan)
+        axis.set_ylabel("closing price")
+        _legend_below([axis])
+
+
+def plot_fans(path: Path, fans: Sequence[Fan], *, title: str) -> None:
+    """Writes several forecasts as small fans, three in a row."""
+    with _picture(path, title, size=(4.1, 2.9), count=len(fans), titled=True) as axes:
+        for axis, fan in zip(axes, fans, strict=True):
+            _draw_fan(axis, fan)
+            axis.set_title(fan.title, fontsize=10, loc="left")
+            axis.tick_params(labelsize=_SMALL)
+            axis.xaxis.get_offset_text().set_fontsize(_SMALL)
+        _legend_below(axes)
+
+
+def _draw_fan(axis: plt.Axes, fan: Fan) -> None:
+    # Nothing is uncertain at the origin: everything starts from its close.
+    dates = np.concatenate([fan.past_dates[-1:], fan.dates])
+    origin = np.asarray(fan.past_close[-1:], np.float64)
+    bounds = np.vstack([np.repeat(origin, len(LEVELS)), fan.quantiles])
+    axis.plot(fan.past_dates, fan.past_close, color=_INK, linewidth=1.3, label="close")
+    middle = len(LEVELS) // 2
+    for strength, (percent, (low, high)) in enumerate(sorted(INTERVALS.items(), reverse=True), 1):
+        axis.fill_between(
+            dates,
+            bounds[:, low],
+            bounds[:, high],
+            color=_tint(strength / (middle + 2)),
+            linewidth=0,
+            label=f"{percent}% interval",
+        )
+    axis.plot(dates, bounds[:, middle], color=VALIDATION, linewidth=1.8, label="median")
+    if fan.outcome is not None:
+        prices = np.concatenate([origin, fan.outcome])
+        axis.plot(dates, prices, "--", color=MARK, linewidth=1.5, label="what happened")
+    axis.plot(dates[:1], origin, "o", color=_INK, markersize=4)
+    axis.margins(x=0.01)
+    locator = AutoDateLocator(minticks=3, maxticks=7)
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+def _legend_below(axes: Sequence[plt.Axes]) -> None:
+    """Draws one legend for all panels, which have the same lines, where it hides nothing."""
+    figure = axes[0].figure
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        frameon=False,
+        fontsize=9,
+        ncols=6 if figure.get_figwidth() > 8 else 3,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.05 / figure.get_figheight()),
+    )
+
+
+# ---- Calibration ----
+
+
+def plot_calibration(
+    path: Path,
+    systems: Mapping[str, list[Scored]],
+    metrics: Mapping[str, Mapping[str, float]],
+    *,
+    horizons: Sequence[int],
+    title: str,
+) -> None:
+    """Draws where the outcomes fell in the forecasts, and how many fell within the intervals.
+
+    Args:
+        path: PNG file to write.
+        systems: Forecasts; those of the first system are drawn as bars, the others as steps.
+        metrics: Of each system, from `forecasting_metrics`.
+        horizons: Days ahead.
+        title: Line above the picture.
+    """
+    with _picture(path, title, size=(4.3, 3.7), count=len(horizons) + 1, titled=True) as axes:
+        *histograms, last = axes
+        for axis, days in zip(histograms, horizons, strict=True):
+            for number, (name, scored) in enumerate(systems.items()):
+                shares = pit_histogram(scored, days)
+                # As densities, so that 1 is ideal whatever the number of bins.
+                edges, density = np.linspace(0, 1, len(shares) + 1), shares * len(shares)
+                if number:
+                    axis.stairs(density, edges, baseline=None, label=name, color=_INK, lw=1.3)
+                else:
+                    look = {"color": _tint(0.55), "edgecolor": "white", "align": "edge"}
+                    axis.bar(edges[:-1], density, edges[1], label=name, **look)
+            axis.axhline(1, color=MARK, linewidth=1.2, linestyle="--", label="ideal")
+            axis.set(xlim=(0, 1), xlabel="probability integral transform")
+            axis.set_title(ahead(days), fontsize=10, loc="left")
+            axis.legend(frameon=False, fontsize=_SMALL, loc="upper left", ncols=3)
+        # One height for all, with room for the legend.
+        top = 1.25 * max(axis.dataLim.ymax for axis in histograms)
+        for axis in histograms:
+            axis.set_ylim(0, top)
+        histograms[0].set_ylabel("density of the outcomes")
+        # The difference, because on a diagonal the systems would hide one another.
+        last.axhline(0, color=MARK, linewidth=1.2, linestyle="--")
+        places = np.arange(len(INTERVALS))
+        for number, (name, values) in enumerate(metrics.items()):
+            slots = places + 0.76 * (number + 0.5) / len(metrics) - 0.38
+            for days, marker in zip(horizons, "os", strict=False):
+                excess = [100 * values[f"coverage_{p}_{days}"] - p for p in INTERVALS]
+                look = {"color": _LOOKS[number][0], "label": f"{name}, {ahead(days)}"}
+                last.plot(slots, excess, marker, **look)
+        last.legend(frameon=False, fontsize=_SMALL, loc="center left", bbox_to_anchor=(1, 0.5))
+        last.set_xticks(places, [f"{percent}%" for percent in INTERVALS])
+        last.yaxis.set_major_formatter("{x:+g}")
+        last.set(xlabel="interval", ylabel="points (above 0: too wide)")
+        last.set_title("share of outcomes within, minus nominal", fontsize=10, loc="left")
+
+
+# ---- Horizons ----
+
+
+def plot_horizons(
+    path: Path, systems: Mapping[str, list[Scored]], *, reference: str, title: str
+) -> None:
+    """Draws the CRPS of systems against that of one of them, over the days ahead.
+
+    Args:
+        path: PNG file to write.
+        systems: Forecasts; the line of the first system is thick.
+        reference: The system that the others are compared with.
+        title: Line above the picture.
+    """
+    losses = {
+        name: np.concatenate([ticker.crps for ticker in scored]).mean(axis=0, dtype=float)
+        for name, scored in systems.items()
+    }
+    base = losses.pop(reference)
+    days = np.arange(1, len(base) + 1)
+    with _picture(path, title, size=(7.6, 4.2)) as (axis,):
+        looks = zip(losses.items(), _LOOKS, strict=False)
+        for number, ((name, loss), (color, style)) in enumerate(looks):
+            # The first one is thick and in front.
+            look = {"color": color, "lw": 1.2 if number else 2.6, "zorder": 3 - bool(number)}
+            axis.plot(days, 100 * (loss / base - 1), style, label=name, **look)
+        axis.axhline(0, color=_INK, linewidth=0.8)
+        axis.set(xlabel="days ahead", ylabel="difference in CRPS (lower is better)")
+        axis.set_xlim(1 - 0.02 * days[-1], days[-1])
+        axis.set_xticks([day for day in days if day == 1 or day % 5 == 0])
+        axis.yaxis.set_major_formatter("{x:+g}%")
+        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

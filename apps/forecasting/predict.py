@@ -13,78 +13,24 @@ import numpy as np
 
 from apps.export.runtime import RuntimeFlags
 from apps.forecasting.config import as_date
-from apps.forecasting.exchange import next_trading_days
-from apps.forecasting.forecasts import Forecast, as_json, draw, forecast_table
+from apps.forecasting.forecasts import as_json, draw, forecast, forecast_table
 from apps.forecasting.inputs import load_inputs
-from apps.forecasting.metrics import LEVELS
 from apps.forecasting.predictor import PRETRAINED, Predictor
 from common.cli import aside, check_png, open_console, run_command, warn
 from common.errors import UserError
-from data.prices.features import Features
 from data.prices.read import read_prices
 
 PICTURES = Path("runs/forecasts")
 _STALE_DAYS = 7
 
 
-def forecast(
-    predictor: Predictor,
-    features: Features,
-    *,
-    days: int,
-    change: float,
-    exchange: str = "XNYS",
-) -> Forecast:
-    """Forecasts the days after the last one of a history.
-
-    Args:
-        predictor: The model.
-        features: Of the history.
-        days: Trading days ahead, at most the model's horizon.
-        change: Share of the price, for the probabilities of larger moves.
-        exchange: Whose trading days are forecast, as in `next_trading_days`.
-    """
-    last = len(features.dates) - 1
-    distribution = predictor.distribution(features, np.array([last]))
-    horizon = predictor.config.horizon
-
-    def below(share: float) -> np.ndarray:
-        level = np.full((1, horizon), np.log1p(share))
-        return distribution.cdf(level)[0, :days]
-
-    close = float(features.close[last])
-    return Forecast(
-        ticker=features.ticker,
-        origin=features.dates[last],
-        close=close,
-        dates=next_trading_days(features.dates[last], days, exchange),
-        prices=close * np.exp(distribution.quantile(LEVELS)[0, :days]),
-        rise=1 - below(0.0),
-        fall_beyond=below(-change),
-        rise_beyond=1 - below(change),
-        change=change,
-    )
-
-
-def _source(ticker: str, data: str) -> tuple[str, list[str]]:
-    """Returns `--data` and the tickers to load; a file holds a single ticker."""
-    if ticker.lower().endswith(".csv"):
-        return ticker, []
-    if not ticker and data.lower().endswith(".csv"):
-        return data, []
-    if not ticker:
-        raise UserError("--ticker is missing: give --ticker AAPL, or a .csv file of prices.")
-    return data, [ticker]
-
-
 def main(
     flags: RuntimeFlags,
-    ticker: str = "",
+    ticker: str,
     run: Path = PRETRAINED,
     data: str = "yahoo",
     data_dir: str = "",
     as_of: str = "",
-    days: int = 0,
     change: float = 5.0,
     exchange: str = "XNYS",
     refresh: bool = False,
@@ -100,26 +46,23 @@ def main(
         data: `yahoo`, or your own folder of .csv files.
         data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
         as_of: Forecast from the close of this day, or the last one before it, instead of the last.
-        days: Trading days ahead (default: all that the model knows).
         change: Per cent of the price, for the probabilities of larger moves.
         exchange: Code of the market whose trading days are forecast, as XNYS, XLON or 24/7.
-        refresh: Download the prices anew, up to yesterday.
+        refresh: Download the prices again, up to yesterday.
         json: Print one line of JSON.
         picture: PNG file of the fan chart (default: runs/forecasts/<ticker>-<day>.png).
     """
     if not 0 < change < 100:
         raise UserError("--change must lie between 0 and 100 per cent.")
     check_png(picture)
-    source, tickers = _source(ticker, data)
+    is_file = ticker.lower().endswith(".csv")
     until = np.datetime64(as_date(as_of, "as_of")) if as_of else None
     predictor = Predictor.load(run, runtime=flags.runtime, threads=flags.threads)
-    if not 0 <= days <= predictor.config.horizon:
-        raise UserError(f"--days must lie between 1 and {predictor.config.horizon}, the horizon.")
     console = open_console(stderr=json)
     inputs = load_inputs(
         predictor.config,
-        data=source,
-        tickers=tickers,
+        data=ticker if is_file else data,
+        tickers=[] if is_file else [ticker],
         data_dir=data_dir,
         until=until,
         refresh=refresh,
@@ -130,7 +73,7 @@ def main(
     prediction = forecast(
         predictor,
         inputs.features[0],
-        days=days or predictor.config.horizon,
+        days=predictor.config.horizon,
         change=change / 100,
         exchange=exchange,
     )

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from apps.forecasting.config import Config
-from apps.forecasting.inputs import check_market, load_inputs
-from apps.forecasting.splits import training_days
+from apps.forecasting.inputs import load_inputs, training_days
 from common.cli import VERBOSITY, aside, open_console, run_command, split_list, warn
 from common.device import XLA, device_line
 from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
@@ -23,8 +22,6 @@ from data.prices.features import feature_statistics
 
 if TYPE_CHECKING:
     import keras
-
-    from data.prices.windows import HistoryChunks
 
 
 def build(
@@ -42,7 +39,6 @@ def build(
         variance=variance,
         distribution=config.distribution,
         location=config.location,
-        input_dropout=config.input_dropout,
         dropout=config.dropout,
         stateful_rows=rows,
     )
@@ -51,7 +47,7 @@ def build(
 def training_batches(
     config: Config, features: list, spans: list, *, epochs_done: int
 ) -> "keras.utils.PyDataset":
-    """Returns the windows that are learned from or, if states are carried, chunks of histories.
+    """Returns windows to learn from or, with --stateful, consecutive pieces of histories.
 
     Args:
         config: Settings.
@@ -76,25 +72,10 @@ def training_batches(
         lookback=config.lookback,
         horizon=config.horizon,
         stride=config.stride,
-        every_step=config.output == "every",
-        warmup_days=config.warmup_days,
+        first_step=config.warmup_days if config.output == "every" else config.lookback - 1,
         batch_size=config.batch_size,
         seed=config.seed,
         epoch=epochs_done,
-    )
-
-
-def validation_batch(config: Config, features: list, spans: list) -> "HistoryChunks":
-    """Returns one batch: every ticker's validation days after the days that a window reads."""
-    from data.prices.windows import HistoryChunks
-
-    before = [days[0] - config.lookback + 1 for days in spans]
-    return HistoryChunks(
-        features,
-        spans,
-        first_day=before,
-        length=max(days[-1] + 1 - first for first, days in zip(before, spans, strict=True)),
-        horizon=config.horizon,
     )
 
 
@@ -109,10 +90,12 @@ def main(flags: TrainFlags, config: Config) -> None:
     with open_training(config, flags, run, task="forecasting") as config:
         import keras
 
+        from apps.export.after_training import export_trained
         from apps.forecasting.evaluate import evaluate_run
         from apps.forecasting.report import metrics_tables
         from common.fitting import first_epoch, record_training, run_written
         from common.optimization import build_optimizer
+        from data.prices.windows import HistoryChunks
         from models.forecasting import LOSSES
         from models.recurrent import ResetStates
 
@@ -126,18 +109,26 @@ def main(flags: TrainFlags, config: Config) -> None:
             data=config.data,
             tickers=split_list(config.tickers),
             data_dir=flags.data_dir,
+            market_needed=True,
             log=log,
         )
-        check_market(config, inputs)
         for line in inputs.warnings:
             warn(console, line)
         features, train_spans, validation_spans = training_days(config, inputs.features)
         if left_out := len(inputs.features) - len(features):
             log(f"{left_out} tickers have too few days before {config.validation_end}: left out")
         facts = first_facts(
-            config, task="forecasting", hashes=inputs.hashes(), run=run, resume=flags.resume
+            config, task="forecasting", hashes=inputs.hashes, run=run, resume=flags.resume
         )
         batches = training_batches(config, features, train_spans, epochs_done=epochs_done)
+        # One batch: every ticker's validation days after the days that a window reads.
+        validation = HistoryChunks(
+            features,
+            validation_spans,
+            first_day=[days[0] - config.lookback + 1 for days in validation_spans],
+            length=0,
+            horizon=config.horizon,
+        )
 
         keras.utils.set_random_seed(config.seed)
         mean, variance = feature_statistics(features, np.datetime64(config.train_end))
@@ -154,11 +145,9 @@ def main(flags: TrainFlags, config: Config) -> None:
         def save(trained: "keras.Model") -> None:
             if rows:
                 # The saved model takes any number of rows and begins without a state.
-                weights = [
-                    keras.ops.convert_to_numpy(weight) for weight in trained.trainable_weights
-                ]
+                weights = map(keras.ops.convert_to_numpy, trained.trainable_weights)
                 trained = build(config, mean=mean, variance=variance)
-                trained.set_weights(weights)
+                trained.set_weights(list(weights))
             save_model(trained, run / MODEL)
 
         callbacks = training_callbacks(
@@ -189,7 +178,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         ):
             model.fit(
                 batches,
-                validation_data=validation_batch(config, features, validation_spans),
+                validation_data=validation,
                 initial_epoch=epochs_done,
                 epochs=config.epochs,
                 callbacks=callbacks,
@@ -204,6 +193,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         record_training(run, scores, metric="loss", mode="min")
         for table in metrics_tables(scores, "validation"):
             console.print(table)
+        export_trained(run, task="forecasting", console=console)
         console.print(f"Score it on the test split: make evaluate-forecasting RUN={run}")
 
 

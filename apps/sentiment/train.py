@@ -117,6 +117,7 @@ def main(flags: TrainFlags, config: Config) -> None:
     ) as config:
         import keras
 
+        from apps.export.after_training import export_trained
         from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
         from apps.sentiment.teachers import checked_teachers, targets_of
         from common.fitting import first_epoch, record_training, run_written
@@ -225,6 +226,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         )
         record_training(run, scores, metric="accuracy")
         console.print(metrics_table({str(run): scores.metrics}, "sentiment, validation split"))
+        export_trained(run, task="sentiment", console=console)
         console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}")
 
 

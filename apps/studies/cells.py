@@ -11,6 +11,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from apps.studies.export.study import export_table
 from apps.studies.gradients.plots import clipping_table
 from apps.studies.speed import speed_table
 from common.cli import run_command
@@ -170,11 +171,12 @@ def front_table(root: Path) -> str:
 
 
 def fill_cells(text: str, root: Path) -> str:
-    """Returns a Markdown text with up-to-date tables of cells, speed and clipping."""
+    """Returns a Markdown text with up-to-date tables of cells, exports, speed and clipping."""
     tables = {
         "clipping": lambda: clipping_table(read_json(root / _RESULTS / "gradients.json")),
         "cells": lambda: cells_table(root),
         "front": lambda: front_table(root),
+        "export": lambda: export_table(root / _RESULTS / "export.json"),
         "speed": lambda: speed_table(sorted((root / _RESULTS).glob("speed*.json"))),
     }
     return fill_blocks(text, lambda name: tables[name]() if name in tables else None)

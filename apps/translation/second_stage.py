@@ -23,7 +23,7 @@ def load_start(config: Config) -> Predictor:
     Raises:
         UserError: If it is an ensemble or translates other languages.
     """
-    start = Predictor.load(config.init_from)
+    start = Predictor.load(config.init_from, runtime="keras")
     if is_ensemble(start.network.model):
         raise UserError(
             f"--init-from {config.init_from} is an ensemble: go on from one of its members."

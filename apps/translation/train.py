@@ -123,6 +123,7 @@ def main(flags: TrainFlags, config: Config) -> None:
     with open_training(config, flags, run, task="translation", earlier=earlier) as config:
         import keras
 
+        from apps.export.after_training import export_trained
         from apps.translation.decoding import SequenceTranslator
         from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
         from apps.translation.network import KerasNetwork, ValidationBleu
@@ -228,6 +229,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         )
         record_training(run, scores, metric="bleu")
         console.print(metrics_table(scores, {str(run): scores.metrics}))
+        export_trained(run, task="translation", console=console)
         console.print(f"Score it on the test split: make evaluate-translation RUN={run}")
 
 

@@ -87,13 +87,13 @@ def build_features(
     Raises:
         UserError: If a history is too short for any feature.
     """
-    days = None if market is None else _market_days(market)
+    days = _market_days(market or histories[0])
+    if market is None:
+        days[:] = np.nan
     return [_features_of(history, groups, days) for history in histories]
 
 
-def _features_of(
-    history: PriceHistory, groups: Sequence[str], market: pd.DataFrame | None
-) -> Features:
+def _features_of(history: PriceHistory, groups: Sequence[str], market: pd.DataFrame) -> Features:
     if len(history.dates) < SETTLING_DAYS:
         raise UserError(
             f"{history.path} has {len(history.dates)} days ({history.dates[0]} to"
@@ -101,29 +101,29 @@ def _features_of(
         )
     variance = _day_variance(history)
     log_scale = _log_scale(variance)
-    builders = {
-        "returns": lambda: _return_features(history, log_scale),
-        "range": lambda: _range_features(history, variance, log_scale),
-        "volume": lambda: _volume_features(history),
-        "market": lambda: _market_features(history.dates, market),
-        "calendar": lambda: _calendar_features(history.dates),
-        "echo": lambda: _echo_features(history, log_scale),
+    columns = {
+        "returns": _return_features(history, log_scale),
+        "range": _range_features(history, variance, log_scale),
+        "volume": _volume_features(history),
+        "market": market.reindex(history.dates),
+        "calendar": _calendar_features(history.dates),
+        "echo": _echo_features(history, log_scale),
     }
-    columns = [
-        column for group in GROUPS if group in groups for column in builders[group]().values()
+    chosen = [
+        columns[group][name] for group in GROUPS if group in groups for name in columns[group]
     ]
     return Features(
         ticker=history.ticker,
         dates=history.dates,
         close=history.close,
         log_close=np.log(history.close),
-        inputs=np.stack(columns, axis=-1).astype(np.float32),
+        inputs=np.stack(chosen, axis=-1).astype(np.float32),
         log_scale=log_scale.astype(np.float32),
     )
 
 
 def _average(values: np.ndarray, half_life: float) -> np.ndarray:
-    """Exponentially weighted mean of the past, today included; weights sum to 1 from day one."""
+    """Returns the exponentially weighted mean of the past, today included."""
     return pd.Series(values).ewm(halflife=half_life).mean().to_numpy()
 
 
@@ -132,10 +132,10 @@ def _previous_close(history: PriceHistory) -> np.ndarray:
 
 
 def _day_variance(history: PriceHistory) -> np.ndarray:
-    """Estimates each day's variance from its four prices.
+    """Returns each day's variance, estimated from its four prices.
 
-    The overnight return squared, and the mean of two estimates from the range: that of Rogers and
-    Satchell (1991), free of the day's drift, and that of Parkinson (1980).
+    That is the overnight return squared, and the mean of two estimates from the range: Rogers and
+    Satchell's (1991), free of the day's drift, and Parkinson's (1980).
     """
     open_, high, low, close = (
         np.log(prices) for prices in (history.open, history.high, history.low, history.close)
@@ -182,7 +182,7 @@ def _range_features(
 
 
 def _log_volume(history: PriceHistory) -> np.ndarray:
-    """Logarithm of the volume, NaN on days without."""
+    """Returns the logarithm of the volume, NaN on days without."""
     return np.log(np.where(history.volume > 0, history.volume, np.nan))
 
 
@@ -195,22 +195,14 @@ def _volume_features(history: PriceHistory) -> dict[str, np.ndarray]:
 
 
 def _market_days(market: PriceHistory) -> pd.DataFrame:
-    """The index's own features by date."""
+    """Returns the features of an index by date."""
     variance = _day_variance(market)
     log_scale = _log_scale(variance)
     returns = _return_features(market, log_scale)
     columns = _range_features(market, variance, log_scale)
     columns |= {name: returns[name] for name in ("return", "overnight")}
     del columns["range"]
-    return pd.DataFrame(columns, index=market.dates).add_prefix("market_")
-
-
-def _market_features(dates: np.ndarray, market: pd.DataFrame | None) -> dict[str, np.ndarray]:
-    if market is None:
-        names = [f"variance_{half_life}" for half_life in _HALF_LIVES]
-        names = ["day", "level", *names, "return", "overnight"]
-        return {f"market_{name}": np.full(len(dates), np.nan) for name in names}
-    return {name: column.to_numpy() for name, column in market.reindex(dates).items()}
+    return pd.DataFrame(columns, index=market.dates)
 
 
 def _calendar_features(dates: np.ndarray) -> dict[str, np.ndarray]:
@@ -227,10 +219,7 @@ def _calendar_features(dates: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _echo_features(history: PriceHistory, log_scale: np.ndarray) -> dict[str, np.ndarray]:
-    """Tells how unusual the days were that lay some quarters or years before the coming ones.
-
-    A company's reports move its price, and come at nearly the same place of each quarter.
-    """
+    """Returns how unusual the days were that lay some quarters or years before the coming ones."""
     previous = _previous_close(history)
     moves = np.abs(np.log(history.open / previous)) + np.abs(np.log(history.close / previous))
     volume = _log_volume(history)
@@ -241,19 +230,19 @@ def _echo_features(history: PriceHistory, log_scale: np.ndarray) -> dict[str, np
     ahead = np.busday_offset(history.dates, 1, roll="backward")
     columns = {}
     for weeks in _ECHO_WEEKS:
-        then = ahead - 7 * weeks
-        place = np.searchsorted(history.dates, then)
+        past = ahead - 7 * weeks
+        place = np.searchsorted(history.dates, past)
         for width in _ECHO_WIDTHS:
             around = pd.Series(shock).rolling(2 * width + 1, min_periods=1, center=True).max()
             # Days before the first are unknown, and a gap must not lead to days to come.
-            known = (then >= history.dates[0]) & (place + width <= np.arange(days))
+            known = (past >= history.dates[0]) & (place + width <= np.arange(days))
             echo = around.to_numpy()[np.minimum(place, days - 1)]
             columns[f"echo_{weeks}_{width}"] = np.where(known, echo, np.nan)
     quarters = [columns[f"echo_{weeks}_1"] for weeks in (13, 26, 39, 52)]
     columns["echo_mean"] = np.mean(quarters, axis=0)
     columns["echo_years"] = np.maximum(columns["echo_52_1"], columns["echo_104_1"])
     month = pd.Series(shock).rolling(20).max()
-    # What the 20 days ahead were like a quarter and a year ago.
+    # The largest shock of the coming 20 days, a quarter and a year ago.
     columns["echo_quarter_month"] = month.shift(43).to_numpy()
     columns["echo_year_month"] = month.shift(232).to_numpy()
     since = pd.Series(np.arange(days)).where(pd.Series(shock) > 3).ffill()

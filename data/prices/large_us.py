@@ -1,7 +1,5 @@
 """The set of prices behind the published forecasting rows: its tickers, first days and last day."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 NAME = "large_us"
@@ -18,8 +16,3 @@ FIRST_DAYS = {
     "^GSPC": np.datetime64("1990-01-02"),
 }
 LAST_DAY = np.datetime64("2018-12-31")
-
-
-def is_meant(source: str, tickers: Sequence[str]) -> bool:
-    """Whether a source and its tickers mean this set: downloads without a ticker named."""
-    return source == "yahoo" and not tickers

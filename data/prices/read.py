@@ -1,6 +1,8 @@
 """Daily prices from CSV files: which files, and every history checked, adjusted and ready."""
 
 import dataclasses
+import hashlib
+import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from common.errors import UserError
-from data.download import sha256_of
 from data.prices import large_us
 from data.prices.yahoo import download_prices
 
@@ -52,9 +53,9 @@ def load_prices(
     tickers: Sequence[str] = (),
     until: np.datetime64 | None = None,
     refresh: bool = False,
-    download: Callable[..., object] = download_prices,
+    log: Callable[[str], None] | None = None,
 ) -> list[PriceHistory]:
-    """Loads the price histories of a folder, of one file or of Yahoo's downloads.
+    """Returns the price histories of a folder, of one file or of Yahoo's downloads, by ticker.
 
     Args:
         source: `"yahoo"` for the folder `prices` of `data_dir`, else the path of a folder of
@@ -64,19 +65,19 @@ def load_prices(
             `data.prices.large_us`, cut to its days.
         until: Later days are dropped.
         refresh: Whether to download again the tickers that have a file already.
-        download: Downloads tickers into a folder, as `download_prices`.
-
-    Returns:
-        One history a ticker, sorted by ticker.
+        log: Takes a line for each download.
 
     Raises:
         UserError: If a file cannot be found, downloaded or used, or lacks days of the set.
     """
-    first_days = large_us.FIRST_DAYS if large_us.is_meant(source, tickers) else {}
+    first_days = large_us.FIRST_DAYS if source == "yahoo" and not tickers else {}
     if first_days:
         until = min(large_us.LAST_DAY, until or large_us.LAST_DAY)
     if source == "yahoo":
-        files = _yahoo_files(data_dir / "prices", tickers or tuple(first_days), refresh, download)
+        tickers, folder = tickers or tuple(first_days), data_dir / "prices"
+        _check_tickers(tickers)
+        download_prices(tickers, folder, refresh=refresh, log=log)
+        files = [folder / f"{ticker.upper()}.csv" for ticker in tickers]
     else:
         files = _files_at(source, tickers)
     histories = []
@@ -94,20 +95,14 @@ def load_prices(
     return histories
 
 
-def _yahoo_files(
-    folder: Path, tickers: Sequence[str], refresh: bool, download: Callable
-) -> list[Path]:
+def _check_tickers(tickers: Sequence[str]) -> None:
+    """Raises a `UserError` if a ticker could name a file outside the folder of downloads."""
     for ticker in tickers:
         if not _TICKER.fullmatch(ticker):
             raise UserError(
                 f"{ticker!r} is not a ticker of Yahoo: use letters, digits and . ^ = - only, as in"
                 " AAPL, BRK-B or ^GSPC."
             )
-    files = [folder / f"{ticker.upper()}.csv" for ticker in tickers]
-    missing = sorted({path.stem for path in files if refresh or not path.exists()})
-    if missing:
-        download(missing, folder, refresh=refresh)
-    return files
 
 
 def _files_at(source: str, tickers: Sequence[str]) -> list[Path]:
@@ -127,41 +122,48 @@ def _files_at(source: str, tickers: Sequence[str]) -> list[Path]:
 
 
 def read_prices(
-    path: Path, *, since: np.datetime64 | None = None, until: np.datetime64 | None = None
+    path: Path,
+    *,
+    since: np.datetime64 | None = None,
+    until: np.datetime64 | None = None,
+    content: bytes | None = None,
 ) -> PriceHistory:
-    """Reads the prices of one file and adjusts them for dividends.
+    """Returns the prices of one file, adjusted for dividends.
 
-    The file has the columns Date, Open, High, Low, Close and perhaps Adj Close and Volume, in any
-    order and letter case; yfinance's further lines of column names are skipped. Each day's prices
-    are scaled by its Adj Close / Close, divided by that of the last day kept, whose prices stay as
-    quoted. Without Adj Close they are taken as they stand.
+    The file has the columns Date, Open, High, Low, Close and perhaps Adj Close and Volume. Each
+    day's prices are scaled by its Adj Close / Close, divided by that of the last day kept, whose
+    prices stay as quoted. The day's range is widened where Open or Close lie outside it.
 
     Args:
         path: A CSV file in UTF-8.
         since: Earlier days are dropped.
         until: Later days are dropped before prices are adjusted.
-
-    Returns:
-        The history. The day's range is widened where Open or Close lie outside it.
+        content: The bytes of the file, if it is not on disk; `path` is only its name then.
 
     Raises:
         UserError: If the file cannot be used.
     """
-    table = _read_table(path)
+    try:
+        content = path.read_bytes() if content is None else content
+        table = pd.read_csv(
+            io.BytesIO(content), dtype=str, encoding="utf-8-sig", skipinitialspace=True
+        )
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(
+            f"{path} cannot be read as CSV in UTF-8 ({reason}): correct the file, or delete it and"
+            " download it again."
+        ) from error
+    table = _with_plain_names(path, table)
     # Stamps change their offset with daylight saving: only their text has the exchange's day.
     days = pd.to_datetime(table["date"].str.slice(0, 10), format="%Y-%m-%d", errors="coerce")
     if days.isna().any():
         text = table["date"][days.isna()].iloc[0]
         raise UserError(f'{path}: the date "{text}" must be written as 2020-01-31.')
-    dates = days.to_numpy().astype("datetime64[D]")
-    kept = np.ones(len(dates), dtype=bool)
-    if since is not None:
-        kept &= dates >= since
-    if until is not None:
-        kept &= dates <= until
-    table, dates = table[kept], dates[kept]
+    kept = (days >= pd.Timestamp(since or days.min())) & (days <= pd.Timestamp(until or days.max()))
+    table, dates = table[kept], days[kept].to_numpy().astype("datetime64[D]")
     if len(dates) < 2:
-        limit = "" if until is None else f" up to {until}"
+        limit = f" up to {until}" if until else ""
         raise UserError(f"{path} has fewer than two days of prices{limit}: add more.")
     steps = np.diff(dates).astype(int)
     if steps.min() <= 0:
@@ -172,37 +174,26 @@ def read_prices(
     columns = [_prices(path, table, name) for name in _PRICES]
     open_, _, _, close = columns
     high, low = np.maximum.reduce(columns), np.minimum.reduce(columns)
-    if "adjclose" in table:
-        factor = _prices(path, table, "adjclose") / close
-        factor /= factor[-1]
-        open_, high, low, close = (price * factor for price in (open_, high, low, close))
-    volume = np.zeros(len(table))
-    if "volume" in table:
-        volume = pd.to_numeric(table["volume"], errors="coerce").fillna(0).to_numpy(np.float64)
+    adjusted = _prices(path, table, "adjclose" if "adjclose" in table else "close")
+    factor = adjusted / close
+    factor /= factor[-1]
+    volume = table.get("volume", pd.Series("0", table.index))
     return PriceHistory(
         ticker=path.stem,
         path=path,
         dates=dates,
-        open=open_,
-        high=high,
-        low=low,
-        close=close,
-        volume=volume,
-        warnings=_warnings(path, dates, close),
-        sha256=sha256_of(path),
+        open=open_ * factor,
+        high=high * factor,
+        low=low * factor,
+        close=close * factor,
+        volume=pd.to_numeric(volume, errors="coerce").fillna(0).to_numpy(np.float64),
+        warnings=_warnings(path, dates, close * factor),
+        sha256=hashlib.sha256(content).hexdigest(),
     )
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    """Returns the cells as texts, under the lower-case letters of the columns' names."""
-    try:
-        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", skipinitialspace=True)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UserError(
-            f"{path} cannot be read as CSV in UTF-8 ({reason}): correct the file, or delete it and "
-            "download it again."
-        ) from error
+def _with_plain_names(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the cells under names of lower-case letters, without yfinance's further headings."""
     names = [re.sub("[^a-z]", "", str(name).lower()) for name in table.columns]
     if "date" not in names and names[0] in ("price", "ticker", "unnamed"):
         names[0] = "date"
@@ -214,8 +205,8 @@ def _read_table(path: Path) -> pd.DataFrame:
             )
     table = table.set_axis(names, axis="columns").dropna(how="all")
     # yfinance writes up to three lines of column names.
-    labels = table["date"].fillna("").str.lower().isin(["ticker", "date"])
-    return table[~labels].assign(date=table["date"].fillna(""))
+    headings = table["date"].fillna("").str.lower().isin(["ticker", "date"])
+    return table[~headings].assign(date=table["date"].fillna(""))
 
 
 def _prices(path: Path, table: pd.DataFrame, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Writes simulated prices in Yahoo's format whose true distribution is known, to try it offline.
+"""Writes simulated prices in Yahoo's format, whose true distribution is known.
 
 `python -m data.prices.sample --data-dir DIR` takes about a second. The variance of each day is
 known at the close of the day before:
@@ -36,7 +36,7 @@ _DIVIDEND_DAYS, _DIVIDEND_YIELD = 63, 0.006
 
 @dataclasses.dataclass(frozen=True)
 class Simulation:
-    """Simulated prices of one ticker and the truth behind them.
+    """Simulated prices of one ticker and their true distribution.
 
     Attributes:
         ticker: The name.
@@ -64,18 +64,18 @@ class Simulation:
 
 
 def simulate_market(*, tickers: int = 8, days: int = 1_500, seed: int = 0) -> list[Simulation]:
-    """Simulates up to 26 tickers SIMA, SIMB, ... and, last, an index whose shocks they share.
+    """Returns up to 26 tickers SIMA, SIMB, ... and, last, an index whose shocks they share.
 
     A ticker's prices do not depend on how many others there are.
     """
     # Column 0 is the index.
     generators = [np.random.default_rng([seed, column]) for column in range(tickers + 1)]
     normals = np.stack([g.standard_normal((days, _STEPS + 1)) for g in generators], axis=-1)
-    own_share = np.sqrt(1 - _MARKET_CORRELATION**2)
-    normals[..., 1:] = _MARKET_CORRELATION * normals[..., :1] + own_share * normals[..., 1:]
+    rest = np.sqrt(1 - _MARKET_CORRELATION**2)
+    normals[..., 1:] = _MARKET_CORRELATION * normals[..., :1] + rest * normals[..., 1:]
     long_run = np.array([0.010, *(0.012 + 0.0015 * (np.arange(tickers) % 8))])
     jumps = np.stack([g.standard_normal(days) for g in generators], axis=-1)
-    struck = np.stack([g.random(days) < _JUMP_PROBABILITY for g in generators], axis=-1)
+    jumped = np.stack([g.random(days) < _JUMP_PROBABILITY for g in generators], axis=-1)
 
     variance = np.empty((days + 1, tickers + 1))
     variance[0] = long_run**2
@@ -88,7 +88,7 @@ def simulate_market(*, tickers: int = 8, days: int = 1_500, seed: int = 0) -> li
             (1 - _PERSISTENCE) * long_run**2 + _BETA * variance[day] + response * realised
         )
     nights = np.sqrt(_NIGHT * variance[:-1]) * normals[:, 0]
-    nights = _MEAN_RETURN + nights + np.where(struck, _JUMP_SIZE * long_run * jumps, 0)
+    nights = _MEAN_RETURN + nights + np.where(jumped, _JUMP_SIZE * long_run * jumps, 0)
 
     dates = pd.bdate_range(_FIRST_DAY, periods=days).to_numpy().astype("datetime64[D]")
     simulations = []
@@ -137,12 +137,11 @@ def write_price_sample(
     """
     folder = data_dir / "prices"
     simulations = simulate_market(tickers=tickers, days=days, seed=seed)
-    names = {f"{simulation.ticker}.csv" for simulation in simulations}
-    others = sorted({path.name for path in folder.glob("[!.]*.csv")} - names)
-    if others:
-        raise UserError(f"{folder} has {others[0]} already: name another --data-dir.")
-    for simulation in simulations:
-        with atomic_path(folder / f"{simulation.ticker}.csv") as draft:
+    paths = {folder / f"{simulation.ticker}.csv": simulation for simulation in simulations}
+    if others := sorted(set(folder.glob("[!.]*.csv")) - set(paths)):
+        raise UserError(f"{folder} has {others[0].name} already: name another --data-dir.")
+    for path, simulation in paths.items():
+        with atomic_path(path) as draft:
             simulation.prices.to_csv(draft, float_format="%.6f", lineterminator="\n")
     return folder
 

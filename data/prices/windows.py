@@ -25,8 +25,7 @@ class PriceWindows(keras.utils.PyDataset):
         lookback: Days of a window.
         horizon: Days ahead.
         stride: Days from the end of one window to the end of the next of the same ticker.
-        every_step: Whether all steps count in the loss (many-to-many) or the last alone.
-        warmup_days: First steps of a window that never count.
+        first_step: The first step of a window whose forecast counts.
         batch_size: Windows in a batch.
         seed: Of cuts and order.
         epoch: Number of the first epoch.
@@ -40,31 +39,16 @@ class PriceWindows(keras.utils.PyDataset):
         lookback: int,
         horizon: int,
         stride: int,
-        every_step: bool,
-        warmup_days: int,
+        first_step: int,
         batch_size: int,
         seed: int,
         epoch: int = 0,
     ):
         super().__init__()
         self._features, self._origins = features, origins
-        self._targets = [
-            _allowed(one, days, horizon) for one, days in zip(features, origins, strict=True)
-        ]
-        self._lookback, self._stride = lookback, stride
-        # The first step whose forecast counts.
-        self._first_step = warmup_days if every_step else lookback - 1
-        self._batch_size, self._seed = batch_size, seed
-        self.epoch = epoch
-
-    @property
-    def epoch(self) -> int:
-        """The number of the current epoch; setting it cuts the windows of that epoch."""
-        return self._epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self._epoch = epoch
+        self._targets = _targets(features, origins, horizon)
+        self._lookback, self._stride, self._first_step = lookback, stride, first_step
+        self._batch_size, self._seed, self._epoch = batch_size, seed, epoch
         self._windows = self._cut()
 
     def __len__(self) -> int:
@@ -78,21 +62,22 @@ class PriceWindows(keras.utils.PyDataset):
         targets = np.stack([self._targets[ticker][span] for ticker, span in spans])
         targets[:, : self._first_step] = np.nan
         inputs = {
-            "features": np.stack([self._features[ticker].inputs[span] for ticker, span in spans]),
-            "log_scale": np.stack(
-                [self._features[ticker].log_scale[span] for ticker, span in spans]
-            ),
+            name: np.stack(
+                [getattr(self._features[ticker], column)[span] for ticker, span in spans]
+            )
+            for name, column in (("features", "inputs"), ("log_scale", "log_scale"))
         }
         return inputs, targets
 
     def on_epoch_end(self) -> None:
-        """Goes on to the next epoch; Keras calls this."""
+        """Cuts the windows of the next epoch; Keras calls this."""
         # `fit` calls it also before its first epoch, after a look at the shapes: the same for a
         # fresh and a resumed run.
-        self.epoch += 1
+        self._epoch += 1
+        self._windows = self._cut()
 
     def _cut(self) -> np.ndarray:
-        """The `(windows, 2)` tickers and last days of the windows of the current epoch."""
+        """Returns the tickers and last days of the epoch's windows, `<int>(windows, 2)`."""
         generator = np.random.default_rng((self._seed, self._epoch))
         windows = []
         for ticker, days in enumerate(self._origins):
@@ -109,14 +94,13 @@ class HistoryChunks(keras.utils.PyDataset):
 
     A recurrent layer that keeps its state from batch to batch so reads whole histories, while
     gradients reach back over one piece: truncated backpropagation through time (Williams and Peng,
-    1990). Row `i` of every batch belongs to ticker `i`; a shorter history is
-    followed by unknown features without targets.
+    1990). A shorter history is followed by unknown features without targets.
 
     Args:
-        features: One a ticker.
+        features: One a ticker, which is the same row of every batch.
         origins: As in `PriceWindows`.
         first_day: For each ticker, the index of the day that the first piece begins with.
-        length: Days of a piece.
+        length: Days of a piece; 0 for all in one.
         horizon: Days ahead.
     """
 
@@ -130,21 +114,19 @@ class HistoryChunks(keras.utils.PyDataset):
         horizon: int,
     ):
         super().__init__()
-        self._length = length
-        spans = list(zip(first_day, origins, strict=True))
-        days = max(known[-1] + 1 - first for first, known in spans)
-        self._count = -(-days // length)
-        total = self._count * length
-        rows = len(features)
-        self._inputs = np.full((rows, total, features[0].inputs.shape[1]), np.nan, np.float32)
-        self._log_scale = np.zeros((rows, total), np.float32)
-        self._targets = np.full((rows, total, horizon), np.nan, np.float32)
-        for row, (one, (first, known)) in enumerate(zip(features, spans, strict=True)):
-            read = slice(first, known[-1] + 1)
-            count = known[-1] + 1 - first
-            self._inputs[row, :count] = one.inputs[read]
-            self._log_scale[row, :count] = one.log_scale[read]
-            self._targets[row, :count] = _allowed(one, known, horizon)[read]
+        spans = [slice(first, days[-1] + 1) for first, days in zip(first_day, origins, strict=True)]
+        counts = [span.stop - span.start for span in spans]
+        self._length = length or max(counts)
+        self._count = -(-max(counts) // self._length)
+        shape = len(features), self._count * self._length
+        self._inputs = np.full((*shape, features[0].inputs.shape[1]), np.nan, np.float32)
+        self._log_scale = np.zeros(shape, np.float32)
+        self._targets = np.full((*shape, horizon), np.nan, np.float32)
+        targets = _targets(features, origins, horizon)
+        for row, (ticker, span, count) in enumerate(zip(features, spans, counts, strict=True)):
+            self._inputs[row, :count] = ticker.inputs[span]
+            self._log_scale[row, :count] = ticker.log_scale[span]
+            self._targets[row, :count] = targets[row][span]
 
     def __len__(self) -> int:
         """The number of pieces."""
@@ -157,8 +139,13 @@ class HistoryChunks(keras.utils.PyDataset):
         return inputs, self._targets[:, piece]
 
 
-def _allowed(features: Features, origins: np.ndarray, horizon: int) -> np.ndarray:
-    """Returns `<float32>(time, horizon)` outcomes in per cent, NaN at all days but the origins."""
-    outcomes = np.full((len(features.dates), horizon), np.nan, np.float32)
-    outcomes[origins] = 100 * features.outcomes(horizon)[origins]
-    return outcomes
+def _targets(
+    features: Sequence[Features], origins: Sequence[np.ndarray], horizon: int
+) -> list[np.ndarray]:
+    """Returns each ticker's outcomes in per cent, `<float32>(time, horizon)`; NaN off origins."""
+    targets = []
+    for ticker, days in zip(features, origins, strict=True):
+        outcomes = np.full((len(ticker.dates), horizon), np.nan, np.float32)
+        outcomes[days] = 100 * ticker.outcomes(horizon)[days]
+        targets.append(outcomes)
+    return targets

@@ -17,8 +17,6 @@ _START = "1990-01-01"
 # Pauses before further attempts.
 _PAUSES_S = (0, 2, 4, 8)
 _NOT_FOUND = 404
-# yfinance raises these where it cannot read Yahoo's answer.
-_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 
 
 def download_prices(
@@ -39,40 +37,41 @@ def download_prices(
     Raises:
         UserError: If a ticker is unknown or Yahoo cannot be reached.
     """
-    paths = [folder / f"{ticker.upper()}.csv" for ticker in tickers]
-    for path in dict.fromkeys(paths):
+    log = log or (lambda line: None)
+    for path in dict.fromkeys(folder / f"{ticker.upper()}.csv" for ticker in tickers):
         if refresh or not path.exists():
-            if log:
-                log(f"Downloading the prices of {path.stem} to {path}")
+            log(f"Downloading the prices of {path.stem} to {path}")
             table = _download(path.stem, log)
-            if table.empty:
-                raise _unknown(path.stem)
             with atomic_path(path) as draft:
                 table.to_csv(draft, date_format="%Y-%m-%d")
 
 
-def _download(ticker: str, log: Callable[[str], None] | None) -> pd.DataFrame:
+def _download(ticker: str, log: Callable[[str], None]) -> pd.DataFrame:
     """Returns Yahoo's columns by date; days without any price are left out."""
     from yfinance import exceptions
 
+    unknown = UserError(f"Yahoo has no prices of {ticker}: check the ticker.")
+    # The last four are raised where yfinance cannot read the answer.
+    failures = (exceptions.YFException, OSError, LookupError, TypeError, ValueError, AttributeError)
     for pause in _PAUSES_S:
-        if pause and log:
+        if pause:
             log(f"Yahoo does not answer for {ticker}; next attempt in {pause} s")
         time.sleep(pause)
         try:
-            frame = _fetch(ticker)
             # Yahoo gives a day without trades as a row without prices.
-            table = frame[COLUMNS].dropna(how="all", subset=COLUMNS[:-1]).rename_axis("Date")
-            return table.assign(Volume=table["Volume"].fillna(0).astype("int64"))
-        except exceptions.YFTickerMissingError as error:
-            raise _unknown(ticker) from error
-        except (OSError, exceptions.YFRateLimitError) as error:
-            if getattr(getattr(error, "response", None), "status_code", None) == _NOT_FOUND:
-                raise _unknown(ticker) from error
+            table = _fetch(ticker)[COLUMNS].dropna(how="all", subset=COLUMNS[:-1])
+        except failures as error:
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if isinstance(error, exceptions.YFTickerMissingError) or status == _NOT_FOUND:
+                raise unknown from error
             failure = error
-        except (exceptions.YFException, *_UNREADABLE) as error:
-            failure = error
-            break
+            if not isinstance(error, (OSError, exceptions.YFRateLimitError)):
+                break
+        else:
+            if table.empty:
+                raise unknown
+            volume = table["Volume"].fillna(0).astype("int64")
+            return table.rename_axis("Date").assign(Volume=volume)
     # The HTTP library adds the address of its manual.
     reason = " ".join(f"{type(failure).__name__}: {failure}".split()).split(" See http")[0]
     raise UserError(
@@ -97,7 +96,3 @@ def _fetch(ticker: str) -> pd.DataFrame:
         auto_adjust=False,
         actions=False,
     )
-
-
-def _unknown(ticker: str) -> UserError:
-    return UserError(f"Yahoo has no prices of {ticker}: check the ticker.")

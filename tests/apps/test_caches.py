@@ -142,7 +142,7 @@ LOOPS = ("models/recurrent_loops.py", "kept=4", "kept=5")
         (translation_baselines, "apps/translation/metrics.py", '"12345"', '"1"'),
         (captioning_baselines, "apps/captioning/baselines.py", "NEIGHBOURS = 30", "NEIGHBOURS = 3"),
         (forecasting_baselines, "apps/forecasting/distributions.py", "LEVELS = 400", "LEVELS = 40"),
-        (forecasting_baselines, "apps/forecasting/baseline_models.py", "= 0.94", "= 0.95"),
+        (forecasting_baselines, "apps/forecasting/baselines.py", "= 0.94", "= 0.95"),
         (vectors, "data/text/word_vectors.py", "sg=1", "sg=0"),
         (language_model, *LOOPS),
         (language_model, "models/sentiment.py", "import keras", "import math, keras"),

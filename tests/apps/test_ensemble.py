@@ -182,8 +182,9 @@ def readers(reviews_csv, tmp_path_factory):
     return runs
 
 
-def test_classifiers_are_joined_to_one_that_explains_its_verdict_too(readers, tmp_path):
+def test_classifiers_are_joined_to_one_that_explains_its_verdict_too(readers, tmp_path, exporting):
     join("--members", *readers, "--run", tmp_path / "joined")
+    assert (tmp_path / "joined" / "export" / "model.onnx").is_file()
     texts = ["A fine film, not dull at all.", "Dull."]
     alone = [sentiment_predict.Predictor.load(run).predict(texts) for run in readers]
     together = sentiment_predict.Predictor.load(tmp_path / "joined").predict(texts)

@@ -87,6 +87,7 @@ def test_a_run_that_goes_on_keeps_what_it_began_with_and_appends_what_it_went_on
     held = {"metrics": scores, "scored": {"test": "old"}, "teacher": {"runs": {}}}
     write_json(run / "metrics.json", first | held)
     longer(run, 3)
+    (run / "export").mkdir()
     second = trained(run, commit="new", epochs=3, resume=True)
     assert (second["commit"], second["epochs"], second["teacher"]) == ("old", 3, {"runs": {}})
     (entry,) = second["resumed"]
@@ -94,6 +95,7 @@ def test_a_run_that_goes_on_keeps_what_it_began_with_and_appends_what_it_went_on
     # They are of a model that is no longer there.
     assert not {"metrics", "scored"} & second.keys()
     assert entry["scored"] == {"test": "old"}
+    assert not (run / "export").exists()
     assert second["seconds"] >= first["seconds"]
 
 

@@ -3,6 +3,8 @@ import pytest
 from scipy import integrate, stats
 
 from apps.forecasting.distributions import GaussianMixture, Joined, QuantileGrid, Samples, StudentT
+from apps.forecasting.predictor import as_distribution, spread_factors
+from models.forecasting import quantile_levels
 
 pytestmark = pytest.mark.no_backend
 
@@ -15,17 +17,11 @@ EXACT = {
 }
 
 
-def grid_of(distribution, count):
-    levels = (np.arange(count) + 0.5) / count
-    return QuantileGrid(levels, distribution.quantile(levels))
-
-
 def families(shape=(3, 4)):
     generator = np.random.default_rng(0)
-    location = generator.normal(size=shape)
     parts = generator.uniform(0.5, 1.5, (3, *shape, 2))
     return {
-        "student": StudentT(location, 1.5, 5.0),
+        "student": StudentT(generator.normal(size=shape), 1.5, 5.0),
         "mixture": GaussianMixture(*parts),
         "samples": Samples(generator.normal(size=(*shape, 50))),
         "grid": QuantileGrid([0.1, 0.3, 0.9], generator.normal(size=(*shape, 3))),
@@ -44,7 +40,6 @@ def test_the_score_is_the_integral_that_defines_it(name, outcome):
 def test_student_t_agrees_with_scipy():
     location, scale, df = np.array([[0.1], [-2.0]]), 0.5, np.array([2.0, 7.0, np.inf])
     ours, theirs = StudentT(location, scale, df), stats.t(df, location, scale)
-    assert ours.shape == (2, 3)
     np.testing.assert_allclose(ours.cdf(0.4), theirs.cdf(0.4))
     levels = [0.01, 0.5, 0.9]
     for position, level in enumerate(levels):
@@ -64,25 +59,17 @@ def test_cdf_undoes_the_quantile(name):
     levels = np.array([0.02, 0.1, 0.25, 0.5, 0.77, 0.98])
     quantiles = distribution.quantile(levels)
     assert quantiles.shape == (3, 4, 6)
-    assert (np.diff(quantiles) > 0).all()
     for position, level in enumerate(levels):
         np.testing.assert_allclose(distribution.cdf(quantiles[..., position]), level, rtol=1e-6)
 
 
-def test_samples_are_scored_by_all_pairs_of_different_draws():
+def test_samples_are_scored_by_all_pairs_of_different_draws_and_agree_with_numpy():
     values = np.random.default_rng(1).normal(size=7)
     pairs = np.abs(values[:, None] - values).sum() / (7 * 6)
     assert Samples(values).crps(0.4) == pytest.approx(np.abs(values - 0.4).mean() - pairs / 2)
-
-
-def test_samples_agree_with_numpy():
-    values = np.random.default_rng(3).normal(size=(5, 2, 101)).astype(np.float32)
-    distribution, levels = Samples(values), [0.0, 0.025, 0.5, 0.81, 1.0]
-    expected = np.moveaxis(np.quantile(values, levels, axis=-1), 0, -1)
-    np.testing.assert_allclose(distribution.quantile(levels), expected, rtol=1e-5)
-    assert distribution.cdf(values[..., 7])[2, 1] == np.mean(values[2, 1] <= values[2, 1, 7])
-    sharper = Samples(values.astype(np.float64))
-    np.testing.assert_allclose(distribution.crps(0.3), sharper.crps(0.3), rtol=1e-4)
+    levels = [0.0, 0.025, 0.5, 0.81, 1.0]
+    np.testing.assert_allclose(Samples(values).quantile(levels), np.quantile(values, levels))
+    assert Samples(values).cdf(values[3]) == np.mean(values <= values[3])
 
 
 def test_two_quantiles_make_a_gaussian():
@@ -91,6 +78,7 @@ def test_two_quantiles_make_a_gaussian():
     np.testing.assert_allclose(grid.quantile(levels), GAUSSIAN.quantile(levels))
     for value in (-5.0, 0.4, 7.0):
         assert grid.cdf(value) == pytest.approx(GAUSSIAN.cdf(value))
+        assert grid.crps(value) == pytest.approx(GAUSSIAN.crps(value), rel=2e-3)
 
 
 def test_quantiles_that_cross_are_put_in_order():
@@ -98,24 +86,31 @@ def test_quantiles_that_cross_are_put_in_order():
     np.testing.assert_array_equal(crossed.quantile([0.2, 0.5, 0.8]), [[0.0, 1.0, 2.0]])
 
 
-def test_quantiles_are_scored_as_the_distribution_that_they_describe():
-    # Two quantiles make a Gaussian, which is scored exactly elsewhere.
-    two = QuantileGrid([0.3, 0.6], GAUSSIAN.quantile([0.3, 0.6]))
-    for outcome in (-3.0, 0.1, 2.5):
-        assert two.crps(outcome) == pytest.approx(GAUSSIAN.crps(outcome), rel=2e-3)
-    student = EXACT["student"]
-    errors = [abs(grid_of(student, n).crps(0.9) - student.crps(0.9)) for n in (3, 39)]
-    assert errors[1] < errors[0]
-    assert errors[1] < 2e-3 * student.crps(0.9)
-
-
 def test_joined_distributions_answer_as_each_alone():
     first, rest = families((3, 1))["student"], families((3, 2))["samples"]
-    joined = Joined((first, rest))
+    joined = Joined(first, rest)
     outcome = np.random.default_rng(5).normal(size=(3, 3))
-    assert joined.shape == (3, 3)
-    np.testing.assert_allclose(joined.crps(outcome)[:, :1], first.crps(outcome[:, :1]))
-    np.testing.assert_allclose(joined.crps(outcome)[:, 1:], rest.crps(outcome[:, 1:]))
-    np.testing.assert_allclose(joined.cdf(0.0)[:, 1:], rest.cdf(0.0))
-    np.testing.assert_allclose(joined.quantile([0.1, 0.9])[:, :1], first.quantile([0.1, 0.9]))
-    np.testing.assert_allclose(joined.quantile([0.1, 0.9])[:, 1:], rest.quantile([0.1, 0.9]))
+    answers = {
+        "crps": (joined.crps(outcome), first.crps(outcome[:, :1]), rest.crps(outcome[:, 1:])),
+        "cdf": (joined.cdf(0.0), first.cdf(0.0), rest.cdf(0.0)),
+        "quantile": tuple(part.quantile([0.1, 0.9]) for part in (joined, first, rest)),
+    }
+    for both, one, other in answers.values():
+        np.testing.assert_allclose(both, np.concatenate([one, other], axis=1))
+
+
+@pytest.mark.parametrize("kind", ["mixture", "student_t", "quantiles"])
+def test_every_distribution_is_widened_about_its_middle_by_the_factor_of_its_day(kind):
+    parameters = {
+        "mixture": [0.6, 0.3, 0.1, 0.2, 1.0, 2.0, 4.0],
+        "student_t": [0.2, 1.5, 5.0],
+        "quantiles": 0.2 + 3 * (quantile_levels() - 0.5),
+    }[kind]
+    # The same distribution for all days.
+    outputs = np.tile(np.asarray(parameters), (3, 20, 1))
+    low, middle, high = np.moveaxis(as_distribution(outputs, kind).quantile((0.1, 0.5, 0.9)), -1, 0)
+    np.testing.assert_allclose(100 * middle, 0.2, atol=1e-9)
+    factors = spread_factors(20)
+    assert factors[0] == 1 and (np.diff(factors) > 0).all()
+    for side in (middle - low, high - middle):
+        np.testing.assert_allclose(side / side[:, :1], np.tile(factors, (3, 1)))

@@ -1,20 +1,27 @@
 import dataclasses
 
-import matplotlib.figure
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from matplotlib.dates import date2num
 from matplotlib.text import Text
 
 from apps.forecasting import plots
-from apps.forecasting.fan_charts import Fan, plot_fan, plot_fans
-from apps.forecasting.metrics import INTERVALS
-from apps.forecasting.plots import plot_calibration, plot_horizons
+from apps.forecasting.distributions import StudentT
+from apps.forecasting.metrics import INTERVALS, Scored, forecasting_metrics, score
+from apps.forecasting.plots import (
+    Fan,
+    example_fans,
+    plot_calibration,
+    plot_fan,
+    plot_fans,
+    plot_horizons,
+)
 
 pytestmark = pytest.mark.no_backend
 
-SPREADS = np.array([-9.0, -5.0, -2.0, 0.5, 2.0, 5.0, 9.0])
+DAYS, HORIZON = 200, 4
 
 
 @pytest.fixture
@@ -25,131 +32,100 @@ def drawn(monkeypatch):
     return panels
 
 
-def fan(title="ABC", horizon=4, outcome=True):
-    days = np.datetime64("2018-03-01") + np.arange(30 + horizon)
-    steps = np.sqrt(np.arange(1, horizon + 1))
-    return Fan(
-        title=title,
-        past_dates=days[:30],
-        past_close=100 + np.sin(np.arange(30)),
-        dates=days[30:],
-        quantiles=100 + steps[:, None] * SPREADS,
-        outcome=100 + steps if outcome else None,
+def scored(ticker="ABC", scale=0.02):
+    """Gaussian forecasts of Gaussian outcomes of a standard deviation of 0.02."""
+    outcome = 0.02 * np.random.default_rng(0).normal(size=(DAYS, HORIZON))
+    return Scored(
+        ticker=ticker,
+        dates=np.busday_offset("2018-03-01", np.arange(DAYS), roll="forward"),
+        close=np.full(DAYS, 100.0),
+        outcome=outcome,
+        naive_error=1.0,
+        **score(StudentT(np.zeros(outcome.shape), scale, np.inf), outcome),
     )
 
 
-def draw_fan(path="fan.png", title="ABC", **changes):
-    plot_fan(path, dataclasses.replace(fan(title), **changes))
+def systems():
+    return {name: [scored(scale=scale)] for name, scale in (("ours", 0.02), ("wide", 0.04))}
+
+
+def draw_calibration(forecasts, title=""):
+    metrics = {name: forecasting_metrics(one, one, (1, 4)) for name, one in forecasts.items()}
+    plot_calibration("a.png", forecasts, metrics, horizons=(1, 4), title=title)
+    return metrics
 
 
 def line(axis, label):
     return next(line for line in axis.lines if line.get_label() == label)
 
 
-def band(axis, percent):
-    """The lower and the upper bound on each of its dates."""
-    label = f"{percent}% interval"
-    shape = next(shape for shape in axis.collections if shape.get_label() == label)
-    days, prices = shape.get_paths()[0].vertices.T
-    return {day: (prices[days == day].min(), prices[days == day].max()) for day in set(days)}
-
-
-# ---- fans ------------------------------------------------------------------------------------
-
-
-def test_each_interval_of_a_fan_lies_between_its_quantiles(drawn):
-    draw_fan()
+def test_each_interval_of_a_fan_lies_between_its_quantiles_and_the_outcome_is_drawn(drawn):
+    fan = example_fans([scored()])[0]
+    plot_fan("fan.png", fan)
     for percent, (low, high) in INTERVALS.items():
-        bounds = band(drawn[0], percent)
-        for day, quantiles in zip(date2num(fan().dates), fan().quantiles, strict=True):
-            assert bounds[day] == pytest.approx((quantiles[low], quantiles[high]))
+        label = f"{percent}% interval"
+        shape = next(shape for shape in drawn[0].collections if shape.get_label() == label)
+        days, prices = shape.get_paths()[0].vertices.T
+        for day, quantiles in zip(date2num(fan.dates), fan.quantiles, strict=True):
+            bounds = prices[days == day].min(), prices[days == day].max()
+            assert bounds == pytest.approx((quantiles[low], quantiles[high]))
+    np.testing.assert_array_equal(line(drawn[0], "what happened").get_ydata()[1:], fan.outcome)
+    plot_fan("fan.png", dataclasses.replace(fan, outcome=None))
+    assert "what happened" not in [one.get_label() for one in drawn[1].lines]
 
 
-def test_a_fan_shows_an_outcome_only_if_there_is_one(drawn):
-    draw_fan()
-    np.testing.assert_array_equal(line(drawn[0], "what happened").get_ydata()[1:], fan().outcome)
-    draw_fan(outcome=None)
-    assert [one.get_label() for one in drawn[1].lines].count("what happened") == 0
+def test_fans_show_the_days_before_and_after_their_origin():
+    ticker = scored()
+    for fan in example_fans([ticker, ticker]):
+        assert isinstance(fan, Fan)
+        origin = int(np.searchsorted(ticker.dates, fan.past_dates[-1]))
+        np.testing.assert_array_equal(fan.dates, ticker.dates[origin + 1 : origin + 1 + HORIZON])
+        np.testing.assert_allclose(np.log(fan.outcome / 100), ticker.outcome[origin])
 
 
-# ---- calibration -----------------------------------------------------------------------------
-
-
-def calibration(**changes):
-    shares = {1: np.full(10, 0.1), 20: np.arange(10) / 45}
-    steps = {1: np.arange(9, -1, -1) / 45, 20: np.full(10, 0.1)}
-    actual = {1: {50: 0.53, 80: 0.8, 95: 0.94}, 20: {50: 0.45, 80: 0.82, 95: 0.97}}
-    arguments = {
-        "title": "",
-        "pits": {"ours": shares, "garch_t": steps},
-        "coverage": {"ours": actual, "garch_t": actual, "ewma": actual},
-    }
-    plot_calibration("calibration.png", **arguments | changes)
-    return arguments
-
-
-def test_a_uniform_histogram_lies_on_the_ideal_and_every_histogram_has_area_1(drawn):
-    calibration()
+def test_histograms_have_area_1_and_coverage_is_drawn_above_its_nominal_value(drawn):
+    metrics = draw_calibration(systems())
     for axis in drawn[:2]:
-        assert sum(bar.get_height() * bar.get_width() for bar in axis.patches[:10]) == (
-            pytest.approx(1)
-        )
+        bars = axis.patches[:20]
+        assert sum(bar.get_height() * bar.get_width() for bar in bars) == pytest.approx(1)
         np.testing.assert_array_equal(line(axis, "ideal").get_ydata(), [1, 1])
-    np.testing.assert_allclose([bar.get_height() for bar in drawn[0].patches[:10]], 1)
+    for name, values in metrics.items():
+        points = line(drawn[2], f"{name}, 1 day ahead").get_ydata()
+        expected = [100 * values[f"coverage_{percent}_1"] - percent for percent in INTERVALS]
+        np.testing.assert_allclose(points, expected)
 
 
-def test_coverage_is_drawn_as_points_above_its_nominal_value(drawn):
-    calibration()
-    # The ideal line comes first, then each system's horizons.
-    dots = [np.array(line.get_ydata()) for line in drawn[-1].lines[1:]]
-    assert len(dots) == 6
-    for days_1, days_20 in zip(dots[::2], dots[1::2], strict=True):
-        np.testing.assert_allclose(days_1, [3, 0, -1], atol=1e-9)
-        np.testing.assert_allclose(days_20, [-5, 2, 2], atol=1e-9)
-
-
-# ---- horizons --------------------------------------------------------------------------------
-
-
-def test_each_line_of_horizons_holds_its_numbers_and_the_first_is_the_thickest(drawn):
-    relative = {name: np.array([place, -place]) for place, name in enumerate(("ours", *"abcdefg"))}
-    plot_horizons("horizons.png", title="", horizons=[1, 5], relative=relative)
-    lines = {name: line(drawn[0], name) for name in relative}
-    for name, drawn_line in lines.items():
-        np.testing.assert_array_equal(drawn_line.get_ydata(), relative[name])
-        assert name == "ours" or drawn_line.get_linewidth() < lines["ours"].get_linewidth() / 2
-    assert len({drawn_line.get_color() for drawn_line in lines.values()}) == len(relative)
-
-
-# ---- all of them -----------------------------------------------------------------------------
-
-TITLE = r"$x^2$ and ^GSPC at 5 $, \frac"
-
-
-def draw_all(path, title=TITLE, ticker="$A^2$"):
-    draw_fan(path, title=title)
-    plot_fans(path, title=title, panels=[fan(ticker)])
-    pits = {ticker: {1: np.full(10, 0.1)}}
-    plot_calibration(path, title=title, pits=pits, coverage={ticker: {1: {50: 0.5}}})
-    plot_horizons(path, title=title, horizons=[1, 2], relative={ticker: np.zeros(2)})
+def test_each_line_of_horizons_is_relative_to_the_reference_and_the_first_is_the_thickest(drawn):
+    forecasts = systems()
+    plot_horizons(
+        "horizons.png", forecasts | {"twin": forecasts["ours"]}, reference="wide", title=""
+    )
+    ours, twin = line(drawn[0], "ours"), line(drawn[0], "twin")
+    ratio = forecasts["ours"][0].crps.mean(axis=0) / forecasts["wide"][0].crps.mean(axis=0)
+    for drawn_line in (ours, twin):
+        np.testing.assert_allclose(drawn_line.get_ydata(), 100 * (ratio - 1))
+    assert twin.get_linewidth() < ours.get_linewidth() / 2
 
 
 def test_a_dollar_sign_is_no_mathematics_anywhere(drawn):
-    draw_all("any.png")
+    title, ticker = r"$x^2$ and ^GSPC at 5 $, \frac", [scored("$A^2$")]
+    fans = example_fans(ticker)
+    plot_fan("a.png", dataclasses.replace(fans[0], title=title))
+    plot_fans("a.png", fans, title=title)
+    draw_calibration({"$A^2$": ticker}, title)
+    plot_horizons("a.png", {"$A^2$": ticker, "b": ticker}, reference="b", title=title)
     figures = {axis.figure for axis in drawn}
     assert len(figures) == 4
     for figure in figures:
         texts = [text for text in figure.findobj(Text) if "$" in text.get_text()]
-        assert TITLE in {text.get_text() for text in texts}
+        assert title in {text.get_text() for text in texts}
         assert not any(text.get_parse_math() for text in texts)
-    assert matplotlib.rcParams["text.parse_math"]
 
 
-def test_every_picture_is_written_as_a_png_and_closed(tmp_path):
-    before = plots.plt.get_fignums()
+def test_a_picture_is_written_as_a_png_and_closed(tmp_path):
+    before = plt.get_fignums()
     path = tmp_path / "new folder" / "fan.png"
-    draw_fan(path)
+    plot_fan(path, example_fans([scored()])[0])
     height, width, _ = matplotlib.image.imread(path).shape
     assert width > height > 300
-    assert plots.plt.get_fignums() == before
-    assert [file.name for file in path.parent.iterdir()] == ["fan.png"]
+    assert plt.get_fignums() == before

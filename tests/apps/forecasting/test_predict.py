@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
-from apps.forecasting import inputs, predict, train
-from data.prices import yahoo
+from apps.forecasting import predict, train
+from apps.forecasting.forecasts import next_trading_days
+from data.prices import read, yahoo
 from tests.apps.forecasting.helpers import (
     HORIZON,
     TINY,
@@ -20,6 +22,7 @@ from tests.apps.forecasting.helpers import (
     until,
 )
 from tests.helpers import call
+from tests.helpers import refused as refusal
 
 pytestmark = pytest.mark.usefixtures("jax_compiles_once", "here")
 
@@ -28,10 +31,10 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_quantiles_and_probabilities_tell_the_same(either, forecast, prices_dir):
-    for arguments in ([], ["--change", "0.7"], ["--change", "30"]):
-        found, _ = forecast(either, "SIMB", "--data-dir", prices_dir, *arguments)
-        check_forecast(found, days=HORIZON)
-        assert found["change"] == pytest.approx(float((arguments or ["", 5])[1]) / 100)
+    for change in (0.7, 30):
+        record, _ = forecast(either, "SIMB", "--data-dir", prices_dir, "--change", change)
+        check_forecast(record, days=HORIZON)
+        assert record["change"] == pytest.approx(change / 100)
 
 
 def test_a_moved_run_folder_still_predicts(trained, copy, forecast, prices_dir):
@@ -58,13 +61,11 @@ def test_a_ticker_without_a_file_is_downloaded_first(trained, forecast, prices_d
             asked.append((ticker, refresh))
             shutil.copy(prices_dir / "prices" / f"{ticker}.csv", folder)
 
-    monkeypatch.setattr(inputs, "download_prices", download)
     known, _ = forecast(trained, "SIMA", "--data-dir", prices_dir)
-    assert not asked
+    monkeypatch.setattr(read, "download_prices", download)
     assert forecast(trained, "SIMA", "--data-dir", "new")[0] == known
-    assert asked == [("SIMA", False), ("^SIM", False)]
     forecast(trained, "SIMA", "--data-dir", "new", "--refresh")
-    assert asked[2:] == [("SIMA", True), ("^SIM", True)]
+    assert asked == [(name, refresh) for refresh in (False, True) for name in ("SIMA", "^SIM")]
 
 
 def test_as_of_a_day_is_as_if_no_later_price_were_known(either, forecast, prices_dir, here):
@@ -75,11 +76,7 @@ def test_as_of_a_day_is_as_if_no_later_price_were_known(either, forecast, prices
     quoted = table_of(prices_dir / "prices", "SIMA").set_index("Date").Close[origin]
     assert seen["close"] == pytest.approx(quoted, abs=1e-4)
     cut, other = until(day), other_after(day)
-    futures = {
-        "cut": {"SIMA": cut},
-        "index cut": {"SIM": cut},
-        "other": {"SIMA": other, "SIM": other},
-    }
+    futures = {"cut": {"SIMA": cut}, "other": {"SIMA": other, "SIM": other}}
     for name, changes in futures.items():
         folder = prices_like(prices_dir, here / name, **changes)
         assert forecast(either, folder / "SIMA.csv", "--as-of", day)[0] == seen, name
@@ -93,18 +90,18 @@ def test_as_of_a_day_is_as_if_no_later_price_were_known(either, forecast, prices
 def test_without_the_index_a_warning_says_what_is_lost(trained, forecast, prices_dir, here):
     known, silence = forecast(trained, "SIMA", "--data-dir", prices_dir)
     folder = prices_like(prices_dir, here / "prices", tickers=["SIMA"])
-    found, messages = forecast(trained, folder / "SIMA.csv")
-    check_forecast(found, days=HORIZON)
-    assert found["days"] != known["days"]
-    assert "warning: the index ^SIM cannot be had" in messages
+    record, messages = forecast(trained, folder / "SIMA.csv")
+    check_forecast(record, days=HORIZON)
+    assert record["days"] != known["days"]
+    assert "warning: the index ^SIM cannot be read" in messages
     assert "the index" not in silence
 
 
 def test_the_table_shows_the_numbers_of_the_json(trained, forecast, capsys, prices_dir):
-    found, _ = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    record, _ = forecast(trained, "SIMA", "--data-dir", prices_dir)
     call(predict.main, "--run", trained, "--ticker", "SIMA", "--data-dir", prices_dir)
     lines = capsys.readouterr().out.splitlines()
-    for day in found["days"]:
+    for day in record["days"]:
         cells = next(line for line in lines if line.split()[:1] == [day["date"]]).split()
         low, high = (day["quantiles"][level] for level in ("0.025", "0.975"))
         assert cells[1] == f"{day['quantiles']['0.5']:.2f}"
@@ -123,17 +120,40 @@ def test_a_model_predicts_the_same_on_another_backend(trained, forecast, prices_
         env=os.environ | {"KERAS_BACKEND": other, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
     )
     assert done.returncode == 0, done.stderr
-    found, _ = forecast(trained, "SIMA", "--data-dir", prices_dir)
-    for there, day in zip(json.loads(done.stdout)["days"], found["days"], strict=True):
+    record, _ = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    for there, day in zip(json.loads(done.stdout)["days"], record["days"], strict=True):
         assert there["date"] == day["date"]
         assert there["quantiles"] == pytest.approx(day["quantiles"], rel=1e-5)
 
 
 def test_prices_that_end_long_ago_are_warned_of(trained, forecast, prices_dir):
-    found, beside = forecast(trained, "SIMA", "--data-dir", prices_dir)
-    assert f"the prices end on {found['origin']}" in beside and "--refresh" in beside
-    _, beside = forecast(trained, "SIMA", "--data-dir", prices_dir, "--as-of", found["origin"])
+    record, beside = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    assert f"the prices end on {record['origin']}" in beside and "--refresh" in beside
+    _, beside = forecast(trained, "SIMA", "--data-dir", prices_dir, "--as-of", record["origin"])
     assert "the prices end on" not in beside
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    ("date", "exchange", "expected"),
+    [
+        # 2018-12-05 was a day of mourning; Christmas and New Year's Day are holidays.
+        ("2018-12-04", "XNYS", ["2018-12-06", "2018-12-07"]),
+        ("2018-12-24", "XNYS", ["2018-12-26", "2018-12-27"]),
+        # Independence Day is none in London, and the summer bank holiday is none in New York.
+        ("2018-07-03", "XLON", ["2018-07-04", "2018-07-05"]),
+        ("2018-08-24", "XLON", ["2018-08-28", "2018-08-29"]),
+        ("2018-07-06", "24/7", ["2018-07-07", "2018-07-08"]),
+    ],
+)
+def test_the_next_trading_days_skip_weekends_and_holidays_of_the_exchange(date, exchange, expected):
+    assert next_trading_days(np.datetime64(date), 2, exchange).astype(str).tolist() == expected
+
+
+@pytest.mark.no_backend
+def test_an_unknown_exchange_is_refused_with_examples():
+    message = refusal(next_trading_days, np.datetime64("2018-12-20"), 5, "NOWHERE")
+    assert "--exchange NOWHERE" in message and "XNYS" in message
 
 
 @pytest.mark.parametrize(
@@ -142,9 +162,7 @@ def test_prices_that_end_long_ago_are_warned_of(trained, forecast, prices_dir):
         ("", "--ticker"),
         ("--ticker prices/YOUNG.csv", "needs 76 days"),
         ("--ticker NOPE --data prices", "has no NOPE.csv"),
-        ("--ticker SIMA --data prices --days 6", "--days must lie between 1 and 5"),
         ("--ticker SIMA --data prices --change 0", "--change"),
-        ("--ticker SIMA --data prices --picture x.jpg", "must end in .png"),
         ("--ticker SIMA --data prices --as-of yesterday", "--as-of yesterday is not a date"),
         ("--ticker SIMA --data prices --run nowhere", "no run folder nowhere"),
     ],

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from apps.export.runtime import open_network
 from apps.translation import evaluate, predict, second_stage, train
 from apps.translation.config import Config
 from apps.translation.metrics import translation_metrics
@@ -165,10 +166,11 @@ def test_a_moved_run_folder_still_predicts(trained, predictor, held_out, tmp_pat
 
 
 @pytest.mark.no_backend
-def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stopped, pairs_tsv):
+def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, stopped, pairs_tsv, exporting):
     assert len(read_history(stopped / "history.csv")["loss"]) == 1
     call(train.main, *TINY, "--data", pairs_tsv, "--run", stopped, "--resume")
     assert_same_training(whole, stopped)
+    assert open_network(stopped, task="translation").parameters
 
 
 @pytest.fixture
