@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from data.download import sha256_of, unknown_files
-from data.fetch import fetch
+from data.download import fetch, sha256_of, unknown_files
 from data.pairs.files import (
     GENERATED_NOTE,
     check_languages,

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import UserError
-from data.download import sha256_of, unknown_files
-from data.fetch import fetch
+from data.download import fetch, sha256_of, unknown_files
 from data.pairs.files import GENERATED_NOTE, clean, read_lines
 from data.pictures.read import PictureZip
 from data.pictures.splits import Captions, CaptionSplit, missing_pictures

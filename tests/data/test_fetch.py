@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from data import fetch as module
-from data.fetch import fetch
+from data import download as module
+from data.download import fetch
 from tests.helpers import refused
 
 pytestmark = pytest.mark.no_backend
