@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +23,15 @@ _SAME = 100
 class Reviews:
     """Texts and their labels."""
 
-    texts: Sequence[str]
-    """The raw texts, read from disk when they are needed."""
+    texts: list[str]
+    """The raw texts."""
     labels: np.ndarray
     """`(batch,)` int32, positions in `label_names`; -1 means unlabelled."""
 
     def take(self, chosen: np.ndarray) -> "Reviews":
         """Returns the reviews at which `<bool>(batch,)` is true."""
-        return Reviews(texts=self.texts.take(chosen), labels=self.labels[chosen])
+        texts = list(itertools.compress(self.texts, chosen))
+        return Reviews(texts=texts, labels=self.labels[chosen])
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def load_reviews(
         splits = {split: Reviews(*part) for split, part in parts.items()}
         label_names = ("negative", "positive")
     else:
-        splits, label_names, hashes = _own_splits(data, cache_dir)
+        splits, label_names, hashes = _own_splits(data)
     splits = _cut(splits, validation_share, split_seed)
     for split in ("train", "validation", "test"):
         if not splits[split].texts:
@@ -106,13 +107,13 @@ def load_reviews(
     return SentimentData(splits=splits, label_names=label_names, hashes=hashes)
 
 
-def load_labelled(data: str, *, cache_dir: Path) -> SentimentData:
+def load_labelled(data: str) -> SentimentData:
     """Loads your own file to score a trained model on; without `split` all of it is `test`.
 
     Raises:
         UserError: If the file cannot be read or used.
     """
-    splits, label_names, hashes = _own_splits(data, cache_dir)
+    splits, label_names, hashes = _own_splits(data)
     if list(splits) == ["train"]:
         splits = {"test": splits["train"]}
     filled = {name: reviews for name, reviews in splits.items() if reviews.texts}
@@ -120,10 +121,10 @@ def load_labelled(data: str, *, cache_dir: Path) -> SentimentData:
 
 
 def _own_splits(
-    data: str, cache_dir: Path
+    data: str,
 ) -> tuple[dict[str, Reviews], tuple[str, ...], dict[str, str]]:
     """Reads the splits of your own file; all of it is `train` if it has no column `split`."""
-    texts, labels, split_numbers, label_names = read_own_file(data, cache_dir)
+    texts, labels, split_numbers, label_names = read_own_file(data)
     everything = Reviews(texts=texts, labels=labels)
     splits = {"train": everything}
     if split_numbers is not None:
