@@ -122,10 +122,6 @@ def load_pairs(
         UserError: If the data cannot be downloaded, read or used.
     """
     languages = (source_language, target_language)
-    if source_language == target_language:
-        raise UserError(
-            f'--source-language and --target-language are both "{source_language}": set two.'
-        )
     known, warnings = {}, ()
     if data == "multi30k":
         place = data_dir / "multi30k"
