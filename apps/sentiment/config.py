@@ -8,7 +8,9 @@ from common.errors import UserError
 from common.settings import (
     Cell,
     OptimizerName,
+    Range,
     TrainingSettings,
+    Tuning,
     check_at_least,
     check_seeds,
     check_shares,
@@ -119,3 +121,18 @@ class Config(TrainingSettings):
 def teacher_folders(config: Config) -> list[str]:
     """Returns the run folders among the teachers."""
     return [name for name in split_list(config.teachers) if name != NB_SVM]
+
+
+# What `make tune-sentiment` varies, and the score on the validation split that judges it.
+TUNING = Tuning(
+    "val_accuracy",
+    "max",
+    {
+        "learning_rate": Range(3e-4, 5e-3, log=True),
+        "units": (32, 64, 128),
+        "dropout": Range(0.2, 0.6),
+        "embedding_dropout": Range(0.0, 0.5),
+        "word_dropout": Range(0.0, 0.3),
+        "optimizer": ("rmsprop", "adam"),
+    },
+)
