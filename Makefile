@@ -13,7 +13,7 @@ ARGS ?=
 
 # As typed, so that quotes and dollar signs in a text reach the program unchanged: exporting a
 # variable would expand it.
-unexport TEXT TICKER IMAGE RUN ONLY
+unexport TEXT TICKER IMAGE RUN ONLY INPUT OUTPUT
 define newline
 
 
@@ -25,6 +25,12 @@ ticker_flag = $(if $(value TICKER),--ticker=$(call quoted,TICKER))
 image_flag = $(if $(value IMAGE),--image=$(call quoted,IMAGE))
 only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
+input_flag = $(if $(value INPUT),--input=$(call quoted,INPUT))
+output_flag = $(if $(value OUTPUT),--output=$(call quoted,OUTPUT))
+cluster_flag = $(if $(CLUSTER),--cluster=$(CLUSTER))
+share_flags = $(cluster_flag) $(if $(CPUS),--cpus=$(CPUS)) $(if $(GPUS),--gpus=$(GPUS))
+plan_flag = $(if $(CLUSTER_CPUS),--cluster-cpus=$(CLUSTER_CPUS))
+cluster_packages = $(if $(CLUSTER),$(VENV)/.cluster)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed test test-slow test-torch check format tables \
@@ -40,6 +46,7 @@ help:  ## list the targets
 	@echo "           TICKER=AAPL  a ticker, or a .csv file of prices, to forecast"
 	@echo "           IMAGE=photo.jpg  a picture, a folder of them or a pattern, to caption"
 	@echo "           RUNS='runs/... runs/...'  run folders to join    ONLY='translation gru'  rows of the benchmark"
+	@echo "           CLUSTER=local|HOST:PORT  Ray runs it (docs/cluster.md)    CPUS=2 GPUS=1  of each run there"
 	@echo "           DATA_DIR=...  downloads   CACHE_DIR=...  derived files   KERAS_BACKEND=tensorflow|jax|torch"
 
 setup: $(VENV)/.user  ## install what a user needs (GPU=1: with what an NVIDIA GPU needs)
@@ -52,6 +59,7 @@ lock: | $(PY)  ## pin in requirements*.lock all that requirements*.txt need (ARG
 	$(compile) requirements.txt --output-file requirements.lock
 	$(compile) --constraints requirements.lock requirements-dev.txt --output-file requirements-dev.lock
 	$(compile) --constraints requirements.lock requirements-gpu.txt --output-file requirements-gpu.lock
+	$(compile) --constraints requirements.lock requirements-cluster.txt --output-file requirements-cluster.lock
 
 compile = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
   --custom-compile-command "make lock" $(ARGS)
@@ -68,6 +76,11 @@ $(VENV)/.user: requirements.lock | $(PY)
 $(VENV)/.developer: requirements-dev.lock | $(PY)
 	@echo "installing requirements-dev.lock into $(VENV) (a few minutes the first time)"
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@ $(VENV)/.user
+
+$(VENV)/.cluster: requirements-cluster.lock | $(PY)
+	@echo "installing requirements-cluster.lock into $(VENV)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-cluster.lock
 	@touch $@ $(VENV)/.user
 
 demo: $(addprefix demo-,$(TASKS))  ## train, evaluate and predict on the embedded samples, offline
@@ -172,15 +185,21 @@ export-captioning: $(VENV)/.user  ## write RUN (default: pretrained) as an ONNX 
 ensemble: $(VENV)/.user  ## join RUNS="runs/translation/gru-s1 ..." to one run folder, used like any other
 	$(PY) -m apps.ensemble $(if $(RUNS),--members $(RUNS)) $(run_flag) $(ARGS)
 
-benchmark: $(VENV)/.user  ## train, score and publish every row of the tables, or ONLY="translation gru" (a day on two cores)
-	$(PY) -m apps.studies.benchmark $(only_flag) $(ARGS)
-	$(MAKE) tables
+benchmark: $(VENV)/.user $(cluster_packages)  ## train, score and publish every row of the tables, or ONLY="translation gru" (a day on two cores)
+	$(PY) -m apps.studies.benchmark $(only_flag) $(share_flags) $(plan_flag) $(ARGS)
+	$(if $(findstring --plan,$(ARGS)),,$(MAKE) tables)
 
 benchmark-check: $(VENV)/.user  ## train and score rows from nothing, ONLY="sentiment lstm", and compare with what is published
 	$(PY) -m apps.studies.benchmark --check $(only_flag) $(ARGS)
 
-benchmark-quick: $(VENV)/.user  ## smoke test of every row, on the samples
-	$(PY) -m apps.studies.benchmark --quick $(only_flag) $(ARGS)
+benchmark-quick: $(VENV)/.user $(cluster_packages)  ## smoke test of every row, on the samples
+	$(PY) -m apps.studies.benchmark --quick $(only_flag) $(share_flags) $(ARGS)
+
+predict-many-%: $(VENV)/.user $(cluster_packages)  ## answer all of INPUT, a file of texts or a folder, in parts of a folder OUTPUT
+	$(PY) -m apps.cluster.predict_many --task=$* $(input_flag) $(output_flag) $(run_flag) $(cluster_flag) $(ARGS)
+
+tune-%: $(VENV)/.cluster  ## search the settings of a task by its validation score, ARGS="--trials 40"
+	$(PY) -m apps.cluster.tune --task=$* $(share_flags) $(ARGS)
 
 study-gradients: $(VENV)/.user  ## show vanishing and exploding gradients, and what helps (draws the pictures of docs/)
 	$(PY) -m apps.studies.gradients $(ARGS)

@@ -1,13 +1,9 @@
 """Runs many commands, each when those that it needs have ended, and tells how far they are."""
 
-import contextlib
 import dataclasses
-import io
 import os
 import subprocess
 import sys
-import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +14,6 @@ from rich.console import Console
 from apps.cluster.pool import CODE, Lost, Pool
 from apps.cluster.schedule import Job, as_time, length, urgencies
 from common.errors import UserError
-from common.files import atomic_folder
 from common.run_folder import lock_run
 
 # Seconds that a run folder may stay locked by a process that is just ending.
@@ -81,44 +76,6 @@ def run_command(step: Command, folder: Path, log: Path, threads: int) -> Ended:
     return Ended(status, time.monotonic() - started, lines[-1] if status and lines else "")
 
 
-def run_command_apart(step: Command, given: dict[str, bytes], name: str, threads: int) -> Ended:
-    """Does the same on a machine that shares no disk with the caller, from packed run folders.
-
-    Args:
-        step: The command; its paths are relative.
-        given: Relative path of a run folder to what `pack` returned.
-        name: Of the log.
-        threads: As in `run_command`.
-    """
-    home = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="run-") as folder:
-        try:
-            for path, packed in given.items():
-                unpack(packed, Path(folder, path))
-            ended = run_command(step, Path(folder), Path("logs", f"{name}.log"), threads)
-            packed = b"" if ended.status else pack(step.run)
-            return dataclasses.replace(ended, run=packed)
-        finally:
-            os.chdir(home)
-
-
-def pack(run: Path) -> bytes:
-    """Returns a run folder as one uncompressed tar file."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.add(run, arcname=".")
-    return buffer.getvalue()
-
-
-def unpack(packed: bytes, run: Path) -> None:
-    """Puts a packed run folder in the place of the one that may stand there."""
-    with tempfile.TemporaryDirectory(prefix=".old-", dir=_made(run.parent)) as old:
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(run, Path(old, run.name))
-        with atomic_folder(run) as draft, tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(draft, filter="data")
-
-
 def run_jobs(
     jobs: Sequence[Job],
     pool: Pool,
@@ -143,7 +100,7 @@ def run_jobs(
     waiting = sorted(jobs, key=lambda job: -urgent[job.name])
     open_names, failed = {job.name for job in jobs}, {}
     running: dict[Any, tuple[Job, float]] = {}
-    clock = _Clock()
+    expected = taken = 0.0
     while waiting or running:
         for job in list(waiting):
             broken = [need for need in job.needs if need in failed]
@@ -165,53 +122,23 @@ def run_jobs(
                 problem = str(error)
             if problem:
                 failed[job.name] = problem
-            clock.tick(job, time.monotonic() - since)
-            left = clock.left(waiting, list(running.values()), pool.slots)
+            now = time.monotonic()
+            expected, taken = expected + job.seconds, taken + now - since
+            # How this machine compares with the recorded times.
+            pace = taken / expected if expected else 1.0
+            begun = {other.name: (now - start) / pace for other, start in running.values()}
+            left = [
+                dataclasses.replace(one, seconds=max(0.0, one.seconds - begun.get(one.name, 0.0)))
+                for one in jobs
+                if one.name in open_names
+            ]
             word = "FAILED " if problem else "ends   "
             console.print(
-                f"{word} {job.name} after {as_time(time.monotonic() - since)} ·"
+                f"{word} {job.name} after {as_time(now - since)} ·"
                 f" {len(jobs) - len(open_names)} of {len(jobs)} · {len(running)} running ·"
-                f" about {as_time(left)} left"
+                f" about {as_time(pace * length(left, pool.slots))} left"
             )
     return {job.name: failed[job.name] for job in jobs if job.name in failed}
-
-
-class _Clock:
-    """Estimates the time that is left, by how this cluster compares with the recorded times."""
-
-    def __init__(self):
-        self._expected = self._taken = 0.0
-
-    def tick(self, job: Job, seconds: float) -> None:
-        """Takes note of a job that has ended."""
-        self._expected += job.seconds
-        self._taken += seconds
-
-    def left(self, waiting: list[Job], running: list[tuple[Job, float]], slots: int) -> float:
-        """Returns seconds; `running` are jobs with the moments when they began."""
-        pace = self._taken / self._expected if self._expected else 1.0
-        now = time.monotonic()
-        begun = [
-            dataclasses.replace(job, seconds=max(0.0, job.seconds - (now - since) / (pace or 1.0)))
-            for job, since in running
-        ]
-        order = [*begun, *waiting]
-        names = {job.name for job in order}
-        # `simulate` wants each job behind those that it needs.
-        ranked: list[Job] = []
-        while len(ranked) < len(order):
-            placed = {job.name for job in ranked}
-            ranked += [
-                job
-                for job in order
-                if job.name not in placed and not (set(job.needs) & names) - placed
-            ]
-        return pace * length(ranked, slots)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _wait_until_free(run: Path) -> None:

@@ -7,9 +7,9 @@ and carries arguments and results; nothing here listens on a port.
 import concurrent.futures
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import secrets
-import shutil
 import signal
 import sys
 import tempfile
@@ -53,7 +53,7 @@ class LocalPool:
         self._pool = concurrent.futures.ProcessPoolExecutor(
             workers,
             # A fork would copy the threads of a backend or of Arrow.
-            mp_context=_spawn(),
+            mp_context=multiprocessing.get_context("spawn"),
             initializer=die_with_parent,
         )
 
@@ -237,22 +237,3 @@ def _join(
             f"CLUSTER={cluster} cannot be joined ({reason}): start one with `ray start --head`, or"
             " give CLUSTER=local."
         ) from None
-
-
-def _spawn() -> Any:
-    import multiprocessing
-
-    return multiprocessing.get_context("spawn")
-
-
-def copy_code(folder: Path, commit: str) -> Path:
-    """Copies the code that a training needs, with a note of its commit, and returns the folder."""
-    copy = folder / "code"
-    for name in ("apps", "common", "data", "models"):
-        shutil.copytree(
-            CODE / name,
-            copy / name,
-            ignore=shutil.ignore_patterns("pretrained", "results", "__pycache__"),
-        )
-    (copy / "COMMIT").write_text(f"{commit}\n", encoding="utf-8")
-    return copy

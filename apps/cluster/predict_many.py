@@ -4,7 +4,6 @@ make predict-many-sentiment INPUT=reviews.parquet OUTPUT=verdicts
 make predict-many-captioning INPUT=pictures OUTPUT=captions CLUSTER=10.0.0.1:6379
 """
 
-import contextlib
 import hashlib
 import itertools
 import time
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
+from apps.cluster.folder import folder_of
 from apps.cluster.inputs import Item, read_files, read_texts
 from apps.cluster.parts import predict_part
 from apps.cluster.pool import CODE, Lost, Pool, open_pool
@@ -22,8 +22,8 @@ from common.artifact import EXPORT, MODEL
 from common.config import run_command
 from common.console import aside, open_console
 from common.errors import UserError
-from common.files import read_json, write_json, write_text
-from common.run_folder import lock_run, read_config
+from common.files import write_json, write_text
+from common.run_folder import read_config
 from data.pictures.read import is_picture_name
 
 Task = Literal["forecasting", "sentiment", "translation", "captioning"]
@@ -64,8 +64,6 @@ def main(
     read_config(run, task)
     items = _items(task, input, column)
     size = part_lines or _PART[task]
-    if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output} is a file: name a folder.")
     manifest = {
         "task": task,
         "model_sha256": _model_hash(run),
@@ -74,8 +72,7 @@ def main(
         "part_lines": size,
     }
     console = open_console()
-    with _locked(output):
-        _begin(output, manifest)
+    with folder_of(manifest, output, MANIFEST, option="--output"):
         with open_pool(cluster, workers=workers) as pool:
             _write_parts(_parts(items, size), output, pool, task, str(run), console)
         lines, errors = _count(output)
@@ -95,37 +92,6 @@ def _items(task: Task, source: Path, column: str) -> Iterator[Item]:
 def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
     while part := list(itertools.islice(items, size)):
         yield part
-
-
-@contextlib.contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    """Keeps other processes from writing the same folder."""
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(lock_run(output))
-        except UserError:
-            raise UserError(
-                f"{output} is being written by another process: wait for its end, or name another"
-                " --output."
-            ) from None
-        yield
-
-
-def _begin(output: Path, manifest: dict[str, Any]) -> None:
-    """Notes what the folder is to hold, or makes sure that its parts are of the same."""
-    path = output / MANIFEST
-    if not path.is_file():
-        if any(output.iterdir()):
-            raise UserError(f"--output {output} holds other files: name an empty or new folder.")
-        write_json(path, manifest)
-        return
-    begun = read_json(path)
-    differing = [name for name, value in manifest.items() if begun.get(name) != value]
-    if differing:
-        raise UserError(
-            f"{output} was begun with another {', '.join(differing)}: go on as it was begun, or"
-            " name another --output."
-        )
 
 
 def _write_parts(

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import heapq
 from collections.abc import Sequence
-from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,30 +99,8 @@ def length(jobs: Sequence[Job], workers: int) -> float:
 
 
 def as_time(seconds: float) -> str:
-    """Returns hours and minutes, such as `3:07 h`, or the seconds of what takes less than one."""
+    """Returns a time such as `40 s`, `7 min` or `3:07 h`."""
+    minutes = round(seconds / 60)
     if seconds < 60:
         return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60}:{minutes % 60:02} h"
-
-
-def plot_lengths(jobs: Sequence[Job], path: Path, *, most: int = 256) -> None:
-    """Draws how long all jobs take with 1 to `most` workers, and what limits them."""
-    from common.plots import new_axes, save_figure
-
-    workers = list(range(1, most + 1))
-    hours = [length(jobs, count) / 3600 for count in workers]
-    chain = sum(job.seconds for job in critical_path(jobs)) / 3600
-    figure, (axes,) = new_axes(1, f"{len(jobs)} jobs of the benchmark", width=6.4)
-    axes.plot(workers, hours, color="#0b6e99", label="all jobs, as they would run")
-    even = [hours[0] / count for count in workers]
-    axes.plot(workers, even, color="#8a8f98", linestyle=":", label="the work, divided evenly")
-    label = "the longest chain of jobs that need one another"
-    axes.axhline(chain, color="#d1495b", linestyle="--", label=label)
-    axes.set(xscale="log", yscale="log", xlabel="runs at once", ylabel="hours")
-    axes.set_xticks([2**power for power in range(9) if 2**power <= most])
-    axes.minorticks_off()
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.legend(frameon=False, fontsize=8)
-    save_figure(figure, path)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02} h"

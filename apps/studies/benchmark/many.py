@@ -1,6 +1,5 @@
 """The benchmark as jobs that need one another: how long they take, and how they run on Ray."""
 
-import importlib.util
 import statistics
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -9,14 +8,16 @@ from typing import Any
 
 from rich.console import Console
 
+from apps.cluster.jobs import Ended, run_command, run_jobs
+from apps.cluster.pool import open_pool
 from apps.cluster.schedule import (
     Job,
     as_time,
     critical_path,
     length,
-    plot_lengths,
     simulate,
 )
+from apps.studies.benchmark.apart import copy_code, pack, run_command_apart, unpack
 from apps.studies.benchmark.plan import Step, published_row
 from common.console import aside
 from common.errors import UserError
@@ -135,13 +136,8 @@ def run_many(
     Raises:
         UserError: If there is no such cluster, or the paths fit no other machine.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("CLUSTER needs Ray: pip install -r requirements-cluster.lock")
     if not shared_disk and runs.is_absolute():
         raise UserError("--no-shared-disk needs a relative folder of --runs.")
-    from apps.cluster.jobs import Ended, pack, run_command, run_command_apart, run_jobs, unpack
-    from apps.cluster.pool import copy_code, open_pool
-
     steps = [step for step in steps if not step.done()]
     by_name = {job_name(step): step for step in steps}
     home, durations = Path.cwd(), runs / DURATIONS
@@ -180,3 +176,25 @@ def _read_by(step: Step) -> Iterable[Path]:
     yield step.run
     if step.verb != "evaluate":
         yield from (step.run.with_name(name) for name in step.row.needed_runs())
+
+
+def plot_lengths(jobs: Sequence[Job], path: Path, *, most: int = 256) -> None:
+    """Draws how long all jobs take with 1 to `most` workers, and what limits them."""
+    from common.plots import new_axes, save_figure
+
+    workers = list(range(1, most + 1))
+    hours = [length(jobs, count) / 3600 for count in workers]
+    chain = sum(job.seconds for job in critical_path(jobs)) / 3600
+    figure, (axes,) = new_axes(1, f"{len(jobs)} jobs of the benchmark", width=6.4)
+    axes.plot(workers, hours, color="#0b6e99", label="all jobs, as they would run")
+    even = [hours[0] / count for count in workers]
+    axes.plot(workers, even, color="#8a8f98", linestyle=":", label="the work, divided evenly")
+    label = "the longest chain of jobs that need one another"
+    axes.axhline(chain, color="#d1495b", linestyle="--", label=label)
+    axes.set(xscale="log", yscale="log", xlabel="runs at once", ylabel="hours")
+    axes.set_xticks([2**power for power in range(9) if 2**power <= most])
+    axes.minorticks_off()
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.legend(frameon=False, fontsize=8)
+    save_figure(figure, path)

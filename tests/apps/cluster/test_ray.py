@@ -1,4 +1,4 @@
-"""Ray on two simulated nodes of this machine: what is lost goes on, and ends in the same weights."""
+"""Ray on simulated nodes of this machine: what is lost goes on, and ends in the same weights."""
 
 import contextlib
 import csv
