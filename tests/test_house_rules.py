@@ -20,7 +20,7 @@ ALLOWED = {
 }
 # What data may take of common, none of which starts a backend.
 SHARED_WITH_DATA = {"common.cache", "common.errors", "common.files"}
-MAY_JOIN_TASKS = {"studies", "export"}
+MAY_JOIN_TASKS = {"studies", "export", "cluster"}
 # What a task may take of the export: what reads a graph, and starts no backend.
 SHARED_WITH_TASKS = {"apps.export.runtime"}
 
@@ -117,7 +117,7 @@ def recipe_of(words):
     """The modules and flags that a call of make would run, without running them."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     known = {"DATA_DIR", "CACHE_DIR", "KERAS_BACKEND"}
-    known |= set(re.findall(r"\$\(?:?(?:value )?([A-Z]+)\b", makefile))
+    known |= set(re.findall(r"\$\(?:?(?:value )?([A-Z_]+)\b", makefile))
     known |= set(re.findall(r"^ifdef (\w+)", makefile, re.M))
     known |= set(re.search(r"^unexport (.*)", makefile, re.M)[1].split())
     for word in words[1:]:

@@ -13,6 +13,8 @@ COMMANDS = [
     "apps.ensemble",
     "apps.export.__main__",
     "apps.studies.benchmark.__main__",
+    "apps.cluster.predict_many",
+    "apps.cluster.tune",
 ]
 BACKENDS = ("keras", "tensorflow", "jax", "torch", "sklearn", "matplotlib")
 
