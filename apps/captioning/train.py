@@ -18,6 +18,7 @@ from common.artifact import MODEL, TOKENIZER, save_model
 from common.config import run_command
 from common.console import VERBOSITY, aside, open_console, warn
 from common.device import device_line, xla_beside_products
+from common.devices import start_devices
 from common.errors import UserError
 from common.training import TrainFlags, first_facts, open_training, training_callbacks
 from data.pictures.splits import CaptionSplit
@@ -165,6 +166,8 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
     run = Path(flags.run or f"runs/captioning/{config.cell}-s{config.seed}")
     if backbone_weights and config.backbone == SMALL_CNN:
         raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
+    devices = start_devices(flags.devices, unfit={})
+    run = devices.folder(run, resume=flags.resume)
     with open_training(config, flags, run, task="captioning") as config:
         import keras
 
@@ -247,6 +250,9 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
             f" validate · {model.count_params():,} parameters · {len(batches)} steps an"
             " epoch"
         )
+        batches, validation_batches = devices.share(
+            batches, validation_batches, epochs_done=epochs_done
+        )
         with run_written(
             config,
             flags,
@@ -268,6 +274,8 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
                 verbose=VERBOSITY,
             )
 
+        if not devices.end():
+            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run,

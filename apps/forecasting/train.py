@@ -19,6 +19,7 @@ from common.artifact import MODEL, save_model
 from common.config import run_command, split_list
 from common.console import VERBOSITY, aside, open_console, warn
 from common.device import XLA, device_line
+from common.devices import start_devices
 from common.training import TrainFlags, first_facts, open_training, training_callbacks
 from data.prices.features import feature_statistics
 
@@ -107,6 +108,8 @@ def main(flags: TrainFlags, config: Config) -> None:
         config: Settings of the model and its training.
     """
     run = Path(flags.run or f"runs/forecasting/{config.cell}-s{config.seed}")
+    devices = start_devices(flags.devices, unfit={"--stateful": config.stateful})
+    run = devices.folder(run, resume=flags.resume)
     with open_training(config, flags, run, task="forecasting") as config:
         import keras
 
@@ -179,6 +182,10 @@ def main(flags: TrainFlags, config: Config) -> None:
             f" {sum(map(len, validation_spans))} to validate · {parameters:,} parameters ·"
             f" {len(batches)} steps an epoch"
         )
+        validation_batches = validation_batch(config, features, validation_spans)
+        batches, validation_batches = devices.share(
+            batches, validation_batches, epochs_done=epochs_done
+        )
         with run_written(
             config,
             flags,
@@ -190,7 +197,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         ):
             model.fit(
                 batches,
-                validation_data=validation_batch(config, features, validation_spans),
+                validation_data=validation_batches,
                 initial_epoch=epochs_done,
                 epochs=config.epochs,
                 callbacks=callbacks,
@@ -198,6 +205,8 @@ def main(flags: TrainFlags, config: Config) -> None:
                 verbose=VERBOSITY,
             )
 
+        if not devices.end():
+            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run, data="", tickers=(), data_dir=flags.data_dir, split="validation", baselines=False

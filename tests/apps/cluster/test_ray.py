@@ -188,7 +188,7 @@ def test_after_kill_9_nothing_is_trained_twice_and_a_failure_leaves_the_rest(
     children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate()
-    _, alive = psutil.wait_procs(children, timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=240)
     assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
     begun = {
         run: (run / "history.csv").read_text().splitlines()
