@@ -14,7 +14,7 @@ ARGS ?=
 
 # As typed, so that quotes and dollar signs in a text reach the program unchanged: exporting a
 # variable would expand it.
-unexport TEXT TICKER IMAGE RUN ONLY RUN_SENTIMENT RUN_TRANSLATION RUN_CAPTIONING RUN_FORECASTING
+unexport TEXT TICKER IMAGE RUN ONLY INPUT OUTPUT RUN_SENTIMENT RUN_TRANSLATION RUN_CAPTIONING RUN_FORECASTING
 define newline
 
 
@@ -31,6 +31,12 @@ web_flags = $(if $(value RUN_SENTIMENT),--sentiment=$(call quoted,RUN_SENTIMENT)
   $(if $(value RUN_CAPTIONING),--captioning=$(call quoted,RUN_CAPTIONING)) \
   $(if $(value RUN_FORECASTING),--forecasting=$(call quoted,RUN_FORECASTING)) \
   $(if $(value PORT),--port=$(call quoted,PORT)) $(if $(value HOST),--host=$(call quoted,HOST))
+input_flag = $(if $(value INPUT),--input=$(call quoted,INPUT))
+output_flag = $(if $(value OUTPUT),--output=$(call quoted,OUTPUT))
+cluster_flag = $(if $(CLUSTER),--cluster=$(CLUSTER))
+share_flags = $(cluster_flag) $(if $(CPUS),--cpus=$(CPUS)) $(if $(GPUS),--gpus=$(GPUS))
+plan_flag = $(if $(CLUSTER_CPUS),--cluster-cpus=$(CLUSTER_CPUS))
+cluster_packages = $(if $(CLUSTER),$(VENV)/.cluster)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed study-export study-load web test test-web test-slow test-torch check format tables \
@@ -47,6 +53,7 @@ help:  ## list the targets
 	@echo "           IMAGE=photo.jpg  a picture, a folder of them or a pattern, to caption"
 	@echo "           RUNS='runs/... runs/...'  run folders to join    ONLY='translation gru'  rows of the benchmark"
 	@echo "           PORT=8000 HOST=127.0.0.1 RUN_SENTIMENT=runs/...  of make web"
+	@echo "           CLUSTER=local|HOST:PORT  Ray runs it (docs/cluster.md)    CPUS=2 GPUS=1  of each run there"
 	@echo "           DATA_DIR=...  downloads   CACHE_DIR=...  derived files   KERAS_BACKEND=tensorflow|jax|torch"
 
 setup: $(VENV)/.user  ## install what a user needs (GPU=1: with what an NVIDIA GPU needs)
@@ -60,6 +67,7 @@ lock: | $(PY)  ## pin in requirements*.lock all that requirements*.txt need (ARG
 	$(compile) --constraints requirements.lock requirements-dev.txt --output-file requirements-dev.lock
 	$(compile) --constraints requirements.lock requirements-web.txt --output-file requirements-web.lock
 	$(compile) --constraints requirements.lock requirements-gpu.txt --output-file requirements-gpu.lock
+	$(compile) --constraints requirements.lock requirements-cluster.txt --output-file requirements-cluster.lock
 
 compile = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
   --custom-compile-command "make lock" $(ARGS)
@@ -91,6 +99,10 @@ demo: $(VENV)/.user  ## train, evaluate and predict on the embedded samples, off
 	@echo "four apps, two at a time: each prints what it did when it is done"
 	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(addprefix demo-,captioning translation sentiment forecasting)
 	@$(PY) -m apps.studies.demo --runs $(DEMO)
+$(VENV)/.cluster: requirements-cluster.lock | $(PY)
+	@echo "installing requirements-cluster.lock into $(VENV)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-cluster.lock
+	@touch $@ $(VENV)/.user
 
 demo-forecasting: $(VENV)/.user
 	@echo "— the sample: simulated prices with clusters of volatility and jumps"
@@ -192,15 +204,21 @@ export-captioning: $(VENV)/.user  ## write RUN (default: pretrained) as an ONNX 
 ensemble: $(VENV)/.user  ## join RUNS="runs/translation/gru-s1 ..." to one run folder, used like any other
 	$(PY) -m apps.ensemble $(if $(RUNS),--members $(RUNS)) $(run_flag) $(ARGS)
 
-benchmark: $(VENV)/.user  ## train, score and publish every row of the tables, or ONLY="translation gru" (a day on two cores)
-	$(PY) -m apps.studies.benchmark $(only_flag) $(ARGS)
-	$(MAKE) tables
+benchmark: $(VENV)/.user $(cluster_packages)  ## train, score and publish every row of the tables, or ONLY="translation gru" (a day on two cores)
+	$(PY) -m apps.studies.benchmark $(only_flag) $(share_flags) $(plan_flag) $(ARGS)
+	$(if $(findstring --plan,$(ARGS)),,$(MAKE) tables)
 
 benchmark-check: $(VENV)/.user  ## train and score rows from nothing, ONLY="sentiment lstm", and compare with what is published
 	$(PY) -m apps.studies.benchmark --check $(only_flag) $(ARGS)
 
-benchmark-quick: $(VENV)/.user  ## smoke test of every row, on the samples
-	$(PY) -m apps.studies.benchmark --quick $(only_flag) $(ARGS)
+benchmark-quick: $(VENV)/.user $(cluster_packages)  ## smoke test of every row, on the samples
+	$(PY) -m apps.studies.benchmark --quick $(only_flag) $(share_flags) $(ARGS)
+
+predict-many-%: $(VENV)/.user $(cluster_packages)  ## answer all of INPUT, a file of texts or a folder, in parts of a folder OUTPUT
+	$(PY) -m apps.cluster.predict_many --task=$* $(input_flag) $(output_flag) $(run_flag) $(cluster_flag) $(ARGS)
+
+tune-%: $(VENV)/.cluster  ## search the settings of a task by its validation score, ARGS="--trials 40"
+	$(PY) -m apps.cluster.tune --task=$* $(share_flags) $(ARGS)
 
 study-gradients: $(VENV)/.user  ## show vanishing and exploding gradients, and what helps (draws the pictures of docs/)
 	$(PY) -m apps.studies.gradients $(ARGS)

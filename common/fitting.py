@@ -50,6 +50,9 @@ class TrainFlags:
     """Replace the run that stands in the folder."""
     tensorboard: bool = False
     """Write event files for TensorBoard."""
+    devices: str = ""
+    """Train on this many devices of the host, or on all of all hosts (JAX alone; see
+    docs/cluster.md)."""
     given: tyro.conf.Suppress[frozenset[str]] = frozenset()
     """Names of the flags that were typed; `parse_call` fills it in."""
 

@@ -21,6 +21,8 @@ from common.settings import Search
 # What figures depend on. Results, READMEs and pictures are written from figures: they do not count.
 _CODE = ("*.py", "requirements*", "*.lock")
 _PROJECT = Path(__file__).parents[1]
+# In a copy of the code that is no checkout: what `commit` returned where it was copied.
+COMMIT = "COMMIT"
 # The lines of /proc/cpuinfo that decide which kernels run, on x86 and on ARM.
 _CPU_LINES = ("vendor_id", "cpu family", "model", "cache size", "flags", "CPU implementer")
 _CPU_LINES += ("CPU part", "Features")
@@ -53,6 +55,8 @@ def uncommitted_code(folder: Path = _PROJECT) -> list[str]:
 
 def commit(folder: Path = _PROJECT) -> str:
     """Returns the short hash of the checked-out commit, marked `+` if code differs from it."""
+    if (folder / COMMIT).is_file():
+        return (folder / COMMIT).read_text(encoding="utf-8").strip()
     try:
         mark = "+" if uncommitted_code(folder) else ""
         return _git(folder, "rev-parse", "--short", "HEAD").strip() + mark

@@ -15,6 +15,27 @@ Cell = Literal["simple_rnn", "lstm", "gru", "feedforward"]
 
 
 @dataclasses.dataclass(frozen=True)
+class Range:
+    """Numbers that a sweep draws from."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Whether all orders of magnitude are as likely, instead of all numbers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """What a sweep varies, and what it is judged by."""
+
+    monitor: str
+    """Column of `history.csv`, of the validation split."""
+    mode: Literal["min", "max"]
+    space: dict[str, Range | tuple]
+    """Name of a setting to its range or its choices."""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingSettings:
     """How to train, whatever the task; a task's `Config` adds the rest and other defaults."""
 

@@ -20,7 +20,7 @@ ALLOWED = {
 }
 # What data may take of common, none of which starts a backend.
 SHARED_WITH_DATA = {"common.cache", "common.errors", "common.files"}
-MAY_JOIN_TASKS = {"studies", "export", "web"}
+MAY_JOIN_TASKS = {"studies", "export", "web", "cluster"}
 # What a task may take of the export: what reads a graph, and the last step of a training.
 SHARED_WITH_TASKS = {"apps.export.runtime", "apps.export.after_training"}
 

@@ -6,7 +6,9 @@ from typing import Literal
 from common.errors import UserError
 from common.settings import (
     Cell,
+    Range,
     TrainingSettings,
+    Tuning,
     check_at_least,
     check_seeds,
     check_shares,
@@ -117,3 +119,18 @@ class Config(TrainingSettings):
             for name in ("validation_share", "split_seed"):
                 reasons[name] = "--data flickr8k has its own splits"
         return reasons
+
+
+# What `make tune-captioning` varies, and the score on the validation split that judges it.
+TUNING = Tuning(
+    "val_cider",
+    "max",
+    {
+        "learning_rate": Range(3e-4, 4e-3, log=True),
+        "decoder_units": (256, 512),
+        "dropout": Range(0.3, 0.7),
+        "embedding_dropout": Range(0.0, 0.4),
+        "word_dropout": Range(0.0, 0.3),
+        "label_smoothing": Range(0.0, 0.2),
+    },
+)

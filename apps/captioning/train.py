@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from apps.captioning.config import BUCKETS, LABEL_SMOOTHING, SMALL_CNN, Config
 from common.cli import VERBOSITY, aside, open_console, run_command, warn
 from common.device import device_line, xla_beside_products
+from common.devices import start_devices
 from common.errors import UserError
 from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
 from common.run_folder import MODEL, TOKENIZER, save_model
@@ -164,6 +165,8 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
     run = Path(flags.run or f"runs/captioning/{config.cell}-s{config.seed}")
     if backbone_weights and config.backbone == SMALL_CNN:
         raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
+    devices = start_devices(flags.devices, unfit={})
+    run = devices.folder(run, resume=flags.resume)
     with open_training(config, flags, run, task="captioning") as config:
         import keras
 
@@ -247,6 +250,9 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
             f" validate · {model.count_params():,} parameters · {len(batches)} steps an"
             " epoch"
         )
+        batches, validation_batches = devices.share(
+            batches, validation_batches, epochs_done=epochs_done
+        )
         with run_written(
             config,
             flags,
@@ -268,6 +274,8 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
                 verbose=VERBOSITY,
             )
 
+        if not devices.end():
+            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run,

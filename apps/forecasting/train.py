@@ -16,6 +16,7 @@ from apps.forecasting.config import Config
 from apps.forecasting.inputs import load_inputs, training_days
 from common.cli import VERBOSITY, aside, open_console, run_command, split_list, warn
 from common.device import XLA, device_line
+from common.devices import start_devices
 from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
 from common.run_folder import MODEL, save_model
 from data.prices.features import feature_statistics
@@ -87,6 +88,8 @@ def main(flags: TrainFlags, config: Config) -> None:
         config: Settings of the model and its training.
     """
     run = Path(flags.run or f"runs/forecasting/{config.cell}-s{config.seed}")
+    devices = start_devices(flags.devices, unfit={"--stateful": config.stateful})
+    run = devices.folder(run, resume=flags.resume)
     with open_training(config, flags, run, task="forecasting") as config:
         import keras
 
@@ -167,6 +170,7 @@ def main(flags: TrainFlags, config: Config) -> None:
             f" {sum(map(len, validation_spans))} to validate · {parameters:,} parameters ·"
             f" {len(batches)} steps an epoch"
         )
+        batches, validation = devices.share(batches, validation, epochs_done=epochs_done)
         with run_written(
             config,
             flags,
@@ -186,6 +190,8 @@ def main(flags: TrainFlags, config: Config) -> None:
                 verbose=VERBOSITY,
             )
 
+        if not devices.end():
+            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run, data="", tickers=(), data_dir=flags.data_dir, split="validation", baselines=False

@@ -10,7 +10,9 @@ from common.run_folder import CONFIG
 from common.settings import (
     Cell,
     OptimizerName,
+    Range,
     TrainingSettings,
+    Tuning,
     check_at_least,
     check_seeds,
     check_shares,
@@ -133,3 +135,18 @@ def read_labels(config: dict[str, Any], run: Path) -> list[str]:
     if not isinstance(labels, list) or len(labels) < 2:
         raise UserError(f"{run / CONFIG} names no labels: restore it or train again.")
     return labels
+
+
+# What `make tune-sentiment` varies, and the score on the validation split that judges it.
+TUNING = Tuning(
+    "val_accuracy",
+    "max",
+    {
+        "learning_rate": Range(3e-4, 5e-3, log=True),
+        "units": (32, 64, 128),
+        "dropout": Range(0.2, 0.6),
+        "embedding_dropout": Range(0.0, 0.5),
+        "word_dropout": Range(0.0, 0.3),
+        "optimizer": ("rmsprop", "adam"),
+    },
+)

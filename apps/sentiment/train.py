@@ -17,6 +17,7 @@ from apps.sentiment.config import BIGRAM_DIM, BUCKETS, Config, teacher_folders
 from apps.sentiment.spans import sentence_spans
 from common.cli import VERBOSITY, aside, open_console, run_command
 from common.device import XLA, device_line
+from common.devices import start_devices
 from common.earlier_runs import run_folder
 from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
 from common.run_folder import MODEL, TOKENIZER, save_model
@@ -104,6 +105,11 @@ def main(flags: TrainFlags, config: Config) -> None:
     """
     earlier = {"--teachers": teacher_folders(config)}
     run = run_folder(flags.run, f"runs/sentiment/{config.cell}-s{config.seed}", earlier)
+    devices = start_devices(
+        flags.devices,
+        unfit={"--teachers": config.teachers, "--pretrain-epochs": config.pretrain_epochs},
+    )
+    run = devices.folder(run, resume=flags.resume)
     with open_training(
         config,
         flags,
@@ -190,6 +196,9 @@ def main(flags: TrainFlags, config: Config) -> None:
             f"{len(texts)} texts to train on, {len(validation_split.texts)} to validate ·"
             f" {model.count_params():,} parameters · {len(batches)} steps an epoch"
         )
+        batches, validation_batches = devices.share(
+            batches, validation_batches, epochs_done=epochs_done
+        )
         with run_written(
             config,
             flags,
@@ -211,6 +220,8 @@ def main(flags: TrainFlags, config: Config) -> None:
                 verbose=VERBOSITY,
             )
 
+        if not devices.end():
+            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run, data="", data_dir=flags.data_dir, split="validation", baselines=False

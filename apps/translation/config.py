@@ -5,7 +5,9 @@ import dataclasses
 from common.errors import UserError
 from common.settings import (
     Cell,
+    Range,
     TrainingSettings,
+    Tuning,
     check_at_least,
     check_shares,
 )
@@ -121,3 +123,18 @@ class Config(TrainingSettings):
         if self.init_from:
             reasons["vocabulary_data"] = "--init-from brings its subwords"
         return reasons
+
+
+# What `make tune-translation` varies, and the score on the validation split that judges it.
+TUNING = Tuning(
+    "val_bleu",
+    "max",
+    {
+        "learning_rate": Range(5e-4, 5e-3, log=True),
+        "units": (128, 256, 384),
+        "dropout": Range(0.1, 0.5),
+        "embedding_dropout": Range(0.0, 0.3),
+        "label_smoothing": Range(0.0, 0.2),
+        "vocab_size": (2000, 4000, 8000),
+    },
+)

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from apps.translation.config import BUCKETS, LABEL_SMOOTHING, SHAPE, Config
 from common.cli import VERBOSITY, aside, open_console, run_command, split_list, warn
 from common.device import device_line, xla_beside_products
+from common.devices import start_devices
 from common.earlier_runs import run_folder, with_shape_of
 from common.errors import UserError
 from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
@@ -120,6 +121,8 @@ def main(flags: TrainFlags, config: Config) -> None:
     run = run_folder(
         flags.run, f"runs/translation/{config.cell}-s{config.seed}", {"--init-from": earlier}
     )
+    devices = start_devices(flags.devices, unfit={"--init-from": config.init_from})
+    run = devices.folder(run, resume=flags.resume)
     with open_training(config, flags, run, task="translation", earlier=earlier) as config:
         import keras
 
@@ -203,6 +206,9 @@ def main(flags: TrainFlags, config: Config) -> None:
             f"{train_rows} pairs to train on, {validation_rows} to validate ·"
             f" {model.count_params():,} parameters · {len(batches)} steps an epoch"
         )
+        batches, validation_batches = devices.share(
+            batches, validation_batches, epochs_done=epochs_done
+        )
         with run_written(
             config,
             flags,
@@ -223,6 +229,8 @@ def main(flags: TrainFlags, config: Config) -> None:
                 verbose=VERBOSITY,
             )
 
+        if not devices.end():
+            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run, data=(), data_dir=flags.data_dir, split="validation", baselines=False

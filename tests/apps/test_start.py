@@ -14,6 +14,8 @@ COMMANDS = [
     "apps.export.__main__",
     "apps.studies.benchmark.__main__",
     "apps.web.__main__",
+    "apps.cluster.predict_many",
+    "apps.cluster.tune",
 ]
 BACKENDS = ("keras", "tensorflow", "jax", "torch", "sklearn", "matplotlib")
 
