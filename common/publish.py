@@ -181,7 +181,7 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
                     f"{run} lacks {', '.join(sorted(missing))} of the {split} split, which another"
                     " seed has: evaluate them with the same flags."
                 )
-    first = records[0]
+    first, scored = records[0], [record.get("scored", {}) for record in records]
     return {
         "name": name,
         **{key: first[key] for key in _OF_THE_FIRST_SEED},
@@ -200,8 +200,10 @@ def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
         **({} if "members" in first else _training(runs, records)),
         # One, but for seeds that were added later and for runs that went on at another.
         "commit": _joined(commit for record in records for commit in commits_of(record)),
+        # Runs of older code do not say what code scored them.
         "scored": {
-            split: _joined(record["scored"][split] for record in records) for split in splits
+            split: _joined(commits[split] for commits in scored if split in commits)
+            for split in sorted(set().union(*scored))
         },
     }
 
@@ -216,7 +218,7 @@ def _check_seed(seed: tuple[Path, dict, dict], first: tuple[Path, dict, dict]) -
     shared = config.keys() & first_config.keys()
     if differing := sorted(key for key in shared if config[key] != first_config[key]):
         raise UserError(f"{run} differs from {first_run} in {', '.join(differing)}: not one row.")
-    needed = {"metrics", "scored", "epochs", "commit", *_OF_THE_FIRST_SEED}
+    needed = {"metrics", "epochs", "commit", *_OF_THE_FIRST_SEED}
     # Members of an ensemble were trained each for itself.
     needed |= set() if "members" in record else {"seconds", "peak_memory_mb"}
     if missing := needed - record.keys():
