@@ -24,7 +24,8 @@ from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores, why_not_recorded
 from common.run_folder import lock_run, read_config
 from data.download import cache_directory, data_directory
-from data.text.tokenization import encode
+from data.row_files import tokens_on_disk
+from data.text.tokenization import encoded
 
 if TYPE_CHECKING:
     from data.reviews.read import Reviews, SentimentData
@@ -65,7 +66,7 @@ def load_scored(config: Config, run: Path, *, data: str, data_dir: str) -> "Sent
     from data.reviews.read import load_labelled
 
     if data and data not in ("imdb", config.data):
-        foreign = load_labelled(data)
+        foreign = load_labelled(data, cache_dir=cache_directory())
         # The same file under another name holds what the run has learned.
         if set(foreign.hashes.values()) != set(recorded_data(run).values()):
             return foreign
@@ -79,8 +80,9 @@ def predict_probabilities(predictor: Predictor, texts: Sequence[str]) -> np.ndar
     from data.text.batching import text_batches
 
     config = predictor.config
+    sequences = encoded(predictor.tokenizer, texts, max_length=config.max_length)
     batches = text_batches(
-        encode(predictor.tokenizer, texts, max_length=config.max_length),
+        tokens_on_disk(sequences, cache_directory()),
         buckets=BUCKETS,
         multiple=config.region_length or 8,
         tokens_per_batch=config.tokens_per_batch,

@@ -6,6 +6,7 @@ python -m apps.sentiment.train --data reviews.csv --run runs/sentiment/mine
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ from common.earlier_runs import run_folder
 from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
 from common.run_folder import MODEL, TOKENIZER, save_model
 from data.download import cache_directory
-from data.text.tokenization import encode, load_tokenizer, train_tokenizer
+from data.row_files import RowFile, texts_on_disk, tokens_on_disk
+from data.text.tokenization import encoded, load_tokenizer, train_tokenizer
 from data.text.word_vectors import train_word_vectors
 
 if TYPE_CHECKING:
@@ -78,9 +80,12 @@ def initialize_encoder(
 
     cache_dir = cache_directory()
 
+    def encoded_texts(max_length: int) -> RowFile:
+        return tokens_on_disk(encoded(tokenizer, texts, max_length=max_length), cache_dir)
+
     if config.embedding == "word2vec":
         vectors = train_word_vectors(
-            encode(tokenizer, texts, max_length=MOST_TOKENS),
+            encoded_texts(MOST_TOKENS),
             vocab_size=tokenizer.get_vocab_size(),
             embed_dim=config.embed_dim,
             cache_dir=cache_dir,
@@ -92,8 +97,7 @@ def initialize_encoder(
             f"the encoder begins as a language model of {len(texts)} reviews, trained for"
             f" {config.pretrain_epochs} epochs or kept from an earlier run in {cache_dir}",
         )
-        sequences = encode(tokenizer, texts, max_length=config.max_length)
-        pretrain(encoder, config, sequences, cache_dir=cache_dir)
+        pretrain(encoder, config, encoded_texts(config.max_length), cache_dir=cache_dir)
 
 
 def main(flags: TrainFlags, config: Config) -> None:
@@ -130,6 +134,8 @@ def main(flags: TrainFlags, config: Config) -> None:
         log = functools.partial(aside, console)
         log(device_line())
         epochs_done = first_epoch(config, flags, run)
+        cache_dir = cache_directory()
+
         data = load_split_reviews(config, data=config.data, data_dir=flags.data_dir, log=log)
         labels = list(data.label_names)
         train_split, validation_split = data.splits["train"], data.splits["validation"]
@@ -144,7 +150,8 @@ def main(flags: TrainFlags, config: Config) -> None:
         )
         everything = train_split.texts
         if unlabelled:
-            everything = [*everything, *unlabelled.texts]
+            chained = itertools.chain(everything, unlabelled.texts)
+            everything = texts_on_disk(chained, cache_dir)
         texts = everything if config.teachers else train_split.texts
         if flags.resume:
             tokenizer = load_tokenizer(run / TOKENIZER)
@@ -160,8 +167,9 @@ def main(flags: TrainFlags, config: Config) -> None:
             initialize_encoder(encoder, config, everything, tokenizer, console)
 
         def batches_of(texts: Sequence[str], targets: np.ndarray, **options):
+            tokens = encoded(tokenizer, texts, max_length=config.max_length)
             return text_batches(
-                encode(tokenizer, texts, max_length=config.max_length),
+                tokens_on_disk(tokens, cache_dir),
                 targets,
                 buckets=BUCKETS,
                 multiple=config.region_length or 8,
@@ -170,7 +178,8 @@ def main(flags: TrainFlags, config: Config) -> None:
             )
 
         if config.spans:
-            texts = [*texts, *sentence_spans(texts, count=config.spans, seed=config.seed)]
+            spans = sentence_spans(texts, count=config.spans, seed=config.seed)
+            texts = texts_on_disk(itertools.chain(texts, spans), cache_dir)
             targets = np.concatenate([targets, np.repeat(targets, config.spans, axis=0)])
         batches = batches_of(texts, targets, shuffle=True, seed=config.seed, epoch=epochs_done)
         validation_batches = batches_of(

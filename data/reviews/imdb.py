@@ -9,6 +9,7 @@ import pandas as pd
 from common.errors import UserError
 from common.files import atomic_folder
 from data.download import import_tfds, prepare_tfds, sha256_of
+from data.row_files import RowFile, texts_on_disk
 
 NAME = "imdb_reviews/plain_text:1.0.0"
 FOLDER = Path("imdb_reviews", "plain_text", "1.0.0")
@@ -18,7 +19,7 @@ _SPLITS = {"train": "train", "test": "test", "unsupervised": "unlabelled"}
 
 def read_imdb(
     root: Path, cache_dir: Path
-) -> tuple[dict[str, tuple[list[str], np.ndarray]], dict[str, str]]:
+) -> tuple[dict[str, tuple[RowFile, np.ndarray]], dict[str, str]]:
     """Reads IMDB; after the first time from Parquet files, without TensorFlow.
 
     Args:
@@ -58,7 +59,7 @@ def read_imdb(
         except (OSError, ValueError) as error:
             raise UserError(f"{path} is damaged: delete the folder {cached}, run again.") from error
         labels = frame["label"].to_numpy(dtype=np.int32)
-        splits[split] = frame["text"].tolist(), labels
+        splits[split] = texts_on_disk(frame["text"], cache_dir), labels
     return splits, hashes
 
 

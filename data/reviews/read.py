@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,15 +23,14 @@ _SAME = 100
 class Reviews:
     """Texts and their labels."""
 
-    texts: list[str]
-    """The raw texts."""
+    texts: Sequence[str]
+    """The raw texts, read from disk when they are needed."""
     labels: np.ndarray
     """`(batch,)` int32, positions in `label_names`; -1 means unlabelled."""
 
     def take(self, chosen: np.ndarray) -> "Reviews":
         """Returns the reviews at which `<bool>(batch,)` is true."""
-        texts = list(itertools.compress(self.texts, chosen))
-        return Reviews(texts=texts, labels=self.labels[chosen])
+        return Reviews(texts=self.texts.take(chosen), labels=self.labels[chosen])
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def load_reviews(
         splits = {split: Reviews(*part) for split, part in parts.items()}
         label_names = ("negative", "positive")
     else:
-        splits, label_names, hashes = _own_splits(data)
+        splits, label_names, hashes = _own_splits(data, cache_dir)
     splits = _cut(splits, validation_share, split_seed)
     for split in ("train", "validation", "test"):
         if not splits[split].texts:
@@ -107,13 +106,13 @@ def load_reviews(
     return SentimentData(splits=splits, label_names=label_names, hashes=hashes)
 
 
-def load_labelled(data: str) -> SentimentData:
+def load_labelled(data: str, *, cache_dir: Path) -> SentimentData:
     """Loads your own file to score a trained model on; without `split` all of it is `test`.
 
     Raises:
         UserError: If the file cannot be read or used.
     """
-    splits, label_names, hashes = _own_splits(data)
+    splits, label_names, hashes = _own_splits(data, cache_dir)
     if list(splits) == ["train"]:
         splits = {"test": splits["train"]}
     filled = {name: reviews for name, reviews in splits.items() if reviews.texts}
@@ -121,10 +120,10 @@ def load_labelled(data: str) -> SentimentData:
 
 
 def _own_splits(
-    data: str,
+    data: str, cache_dir: Path
 ) -> tuple[dict[str, Reviews], tuple[str, ...], dict[str, str]]:
     """Reads the splits of your own file; all of it is `train` if it has no column `split`."""
-    texts, labels, split_numbers, label_names = read_own_file(data)
+    texts, labels, split_numbers, label_names = read_own_file(data, cache_dir)
     everything = Reviews(texts=texts, labels=labels)
     splits = {"train": everything}
     if split_numbers is not None:

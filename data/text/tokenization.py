@@ -1,7 +1,7 @@
 """Trains, loads and applies tokenizers; their JSON holds the normalisation of the text."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -94,16 +94,19 @@ def kept_positions(length: int, max_length: int) -> np.ndarray:
     return np.concatenate([np.arange(head), np.arange(length - max_length + head, length)])
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> list[np.ndarray]:
-    """Encodes raw texts; one without any token becomes a single `[UNK]`.
+def encoded(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> Iterator[np.ndarray]:
+    """Encodes raw texts one after the other; one without any token becomes a single `[UNK]`.
 
-    Returns:
+    Yields:
         For each text `(time,)` int32 with `1 <= time <= max_length`.
     """
-    sequences = []
     # In chunks, so that the memory for the library's own records stays small.
     for start in range(0, len(texts), _CHUNK):
         for encoding in tokenizer.encode_batch_fast(texts[start : start + _CHUNK]):
             ids = np.asarray(encoding.ids or [UNK_ID], dtype=np.int32)
-            sequences.append(ids[kept_positions(len(ids), max_length)])
-    return sequences
+            yield ids[kept_positions(len(ids), max_length)]
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str], *, max_length: int) -> list[np.ndarray]:
+    """Returns what `encoded` yields."""
+    return list(encoded(tokenizer, texts, max_length=max_length))

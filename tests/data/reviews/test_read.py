@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data.reviews import own_file
 from data.reviews.read import load_reviews
 from tests.helpers import refused, refuses
 
@@ -104,8 +105,10 @@ def test_importing_the_pipelines_imports_no_tensorflow():
 # ---- A file of one's own ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("at_a_time", [7, 10_000])
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
-def test_both_formats_give_the_same(load, tmp_path, suffix):
+def test_both_formats_give_the_same(load, tmp_path, monkeypatch, suffix, at_a_time):
+    monkeypatch.setattr(own_file, "_ROWS", at_a_time)
     rows = [(f'A "quoted", film {number}\nin two lines', number % 3) for number in range(80)]
     rows += [("NA", 0), ("null", 1), ("nan", 2), ("None", 0)]
     data = load(write_table(tmp_path / f"own{suffix}", rows))
@@ -209,7 +212,11 @@ HEADER = b"text,label\n"
         ("own.csv", b"text,label,split\nfine,yes,train\nbad,no,dev\n", ["row 3", "split"]),
     ],
 )
-def test_a_faulty_file_is_refused_in_one_line(load, tmp_path, name, content, expected):
+@pytest.mark.parametrize("at_a_time", [1, 10_000])
+def test_a_faulty_file_is_refused_in_one_line(
+    load, tmp_path, monkeypatch, name, content, expected, at_a_time
+):
+    monkeypatch.setattr(own_file, "_ROWS", at_a_time)
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
