@@ -27,13 +27,7 @@ def choose_parts(text: str, known: Sequence[str], *, output: Path) -> tuple[str,
 
 
 def write_part(
-    path: Path,
-    results: dict[str, Any],
-    *,
-    study: str,
-    part: str,
-    command: str,
-    packages: tuple[str, ...] = (),
+    path: Path, results: dict[str, Any], *, study: str, part: str, packages: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Replaces one part of a study's JSON file, and leaves the others with their provenance.
 
@@ -42,12 +36,12 @@ def write_part(
         results: What was measured.
         study: Name of the study.
         part: Name of the part.
-        command: Command that measures this part again.
         packages: More packages whose versions matter.
 
     Returns:
         The whole record.
     """
+    command = f"python -m apps.studies.{study} --parts {part}"
     parts = read_json(path).get("parts", {}) if path.is_file() else {}
     parts[part] = {**provenance(command, packages=packages), "results": results}
     record = {"study": study, "parts": parts}
