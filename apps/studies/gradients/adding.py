@@ -149,7 +149,7 @@ def train_adder(
 class ProbedCell(layers.Layer):
     """A recurrent cell that adds the last features of its input, the probe, to its new states.
 
-    The probe is zero; the gradient with respect to it is that with respect to the states.
+    The probe is zero; its gradient is that of the states.
     """
 
     def __init__(self, cell: layers.Layer, **options):
@@ -198,7 +198,7 @@ def state_gradients(
         kind: One of `KINDS`.
         recurrent: The recurrent layer, whose weights are copied.
         answer: The dense layer, whose weights are copied.
-        loss: As Keras takes it, a mean over rows.
+        loss: A mean over rows.
 
     Returns:
         `(rows, time)`, for the LSTM of both its states together.
