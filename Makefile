@@ -5,6 +5,7 @@
 TASKS := forecasting sentiment translation captioning
 PYTHON ?= python3
 VENV := .venv
+WEB := .venv-web
 PY := $(VENV)/bin/python
 DEMO := runs/demo
 TORCH := 2.13.0
@@ -13,7 +14,7 @@ ARGS ?=
 
 # As typed, so that quotes and dollar signs in a text reach the program unchanged: exporting a
 # variable would expand it.
-unexport TEXT TICKER IMAGE RUN ONLY
+unexport TEXT TICKER IMAGE RUN ONLY INPUT OUTPUT RUN_SENTIMENT RUN_TRANSLATION RUN_CAPTIONING RUN_FORECASTING
 define newline
 
 
@@ -25,9 +26,20 @@ ticker_flag = $(if $(value TICKER),--ticker=$(call quoted,TICKER))
 image_flag = $(if $(value IMAGE),--image=$(call quoted,IMAGE))
 only_flag = $(if $(value ONLY),--only=$(call quoted,ONLY))
 run_flag = $(if $(value RUN),--run=$(call quoted,RUN))
+web_flags = $(if $(value RUN_SENTIMENT),--sentiment=$(call quoted,RUN_SENTIMENT)) \
+  $(if $(value RUN_TRANSLATION),--translation=$(call quoted,RUN_TRANSLATION)) \
+  $(if $(value RUN_CAPTIONING),--captioning=$(call quoted,RUN_CAPTIONING)) \
+  $(if $(value RUN_FORECASTING),--forecasting=$(call quoted,RUN_FORECASTING)) \
+  $(if $(value PORT),--port=$(call quoted,PORT)) $(if $(value HOST),--host=$(call quoted,HOST))
+input_flag = $(if $(value INPUT),--input=$(call quoted,INPUT))
+output_flag = $(if $(value OUTPUT),--output=$(call quoted,OUTPUT))
+cluster_flag = $(if $(CLUSTER),--cluster=$(CLUSTER))
+share_flags = $(cluster_flag) $(if $(CPUS),--cpus=$(CPUS)) $(if $(GPUS),--gpus=$(GPUS))
+plan_flag = $(if $(CLUSTER_CPUS),--cluster-cpus=$(CLUSTER_CPUS))
+cluster_packages = $(if $(CLUSTER),$(VENV)/.cluster)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed test test-slow test-torch check format tables \
+.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed study-export study-load web test test-web test-slow test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict export))
 
 help:  ## list the targets
@@ -40,6 +52,8 @@ help:  ## list the targets
 	@echo "           TICKER=AAPL  a ticker, or a .csv file of prices, to forecast"
 	@echo "           IMAGE=photo.jpg  a picture, a folder of them or a pattern, to caption"
 	@echo "           RUNS='runs/... runs/...'  run folders to join    ONLY='translation gru'  rows of the benchmark"
+	@echo "           PORT=8000 HOST=127.0.0.1 RUN_SENTIMENT=runs/...  of make web"
+	@echo "           CLUSTER=local|HOST:PORT  Ray runs it (docs/cluster.md)    CPUS=2 GPUS=1  of each run there"
 	@echo "           DATA_DIR=...  downloads   CACHE_DIR=...  derived files   KERAS_BACKEND=tensorflow|jax|torch"
 
 setup: $(VENV)/.user  ## install what a user needs (GPU=1: with what an NVIDIA GPU needs)
@@ -51,7 +65,9 @@ lock: | $(PY)  ## pin in requirements*.lock all that requirements*.txt need (ARG
 	$(PY) -m pip install --quiet uv==$(UV)
 	$(compile) requirements.txt --output-file requirements.lock
 	$(compile) --constraints requirements.lock requirements-dev.txt --output-file requirements-dev.lock
+	$(compile) --constraints requirements.lock requirements-web.txt --output-file requirements-web.lock
 	$(compile) --constraints requirements.lock requirements-gpu.txt --output-file requirements-gpu.lock
+	$(compile) --constraints requirements.lock requirements-cluster.txt --output-file requirements-cluster.lock
 
 compile = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
   --custom-compile-command "make lock" $(ARGS)
@@ -70,7 +86,23 @@ $(VENV)/.developer: requirements-dev.lock | $(PY)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@ $(VENV)/.user
 
-demo: $(addprefix demo-,$(TASKS))  ## train, evaluate and predict on the embedded samples, offline
+$(WEB)/.ready: requirements-web.lock
+	@echo "installing requirements-web.lock into $(WEB) (a minute the first time)"
+	$(PYTHON) -m venv $(WEB) || { rm -rf $(WEB); exit 1; }
+	$(WEB)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-web.lock
+	@touch $@
+
+web: $(WEB)/.ready  ## serve a page to try all four models, and its JSON service (PORT=8000, RUN_SENTIMENT=runs/...)
+	@$(WEB)/bin/python -m apps.web $(web_flags) $(ARGS)
+
+demo: $(VENV)/.user  ## train, evaluate and predict on the embedded samples, offline
+	@echo "four apps, two at a time: each prints what it did when it is done"
+	@$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(addprefix demo-,captioning translation sentiment forecasting)
+	@$(PY) -m apps.studies.demo --runs $(DEMO)
+$(VENV)/.cluster: requirements-cluster.lock | $(PY)
+	@echo "installing requirements-cluster.lock into $(VENV)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-cluster.lock
+	@touch $@ $(VENV)/.user
 
 demo-forecasting: $(VENV)/.user
 	@echo "— the sample: simulated prices with clusters of volatility and jumps"
@@ -172,15 +204,21 @@ export-captioning: $(VENV)/.user  ## write RUN (default: pretrained) as an ONNX 
 ensemble: $(VENV)/.user  ## join RUNS="runs/translation/gru-s1 ..." to one run folder, used like any other
 	$(PY) -m apps.ensemble $(if $(RUNS),--members $(RUNS)) $(run_flag) $(ARGS)
 
-benchmark: $(VENV)/.user  ## train, score and publish every row of the tables, or ONLY="translation gru" (a day on two cores)
-	$(PY) -m apps.studies.benchmark $(only_flag) $(ARGS)
-	$(MAKE) tables
+benchmark: $(VENV)/.user $(cluster_packages)  ## train, score and publish every row of the tables, or ONLY="translation gru" (a day on two cores)
+	$(PY) -m apps.studies.benchmark $(only_flag) $(share_flags) $(plan_flag) $(ARGS)
+	$(if $(findstring --plan,$(ARGS)),,$(MAKE) tables)
 
 benchmark-check: $(VENV)/.user  ## train and score rows from nothing, ONLY="sentiment lstm", and compare with what is published
 	$(PY) -m apps.studies.benchmark --check $(only_flag) $(ARGS)
 
-benchmark-quick: $(VENV)/.user  ## smoke test of every row, on the samples
-	$(PY) -m apps.studies.benchmark --quick $(only_flag) $(ARGS)
+benchmark-quick: $(VENV)/.user $(cluster_packages)  ## smoke test of every row, on the samples
+	$(PY) -m apps.studies.benchmark --quick $(only_flag) $(share_flags) $(ARGS)
+
+predict-many-%: $(VENV)/.user $(cluster_packages)  ## answer all of INPUT, a file of texts or a folder, in parts of a folder OUTPUT
+	$(PY) -m apps.cluster.predict_many --task=$* $(input_flag) $(output_flag) $(run_flag) $(cluster_flag) $(ARGS)
+
+tune-%: $(VENV)/.cluster  ## search the settings of a task by its validation score, ARGS="--trials 40"
+	$(PY) -m apps.cluster.tune --task=$* $(share_flags) $(ARGS)
 
 study-gradients: $(VENV)/.user  ## show vanishing and exploding gradients, and what helps (draws the pictures of docs/)
 	$(PY) -m apps.studies.gradients $(ARGS)
@@ -189,24 +227,33 @@ study-speed: $(VENV)/.developer  ## measure each cell on each backend beside nat
 	$(PY) -m pip install --quiet torch==$(TORCH)
 	$(PY) -m apps.studies.speed $(ARGS)
 
+study-export: $(VENV)/.user  ## compare the pretrained models in Keras with their exports: size, quality, speed, memory
+	$(PY) -m apps.studies.export $(ARGS)
+
+study-load: $(VENV)/.developer  ## measure the service under load, on the loopback address
+	$(PY) -m apps.studies.load $(ARGS)
+
 tables: $(VENV)/.user  ## write the result tables of the READMEs anew
-	$(PY) -m common.result_tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md apps/$(task)/pretrained/README.md)
+	$(PY) -m common.tables README.md $(foreach task,$(TASKS),apps/$(task)/README.md apps/$(task)/pretrained/README.md)
 	$(PY) -m apps.studies.cells
 
 test: $(VENV)/.developer  ## run the tests on the TensorFlow and JAX backends
-	KERAS_BACKEND=tensorflow $(PY) -m pytest -m "not slow" -n 2 --dist loadfile --durations=15
+	KERAS_BACKEND=tensorflow $(PY) -m pytest -m "not slow and not browser" -n 2 --dist loadfile --durations=15
 	JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 KERAS_BACKEND=jax \
-	  $(PY) -m pytest -m "not slow and not no_backend" -n 2 --dist loadfile --durations=15 \
+	  $(PY) -m pytest -m "not slow and not browser and not no_backend" -n 2 --dist loadfile --durations=15 \
 	  tests/models tests/common \
 	  tests/apps/forecasting/test_train.py tests/apps/forecasting/test_predict.py tests/apps/forecasting/test_evaluate.py
 
+test-web: $(VENV)/.developer  ## use the page as a visitor would, in Chromium (SCREENSHOTS=docs: draw its pictures)
+	$(PY) -m pytest -m browser tests/apps/web
+
 test-slow: $(VENV)/.developer  ## run the tests that `make test` leaves out: the long ones, and all apps on JAX
 	KERAS_BACKEND=tensorflow $(PY) -m pytest -m slow -n 2 --dist loadfile --durations=15
-	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow and not no_backend" -n 2 --dist loadfile --durations=15 tests/apps
+	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow and not browser and not no_backend" -n 2 --dist loadfile --durations=15 tests/apps
 
 test-torch: $(VENV)/.developer  ## run the same tests on PyTorch (installs it)
 	$(PY) -m pip install --quiet torch==$(TORCH)
-	KERAS_BACKEND=torch $(PY) -m pytest -m "not slow and not no_backend" tests/models tests/common tests/apps
+	KERAS_BACKEND=torch $(PY) -m pytest -m "not slow and not browser and not no_backend" tests/models tests/common tests/apps
 
 check: $(VENV)/.developer  ## lint and check the format
 	$(VENV)/bin/ruff check .

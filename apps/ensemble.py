@@ -7,28 +7,27 @@ import contextlib
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from common.artifact import (
+from common.cli import open_console, run_command
+from common.errors import UserError
+from common.files import atomic_path, read_json, write_json
+from common.results import provenance
+from common.run_folder import (
     BACKBONE,
     CONFIG,
     METRICS,
     MODEL,
     STATE,
     TOKENIZER,
+    end_replacement,
     load_model,
+    lock_run,
+    open_run,
+    read_config,
+    replace_run,
     save_model,
 )
-from common.config import run_command
-from common.console import open_console
-from common.errors import UserError
-from common.files import atomic_path, read_json, write_json
-from common.provenance import provenance
-from common.run_folder import end_replacement, lock_run, open_run, read_config, replace_run
-
-if TYPE_CHECKING:
-    pass
-
 
 TASKS = ("sentiment", "translation", "captioning")
 # Settings that decide what a model reads and writes; members may differ in all others.
@@ -46,9 +45,7 @@ _SAME = (
     "bidirectional",
     # With another split, a member would have seen what others are scored on.
     "split_seed",
-    "validation_size",
     "validation_share",
-    "test_size",
 )
 # Settings of a classifier that its explanations need; each member keeps its own.
 _SIZES = ("embed_dim", "bigram_buckets", "units")
@@ -107,7 +104,7 @@ def read_task(run: Path) -> str:
 
 def _check_members(members: list[Path], configs: list[dict[str, Any]]) -> None:
     """Raises a `UserError` if a member is not finished or does not fit the first one."""
-    from common.training_state import is_finished, saved_epoch
+    from common.callbacks import is_finished, saved_epoch
 
     for member, config in zip(members, configs, strict=True):
         for name in _SAME:
@@ -172,6 +169,9 @@ def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False)
     folder = Path(run or f"runs/{task}/ensemble")
     if folder.resolve() in {member.resolve() for member in members}:
         raise UserError(f"--run {folder} is one of the members: name another folder.")
+    from apps.export.after_training import export_trained
+
+    console = open_console()
     # Shared with commands that score the members, and closed to those that train them.
     with contextlib.ExitStack() as locks:
         for member in members:
@@ -186,7 +186,8 @@ def main(members: tuple[Path, ...] = (), run: str = "", overwrite: bool = False)
         open_run(folder, task=task, resume=False, overwrite=overwrite)
         with replace_run(folder):
             join_runs(list(members), folder)
-    open_console().print(
+        export_trained(folder, task=task, console=console)
+    console.print(
         f"{len(members)} members joined. Score it on the test split: make evaluate-{task}"
         f" RUN={folder}"
     )

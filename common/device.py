@@ -140,6 +140,8 @@ def device_name() -> str:
     if accelerators:
         return f"{len(accelerators)} x {accelerators[0]}"
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    # A run on a cluster has a share of the cores.
+    threads = os.environ.get("TF_NUM_INTRAOP_THREADS", threads)
     return f"CPU, {threads} threads"
 
 

@@ -14,10 +14,10 @@ def in_one_line() -> Iterator[None]:
     """Ends the process in one line and with exit status 2 after a `UserError` or an `OSError`."""
     try:
         yield
-    except UserError as error:
-        print(error, file=sys.stderr)
-    except OSError as error:
-        print(f"{error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
-    else:
         return
+    except UserError as error:
+        message = str(error)
+    except OSError as error:
+        message = f"{error.filename or 'input/output'}: {error.strerror or error}"
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)

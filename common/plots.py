@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from common.console import word_colour
+from common.cli import word_colour
 from common.files import atomic_path
 
 # No screen is needed, and none is opened.
@@ -156,38 +156,19 @@ def plot_words(pieces: Sequence[tuple[str, float]], path: Path, *, title: str) -
 
 
 def _wrap(pieces: Sequence[tuple[str, float]], columns: int) -> list[list[tuple[str, float]]]:
-    """Breaks a coloured text into lines at white space; what is longer than a line is cut."""
-    # What stands between two white spaces stays together: a word and the full stop after it.
-    chunks: list[list[tuple[str, float]]] = [[]]
+    """Breaks a coloured text into lines; a piece stays whole unless it is longer than a line."""
+    lines: list[list[tuple[str, float]]] = [[]]
+    width = 0
     for characters, score in pieces:
         # The unread middle of a long text would fill pages.
         if not score and len(characters) > _LONGEST_GAP:
             characters = f"{characters[:_SHOWN]} … {characters[-_SHOWN:]}"
-        for part in re.split(r"(\s+)", characters):
-            if part.isspace():
-                chunks.append([])
-                if "\n" in part:
-                    chunks.append([("\n", 0.0)])
-                    chunks.append([])
-            else:
-                starts = range(0, len(part), columns)
-                chunks[-1] += [(part[start : start + columns], score) for start in starts]
-    lines: list[list[tuple[str, float]]] = [[]]
-    width = 0
-    for chunk in filter(None, chunks):
-        length = sum(len(part) for part, _ in chunk)
-        if chunk[0][0] == "\n" or (width and width + 1 + length > columns):
-            lines.append([])
-            width = 0
-        if chunk[0][0] == "\n":
-            continue
-        if width:
-            lines[-1].append((" ", 0.0))
-            width += 1
-        for part, score in chunk:
-            if width and width + len(part) > columns:
+        for part in re.findall(rf"\n|\S{{1,{columns}}}|[^\S\n]+", characters):
+            if part == "\n" or width + len(part) > columns:
                 lines.append([])
                 width = 0
-            lines[-1].append((part, score))
-            width += len(part)
+            # A line begins with a word.
+            if width or not part.isspace():
+                lines[-1].append((part, score))
+                width += len(part)
     return lines

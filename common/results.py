@@ -1,30 +1,162 @@
-"""Published rows: gathered from run folders by a command, never written by hand.
+"""Scores and where they come from, as `metrics.json` keeps them."""
 
-`python -m common.results RESULTS_FOLDER NAME RUN...` makes one row of the runs of its seeds.
-"""
-
-import contextlib
 import csv
 import dataclasses
+import datetime
 import hashlib
-import math
-import statistics
-import sys
-from collections.abc import Iterable
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.artifact import CONFIG, HISTORY, METRICS, same_files
-from common.errors import UserError, in_one_line
-from common.files import read_json, write_json
-from common.provenance import commit, is_committed
-from common.run_folder import lock_run, lock_scores
+from common.device import device_name, versions
+from common.earlier_runs import same_files
+from common.errors import UserError
+from common.files import read_json, write_json, write_text
+from common.run_folder import METRICS, OUTPUTS, lock_scores
+from common.settings import Search
 
-_OF_THE_FIRST_SEED = ("task", "command", "parameters", "backend", "device", "versions", "data")
-# What a run that did not begin from nothing says of where it began.
-_ORIGINS = ("init_from", "teacher", "members")
+# What figures depend on. Results, READMEs and pictures are written from figures: they do not count.
+_CODE = ("*.py", "requirements*", "*.lock")
+_PROJECT = Path(__file__).parents[1]
+# In a copy of the code that is no checkout: what `commit` returned where it was copied.
+COMMIT = "COMMIT"
+# The lines of /proc/cpuinfo that decide which kernels run, on x86 and on ARM.
+_CPU_LINES = ("vendor_id", "cpu family", "model", "cache size", "flags", "CPU implementer")
+_CPU_LINES += ("CPU part", "Features")
 # Scores that differ by less are the same: other machines round in another way.
 SAME = 5e-5
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """Returns what git prints.
+
+    Raises:
+        OSError: If there is no git, or no such folder.
+        subprocess.CalledProcessError: If the folder is no checkout.
+    """
+    command = ["git", "--no-optional-locks", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def uncommitted_code(folder: Path = _PROJECT) -> list[str]:
+    """Returns the files of code that differ from the checked-out commit, untracked ones included.
+
+    Files that `.gitignore` names are left out. For the errors see `_git`.
+    """
+    options = ("--porcelain", "-z", "--no-renames", "--untracked-files=all")
+    listed = _git(folder, "status", *options, "--", *_CODE)
+    # Two letters and a space stand before each path.
+    return [entry[3:] for entry in listed.split("\0") if entry]
+
+
+def commit(folder: Path = _PROJECT) -> str:
+    """Returns the short hash of the checked-out commit, marked `+` if code differs from it."""
+    if (folder / COMMIT).is_file():
+        return (folder / COMMIT).read_text(encoding="utf-8").strip()
+    try:
+        mark = "+" if uncommitted_code(folder) else ""
+        return _git(folder, "rev-parse", "--short", "HEAD").strip() + mark
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def is_committed(commits: str) -> bool:
+    """Whether git holds all code of `commits`: what `commit` returned, or several after commas."""
+    return not any(name == "unknown" or name.endswith("+") for name in commits.split(", "))
+
+
+def require_clean(folder: Path = _PROJECT) -> None:
+    """Makes sure that the checked-out commit holds the code, before figures are published.
+
+    Raises:
+        UserError: If code differs from it, or the folder is no checkout.
+    """
+    try:
+        changed = uncommitted_code(folder)
+    except (OSError, subprocess.CalledProcessError):
+        raise UserError(
+            f"git finds no checkout in {folder}, so published figures could not name their code:"
+            " clone the project."
+        ) from None
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise UserError(
+            f"Published figures must come from committed code, but {', '.join(changed[:3])}{more}"
+            f" {'differs' if len(changed) == 1 else 'differ'} from the commit: commit or remove it."
+        )
+
+
+def processor() -> str:
+    """Returns the CPU's name and a short hash of its model, caches and instruction sets.
+
+    Libraries choose their kernels by these, and other kernels round in another way.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    except OSError:  # Only Linux has the file.
+        return f"{platform.machine()} {platform.processor()}".strip()
+    known = {
+        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
+    features = "\n".join(known.get(name, "") for name in _CPU_LINES)
+    digest = hashlib.sha256(features.encode()).hexdigest()[:8]
+    return f"{known.get('model name', platform.machine())} ({digest})"
+
+
+def provenance(
+    command: str, *, data: dict[str, str] | None = None, packages: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Returns what stands beside every figure that is kept.
+
+    Args:
+        command: What makes it again.
+        data: Name of each file that it comes from to its sha256; None where none is read.
+        packages: More packages whose versions matter.
+    """
+    import keras
+
+    return {
+        "command": command,
+        "backend": keras.backend.backend(),
+        "device": device_name(),
+        "processor": processor(),
+        "versions": versions(*packages),
+        "commit": commit(),
+        "date": datetime.date.today().isoformat(),
+        **({} if data is None else {"data": data}),
+    }
+
+
+def history_rows(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of `history.csv` as they are written.
+
+    Raises:
+        UserError: If the file is missing or not a training history.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            int(row["epoch"])
+            for value in row.values():
+                float(value or "nan")
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: train again, or name another run.") from None
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise UserError(
+            f"{path} is not a training history ({error}): train again, or name another run."
+        ) from None
+    return rows
+
+
+def read_history(path: Path) -> dict[str, list[float]]:
+    """Returns the columns of `history.csv`, one value an epoch, NaN where an epoch has none."""
+    rows = history_rows(path)
+    return {name: [float(row[name] or "nan") for row in rows] for name in (rows[0] if rows else ())}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,12 +182,7 @@ def check_baselines(split: str, *, baselines: bool) -> None:
 
 
 def why_not_recorded(run: Path, hashes: dict[str, str]) -> str:
-    """Returns why scores are not written into the run folder; empty if they are.
-
-    Args:
-        run: Run folder.
-        hashes: Of the data that were scored.
-    """
+    """Returns why scores on data of these hashes are not recorded; empty if they are."""
     record = read_json(run / METRICS) if (run / METRICS).is_file() else {}
     if "published" in record:
         return "the figures of a published model stay as they are"
@@ -70,47 +197,44 @@ def record_scores(run: Path, scores: Scores) -> bool:
     Scores that stand there already stay if they are the same to four digits, the baselines' too,
     so that evaluating on another machine does not change the file.
 
-    Args:
-        run: Run folder, locked by `lock_run`.
-        scores: What `evaluate` measured.
-
     Returns:
         Whether the scores stand in the file now.
     """
-    path = run / METRICS
     if why_not_recorded(run, scores.hashes):
         return False
+    split = scores.split
     with lock_scores(run):
-        record = read_json(path)
+        record = read_json(run / METRICS)
         record.setdefault("parameters", scores.parameters)
-        known = record.setdefault("metrics", {}).get(scores.split, {})
+        metrics = record.setdefault("metrics", {})
         baselines = record.setdefault("baselines", {})
-        pairs = [(known, scores.metrics)]
-        for name, found in scores.baselines.items():
-            pairs.append((baselines.get(name, {}).get(scores.split, {}), found))
         scored = record.setdefault("scored", {})
-        same = all(_same(held, found) for held, found in pairs)
+        is_same = _is_same(metrics.get(split, {}), scores.metrics) and all(
+            _is_same(baselines.get(name, {}).get(split, {}), values)
+            for name, values in scores.baselines.items()
+        )
         # Code that no commit holds is named until committed code finds the same.
-        if same and (is_committed(scored.get(scores.split, "")) or not is_committed(commit())):
+        if is_same and (is_committed(scored.get(split, "")) or not is_committed(commit())):
             return True
-        if not same:
+        if not is_same:
             # A metric that was asked for another time stays.
-            record["metrics"][scores.split] = {**known, **scores.metrics}
-            for name in scores.baselines:
-                baselines.setdefault(name, {})[scores.split] = scores.baselines[name]
-        scored[scores.split] = commit()
-        write_json(path, record)
+            metrics[split] = {**metrics.get(split, {}), **scores.metrics}
+            for name, values in scores.baselines.items():
+                baselines.setdefault(name, {})[split] = values
+        scored[split] = commit()
+        write_json(run / METRICS, record)
     return True
 
 
-def evaluation_folder(run: Path, *, task: str, what: str) -> Path:
-    """Returns where tables and pictures go that are not written into the run folder.
+def _is_same(recorded: dict[str, float], measured: dict[str, float]) -> bool:
+    """Whether all that was measured is recorded already, the same to four digits."""
+    return all(
+        name in recorded and abs(recorded[name] - value) < SAME for name, value in measured.items()
+    )
 
-    Args:
-        run: Run folder.
-        task: Task of the run.
-        what: What was scored.
-    """
+
+def evaluation_folder(run: Path, *, task: str, what: str) -> Path:
+    """Returns where tables and pictures of `what` was scored go if they are not recorded."""
     return Path("runs", task, "evaluations", run.resolve().name, what)
 
 
@@ -122,161 +246,50 @@ def data_label(data: str) -> str:
     return data
 
 
-def _same(held: dict[str, float], found: dict[str, float]) -> bool:
-    """Whether all that was found is held already, the same to four digits."""
-    return all(name in held and abs(held[name] - value) < SAME for name, value in found.items())
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecodedScores(Scores):
+    """What a saved model that writes reached on one split."""
+
+    hypotheses: dict[int, list[str]]
+    """Beam size to the best text of each row; 1 is greedy."""
+    seconds: dict[int, float]
+    """Beam size to the time that all texts took, compiling included."""
 
 
-def gather_row(runs: list[Path], name: str) -> dict[str, Any]:
-    """Gathers the metrics of one configuration trained with several seeds.
+def decode_with_beams(
+    decode: Callable[[Search], list[str]], config: Any, beam_sizes: Sequence[int]
+) -> tuple[dict[int, list[str]], dict[int, float]]:
+    """Returns `hypotheses` and `seconds` of greedy search, the run's own beam and `beam_sizes`."""
+    hypotheses, seconds = {}, {}
+    for beam_size in sorted({1, config.beam_size, *beam_sizes}):
+        begin = time.perf_counter()
+        hypotheses[beam_size] = decode(Search.of(config, method="beam", beam_size=beam_size))
+        seconds[beam_size] = time.perf_counter() - begin
+    return hypotheses, seconds
 
-    Args:
-        runs: Run folders that differ in their seed alone.
-        name: Name of the row.
 
-    Returns:
-        The row, with one value a seed in every list.
+def write_hypotheses(
+    folder: Path, scores: DecodedScores, *, names: Sequence[str] | None = None
+) -> list[Path]:
+    """Writes one file a beam size with every text, a line a row, and returns the files.
 
-    Raises:
-        UserError: If a run is missing, was not scored, or differs in more than the seed.
+    The rows' `names` stand before the texts and a tab; such files end in `.tsv`.
     """
-    with contextlib.ExitStack() as locks:
-        for run in runs:
-            locks.enter_context(lock_run(run, shared=True))
-        metrics = [read_json(run / METRICS) for run in runs]
-        configs = [read_json(run / CONFIG) for run in runs]
-    seeds = [config.pop("seed") for config in configs]
-    for run, config in zip(runs, configs, strict=True):
-        # A setting that only one of them knows is newer than the other, and at its default there.
-        common = config.keys() & configs[0].keys()
-        differing = sorted(key for key in common if config[key] != configs[0][key])
-        if differing:
-            raise UserError(f"{run} differs from {runs[0]} in {', '.join(differing)}: not one row.")
-    for run, found in zip(runs, metrics, strict=True):
-        needed = {"metrics", "epochs", "commit", *_OF_THE_FIRST_SEED}
-        # Members of an ensemble were trained each for itself.
-        needed |= set() if "members" in found else {"seconds", "peak_memory_mb"}
-        if missing := needed - found.keys():
-            raise UserError(f"{run} has no {min(missing)} yet: let it end, and evaluate it.")
-        for key in ("data", "backend", "parameters", "versions"):
-            if found[key] != metrics[0][key]:
-                raise UserError(f"{run} has another {key} than {runs[0]}: not one row.")
-    splits = {split for found in metrics for split in found["metrics"]}
-    for run, found in zip(runs, metrics, strict=True):
-        missing = splits - set(found["metrics"])
-        if missing:
-            raise UserError(f"{run} was not scored on {', '.join(missing)}: evaluate it first.")
-    for split in splits:
-        kinds = [found["metrics"][split].keys() for found in metrics]
-        for run, kind in zip(runs, kinds, strict=True):
-            if missing := set().union(*kinds) - kind:
-                raise UserError(
-                    f"{run} lacks {', '.join(sorted(missing))} of the {split} split, which another"
-                    " seed has: evaluate them with the same flags."
-                )
-    first = metrics[0]
-    scored = [found.get("scored", {}) for found in metrics]
-    return {
-        "name": name,
-        **{key: first[key] for key in _OF_THE_FIRST_SEED},
-        **{key: first[key] for key in ("processor", *_ORIGINS) if key in first},
-        "config": configs[0],
-        "seeds": seeds,
-        "metrics": {
-            split: {
-                metric: [found["metrics"][split][metric] for found in metrics]
-                for metric in first["metrics"][split]
-            }
-            for split in sorted(splits)
-        },
-        "baselines": first["baselines"],
-        "epochs": [found["epochs"] for found in metrics],
-        **({} if "members" in first else _training(runs, metrics)),
-        # One, but for seeds that were added later and for runs that went on at another.
-        "commit": _joined(commit for found in metrics for commit in commits_of(found)),
-        # Runs of older code do not say what code scored them.
-        "scored": {
-            split: _joined(one[split] for one in scored if split in one)
-            for split in sorted(set().union(*scored))
-        },
+    paths = []
+    for beam_size, texts in scores.hypotheses.items():
+        path = folder / OUTPUTS / f"{scores.split}.beam{beam_size}.{'tsv' if names else 'txt'}"
+        if names:
+            texts = [f"{name}\t{text}" for name, text in zip(names, texts, strict=True)]
+        write_text(path, "".join(f"{text}\n" for text in texts))
+        paths.append(path)
+    return paths
+
+
+def table_rows(run: Path, scores: Scores) -> dict[str, dict[str, float]]:
+    """Returns the lines of a table of metrics: the beam, greedy search and the baselines."""
+    greedy = {
+        name.removesuffix("_greedy"): value
+        for name, value in scores.metrics.items()
+        if name.endswith("_greedy")
     }
-
-
-def _joined(commits: Iterable[str]) -> str:
-    """Returns commits without those that stand twice."""
-    return ", ".join(dict.fromkeys(commits))
-
-
-def publish_row(row: dict[str, Any], folder: Path) -> None:
-    """Writes a row into a folder of results.
-
-    Raises:
-        UserError: If code that no commit holds trained or scored one of its runs.
-    """
-    if not is_committed(row["commit"]):
-        raise UserError(
-            f"{row['name']} was made by code that no commit holds ({row['commit']}): commit the"
-            " code and train again."
-        )
-    for split, commits in row["scored"].items():
-        if not is_committed(commits):
-            raise UserError(
-                f"{row['name']} was scored on {split} by code that no commit holds ({commits}):"
-                " commit the code and evaluate again, with the data of the training."
-            )
-    write_json(folder / f"{row['name']}.json", row)
-
-
-def commits_of(record: dict[str, Any]) -> list[str]:
-    """Returns the commits whose code trained a run, from its `metrics.json`."""
-    return [record["commit"], *(entry["commit"] for entry in record.get("resumed", []))]
-
-
-def _training(runs: list[Path], metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns what a row keeps of how its runs were trained."""
-    histories = [_read_history(run) for run in runs]
-    return {
-        "seconds": [found["seconds"] for found in metrics],
-        "seconds_per_epoch": [statistics.mean(history["seconds"]) for history in histories],
-        "curves": [_curves(history) for history in histories],
-        "peak_memory_mb": max(found["peak_memory_mb"] for found in metrics),
-    }
-
-
-def _read_history(run: Path) -> dict[str, list[float]]:
-    """Returns the columns of a run's history, one value an epoch."""
-    # Not by the callbacks' own reader, which would start Keras for a table.
-    path = run / HISTORY
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        columns = rows[0] if rows else ()
-        history = {name: [float(row[name] or "nan") for row in rows] for name in columns}
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: restore it or train again.") from None
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path} is no history ({error}): restore it or train again.") from None
-    if not history:
-        raise UserError(f"{path} holds no epoch: restore it or train again.")
-    return history
-
-
-def _curves(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
-    """Returns how well the model was after each epoch, and what that took, in six digits."""
-    return {
-        name: [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
-        for name, values in history.items()
-        if name in ("seconds", "loss") or name.startswith("val_")
-    }
-
-
-def _main(arguments: list[str]) -> None:
-    if len(arguments) < 3:
-        raise UserError("usage: python -m common.results RESULTS_FOLDER NAME RUN...")
-    folder, name, *runs = arguments
-    publish_row(gather_row([Path(run) for run in runs], name), Path(folder))
-
-
-if __name__ == "__main__":
-    with in_one_line():
-        _main(sys.argv[1:])
+    return {str(run): scores.metrics, "  greedy": greedy, **scores.baselines}

@@ -1,44 +1,34 @@
-"""Run folders are read, opened, locked and replaced so that none is lost or written by two."""
+"""Run folders: what lies in them, and how they are read, locked and replaced."""
 
 import contextlib
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.artifact import (
-    BACKBONE,
-    CONFIG,
-    EXPORT,
-    HISTORY,
-    METRICS,
-    MODEL,
-    OUTPUTS,
-    PLOTS,
-    STATE,
-    TENSORBOARD,
-    TOKENIZER,
-)
 from common.errors import UserError
-from common.files import read_json
+from common.files import atomic_path, read_json
 
-# All that training writes; anything else in a folder is the user's.
-_OWN = (
-    MODEL,
-    TOKENIZER,
-    BACKBONE,
-    HISTORY,
-    METRICS,
-    STATE,
-    PLOTS,
-    OUTPUTS,
-    TENSORBOARD,
-    EXPORT,
-    CONFIG,
-)
-# Where the old run stands while a new one is made, and on its way there and back.
-_ASIDE, _LEAVING, _RETURNING = ".replaced", ".leaving", ".returning"
+BACKBONE = "backbone.npz"
+CONFIG = "config.json"
+MODEL = "model.keras"
+TOKENIZER = "tokenizer.json"
+HISTORY = "history.csv"
+METRICS = "metrics.json"
+STATE = "state.npz"
+PLOTS = "plots"
+OUTPUTS = "outputs"
+TENSORBOARD = "tensorboard"
+EXPORT = "export"
+# All that training and exporting write; anything else in a folder is the user's. config.json comes
+# first: a folder that has it was set aside, or put back, completely.
+_WRITTEN = (CONFIG, MODEL, TOKENIZER, BACKBONE, HISTORY, METRICS, STATE)
+_WRITTEN += (PLOTS, OUTPUTS, TENSORBOARD, EXPORT)
+# Holds the old run while a new one is made.
+_ASIDE = ".replaced"
+_REMEDY = "train again, or name another folder with --run."
 
 
 def read_config(run: Path, task: str) -> dict[str, Any]:
@@ -56,30 +46,59 @@ def read_config(run: Path, task: str) -> dict[str, Any]:
             f"There is no run folder {run}: train one with `make train-{task}`, or name another"
             " with --run."
         )
-    if _is_being_replaced(run):
+    if (run / _ASIDE).is_dir():
         with lock_run(run):
             end_replacement(run)
     if not (run / CONFIG).is_file():
         raise UserError(f"{run} is not a run folder: it has no {CONFIG}. Name another with --run.")
     config = read_json(run / CONFIG)
-    found = config.pop("task", None) if isinstance(config, dict) else None
-    if found != task:
+    recorded_task = config.pop("task", None) if isinstance(config, dict) else None
+    if recorded_task != task:
         raise UserError(
-            f"{run} is a run of {found or 'no known task'}, not of {task}: name another with --run."
+            f"{run} is a run of {recorded_task or 'no known task'}, not of {task}: name another"
+            " with --run."
         )
     return config
 
 
-def read_labels(config: dict[str, Any], run: Path) -> list[str]:
-    """Takes the names of the labels out of what `read_config` returned.
+def save_model(model, path: Path) -> None:
+    """Saves a model for inference, atomically and without its optimizer.
 
     Raises:
-        UserError: If there are none.
+        OSError: If the disk is full; an older file at `path` stays as it was.
     """
-    labels = config.pop("labels", None)
-    if not isinstance(labels, list) or len(labels) < 2:
-        raise UserError(f"{run / CONFIG} names no labels: restore it or train again.")
-    return labels
+    import keras
+
+    # Functional models share their layers: the new one is the same but was never compiled.
+    bare = keras.Model(model.input, model.output, name=model.name)
+    with atomic_path(path) as temporary:
+        try:
+            bare.save(temporary)
+        except RuntimeError as error:
+            # h5py reports a failed write in its own words.
+            raise OSError(f"could not write {path}: {error}") from error
+
+
+def load_model(run: Path):
+    """Loads `model.keras` of a run folder, never running code that stands in the file.
+
+    Raises:
+        UserError: If the file is missing, cut short or not a Keras model.
+    """
+    import keras
+
+    path = run / MODEL
+    if not path.is_file():
+        raise UserError(
+            f"{run} has no {MODEL} (was training stopped before its first epoch?): {_REMEDY}"
+        )
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is cut short or not a Keras model: {_REMEDY}")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
+        raise UserError(f"{path} cannot be loaded ({first_line}): {_REMEDY}") from error
 
 
 def open_run(
@@ -90,8 +109,8 @@ def open_run(
     Args:
         run: Run folder, locked by `lock_run` until training has written it.
         task: Task of the run.
-        resume: As the flag.
-        overwrite: As the flag.
+        resume: The flag.
+        overwrite: The flag.
         init_from: Whether the command has a flag `--init-from`.
 
     Raises:
@@ -123,9 +142,8 @@ def open_run(
             )
         read_config(run, task)
         return
-    strange = [path.name for path in run.iterdir() if path.name not in _OWN]
-    strange = [name for name in strange if ".part" not in name]
-    if strange:
+    names = {path.name for path in run.iterdir() if ".part" not in path.name}
+    if strange := names.difference(_WRITTEN):
         raise UserError(
             f"{run} is not a run folder, it holds {min(strange)}: name another with --run."
         )
@@ -149,25 +167,25 @@ def lock_run(run: Path, *, shared: bool = False) -> Iterator[None]:
     if shared and not run.exists():
         yield
         return
-    if shared and _is_being_replaced(run):
+    if shared and (run / _ASIDE).is_dir():
         # Tidied before it is shared: nobody may change a folder that others read.
         with lock_run(run):
             end_replacement(run)
     is_new = not run.exists()
     run.mkdir(parents=True, exist_ok=True)
-    handle = _lock(run, shared=shared)
-    if handle == _TAKEN:
+    try:
+        handle = _lock(run, shared=shared)
+    except BlockingIOError:
         raise UserError(
             f"{run} is being trained or scored by another process: wait for its end, or name"
             " another folder with --run."
-        )
+        ) from None
     try:
         yield
     finally:
         if is_new and run.is_dir() and not any(run.iterdir()):
             run.rmdir()
-        if handle is not None:
-            os.close(handle)
+        _unlock(handle)
 
 
 @contextlib.contextmanager
@@ -177,34 +195,36 @@ def lock_scores(run: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if handle is not None:
-            os.close(handle)
-
-
-# What `_lock` returns for a path that another process holds.
-_TAKEN = -1
+        _unlock(handle)
 
 
 def _lock(path: Path, *, shared: bool = False, wait: bool = False) -> int | None:
-    """Returns what holds a path until it is closed; None where paths cannot be locked."""
+    """Returns what holds a path until it is closed; None where paths cannot be locked.
+
+    Raises:
+        BlockingIOError: If another process holds it.
+    """
     try:
         import fcntl
     except ImportError:
         return None
-    if not path.exists():
-        return None
     kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-    handle = os.open(path, os.O_RDONLY)
+    handle = None
     try:
+        handle = os.open(path, os.O_RDONLY)
         fcntl.flock(handle, kind)
-    except BlockingIOError:
-        os.close(handle)
-        return _TAKEN
-    except OSError:
-        # Not on every file system.
-        os.close(handle)
+    except OSError as error:
+        _unlock(handle)
+        if isinstance(error, BlockingIOError):
+            raise
+        # The file is missing, or its file system has no locks.
         return None
     return handle
+
+
+def _unlock(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -216,12 +236,11 @@ def replace_run(run: Path) -> Iterator[None]:
     at whatever moment, leaves one of the two runs whole; `read_config` and `open_run` find it.
     """
     remove_leftovers(run)
-    leaving, aside = run / _LEAVING, run / _ASIDE
-    leaving.mkdir(parents=True, exist_ok=True)
-    for name in _OWN:
-        if (run / name).exists():
-            os.replace(run / name, leaving / name)
-    os.replace(leaving, aside)
+    if (run / CONFIG).is_file():
+        (run / _ASIDE).mkdir()
+        _move(run, run / _ASIDE, names=_WRITTEN[::-1])
+    else:
+        _delete(run)
     try:
         yield
     finally:
@@ -235,8 +254,27 @@ def remove_leftovers(run: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _is_being_replaced(run: Path) -> bool:
-    return any((run / name).is_dir() for name in (_ASIDE, _LEAVING, _RETURNING))
+def end_replacement(run: Path) -> bool:
+    """Ends what `replace_run` began, also after its process was killed: one run is kept.
+
+    Returns:
+        Whether the older run was put back.
+    """
+    aside = run / _ASIDE
+    if not aside.is_dir():
+        return False
+    # Without config.json, the process was killed while it moved the old run, either way: nothing
+    # of a new one is there.
+    if (aside / CONFIG).is_file():
+        if _is_whole(run):
+            _delete(aside)
+            aside.rmdir()
+            return False
+        _delete(run)
+    returned = any(aside.iterdir())
+    _move(aside, run, names=_WRITTEN)
+    aside.rmdir()
+    return returned
 
 
 def _is_whole(run: Path) -> bool:
@@ -247,35 +285,16 @@ def _is_whole(run: Path) -> bool:
     return (run / STATE).is_file() or "members" in read_json(run / METRICS)
 
 
-def end_replacement(run: Path) -> bool:
-    """Ends what `replace_run` began, also after its process was killed: one run is kept.
+def _move(source: Path, destination: Path, *, names: tuple[str, ...]) -> None:
+    for name in names:
+        if (source / name).exists():
+            os.replace(source / name, destination / name)
 
-    Returns:
-        Whether the older run was put back.
-    """
-    # Killed while the old run was moved, either way: nothing of a new one is there.
-    returned = False
-    for folder in (run / _LEAVING, run / _RETURNING):
-        if folder.is_dir():
-            returned = any(folder.iterdir())
-            _move_back(folder, run)
-    aside = run / _ASIDE
-    if not aside.is_dir():
-        return returned
-    if not any(aside.iterdir()) or _is_whole(run):
-        shutil.rmtree(aside)
-        return False
-    for name in _OWN:
+
+def _delete(run: Path) -> None:
+    """Deletes what training wrote, `config.json` last."""
+    for name in reversed(_WRITTEN):
         if (run / name).is_dir():
             shutil.rmtree(run / name)
         else:
             (run / name).unlink(missing_ok=True)
-    os.replace(aside, run / _RETURNING)
-    _move_back(run / _RETURNING, run)
-    return True
-
-
-def _move_back(folder: Path, run: Path) -> None:
-    for path in list(folder.iterdir()):
-        os.replace(path, run / path.name)
-    folder.rmdir()

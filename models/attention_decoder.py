@@ -10,8 +10,6 @@ from keras import layers, ops
 
 from models.recurrent import recurrent_layer
 
-ATTENTIONS = ("dot", "general", "concat")
-
 
 def unit_vectors() -> keras.Initializer:
     """Returns an initializer of words' vectors with a length of about 1, whatever their size.
@@ -51,35 +49,21 @@ def luong_attention(
     states: keras.KerasTensor,
     memory: keras.KerasTensor,
     memory_mask: keras.KerasTensor,
-    *,
-    attention: str,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Looks into the memory from every step (Luong et al., 2015).
+    """Looks into the memory from every step, by "general" attention (Luong et al., 2015).
 
     Args:
         states: `(batch, time, units)`.
         memory: `(batch, memory_length, memory_dim)`.
         memory_mask: `<bool>(batch, memory_length)`, True where the memory is real.
-        attention: How a state and a place of the memory are scored: `dot`, their product;
-            `general`, the product after a learnt matrix; `concat`, a layer of `units` over both.
 
     Returns:
         context: `(batch, time, memory_dim)`, the mean of the memory by the weights.
         weights: `(batch, time, memory_length)`; they sum to 1, or are all 0 without memory.
     """
-    units, memory_dim = states.shape[-1], memory.shape[-1]
-    if attention == "concat":
-        query = layers.Dense(units, use_bias=False, name="attention_query")(states)
-        key = layers.Dense(units, use_bias=False, name="attention_key")(memory)
-        hidden = ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(key, 1))
-        scores = layers.Dense(1, use_bias=False, name="attention_score")(hidden)
-        scores = ops.squeeze(scores, axis=-1)
-    else:
-        query = states
-        if attention == "general":
-            # The query is projected, not the memory: while generating it is one step long.
-            query = layers.Dense(memory_dim, use_bias=False, name="attention_query")(states)
-        scores = ops.matmul(query, ops.swapaxes(memory, 1, 2))
+    # The query is projected, not the memory: while generating it is one step long.
+    query = layers.Dense(memory.shape[-1], use_bias=False, name="attention_query")(states)
+    scores = ops.matmul(query, ops.swapaxes(memory, 1, 2))
     # Masked places get a weight of exactly 0, also where nothing at all is real.
     weights = layers.Softmax(name="attention", dtype="float32")(
         scores, mask=ops.expand_dims(memory_mask, 1)
@@ -95,17 +79,16 @@ def build_attention_decoder(
     units: int,
     num_layers: int = 1,
     memory_dim: int,
-    attention: str = "general",
     word_dropout: float = 0.0,
     embedding_dropout: float = 0.0,
     dropout: float = 0.0,
-    tie_embeddings: bool = True,
     share_embedding: bool = False,
 ) -> keras.Model:
     """Builds the part that writes.
 
     The first recurrent layer reads the words and looks into the memory; further layers read what
-    it made of both, each added to the one below (Wu et al., 2016).
+    it made of both, each added to the one below (Wu et al., 2016). A word is predicted by the
+    vector that it is read by (Press and Wolf, 2017).
 
     Args:
         vocab_size: Number of token ids; 0 is padding.
@@ -114,12 +97,9 @@ def build_attention_decoder(
         units: Size of the states.
         num_layers: Recurrent layers on top of each other.
         memory_dim: Features of the memory.
-        attention: `dot`, `general` or `concat`, see `luong_attention`.
         word_dropout: Share of tokens whose whole vector is dropped.
         embedding_dropout: Share of the vectors' features dropped, the same ones at all steps.
         dropout: Between recurrent layers and before the output.
-        tie_embeddings: Whether a word is predicted by the vector that it is read by (Press and
-            Wolf, 2017).
         share_embedding: Whether the vectors are the encoder's, handed over as `embeddings`.
 
     Returns:
@@ -129,14 +109,7 @@ def build_attention_decoder(
         `share_embedding` `embeddings` `(vocab_size, embed_dim)`. It returns a dict: `logits`
         `(batch, time, vocab_size)` of the word after each, `attention` `(batch, time,
         memory_length)`, `states` after the last step.
-
-    Raises:
-        ValueError: If `attention` is unknown, or `dot` between different sizes.
     """
-    if attention not in ATTENTIONS:
-        raise ValueError(f"attention={attention!r} is none of {', '.join(ATTENTIONS)}.")
-    if attention == "dot" and units != memory_dim:
-        raise ValueError(f"attention='dot' needs units = memory_dim, not {units} and {memory_dim}.")
     names = state_names(cell=cell, num_layers=num_layers)
     inputs = {
         "target_in": keras.Input((None,), dtype="int32", name="target_in"),
@@ -176,9 +149,7 @@ def build_attention_decoder(
         before = inputs["states"][first : first + states_a_layer]
         if index == 1:
             states, *after = layer(output, initial_state=before)
-            context, weights = luong_attention(
-                states, inputs["memory"], inputs["memory_mask"], attention=attention
-            )
+            context, weights = luong_attention(states, inputs["memory"], inputs["memory_mask"])
             output = layers.Dense(units, activation="tanh", use_bias=False, name="attentional")(
                 ops.concatenate([states, context], axis=-1)
             )
@@ -189,15 +160,12 @@ def build_attention_decoder(
         states_after += after
 
     output = layers.Dropout(dropout, name="dropout")(output)
-    if tie_embeddings:
-        if units != embed_dim:
-            output = layers.Dense(embed_dim, use_bias=False, name="projection")(output)
-        if share_embedding:
-            logits = ops.matmul(output, ops.transpose(inputs["embeddings"]))
-        else:
-            logits = embedding(output, reverse=True)
-        logits = layers.Identity(dtype="float32", name="logits")(logits)
+    if units != embed_dim:
+        output = layers.Dense(embed_dim, use_bias=False, name="projection")(output)
+    if share_embedding:
+        logits = ops.matmul(output, ops.transpose(inputs["embeddings"]))
     else:
-        logits = layers.Dense(vocab_size, dtype="float32", name="logits")(output)
+        logits = embedding(output, reverse=True)
+    logits = layers.Identity(dtype="float32", name="logits")(logits)
     outputs = {"logits": logits, "attention": weights, "states": states_after}
     return keras.Model(inputs, outputs, name="decoder")

@@ -51,14 +51,7 @@ def build_picture_encoder(
         of `cnn`, to a dict: `memory` `(batch, memory_length, memory_size)`, `memory_mask`
         `<bool>(batch, memory_length)`, True where the memory is real, and `states`, a list of
         `(batch, decoder_units)`. `memory_size` is `memory_dim`, but 1 for `initial_state`.
-
-    Raises:
-        ValueError: If `variant` is unknown, or not exactly one of `features` and `cnn` is given.
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"variant={variant!r} is none of {', '.join(VARIANTS)}.")
-    if (features is None) == (cnn is None):
-        raise ValueError("Give either features or cnn.")
     if cnn is None:
         # The type of the stored features: half as many bytes to copy as float32.
         picture = seen = keras.Input(features, dtype="float16", name="picture")

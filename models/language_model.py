@@ -1,4 +1,4 @@
-"""A language model in both directions: the encoder foretells each word from those beside it."""
+"""A language model in both directions: the encoder predicts each word from those beside it."""
 
 import keras
 import numpy as np
@@ -6,13 +6,13 @@ from keras import layers, ops
 
 
 class SampledSoftmax(layers.Layer):
-    """Surprise at a word among itself and some that were drawn (Bengio and Senecal, 2008).
+    """Negative log-likelihood of a word among some that were drawn (Bengio and Senecal, 2008).
 
-    The words' vectors are those of the encoder (Press and Wolf, 2017), so that there is but one
-    table, and only the drawn rows of it are multiplied.
+    The words' vectors are tied to those of the encoder (Press and Wolf, 2017), and only the drawn
+    rows of them are multiplied.
 
     Args:
-        embedding: The encoder's table of words, built.
+        embedding: The encoder's embedding of words, built.
         log_expected: `(vocab_size,)`, logarithm of how often each word is drawn in a step, on
             average: what makes the sum over some stand for that over all.
     """
@@ -27,27 +27,24 @@ class SampledSoftmax(layers.Layer):
         """Makes the bias of each word."""
         self.bias = self.add_weight(shape=self.log_expected.shape, initializer="zeros", name="bias")
 
-    def call(self, guesses, words, drawn):
-        """Returns the surprise at each word, 0 at padding and at unknown words.
+    def call(self, predictions, words, drawn):
+        """Returns the loss of each word in nats, `(batch, time)`, 0 at padding and unknown words.
 
         Args:
-            guesses: `(batch, time, embed_dim)`.
-            words: `<int32>(batch, time)`, what came.
-            drawn: `<int32>(words,)`, what they stand among.
-
-        Returns:
-            `(batch, time)`, in nats.
+            predictions: `(batch, time, embed_dim)`.
+            words: `<int32>(batch, time)`, those to predict.
+            drawn: `<int32>(words,)`, those that they stand among.
         """
-        table = self.embedding.embeddings
-        right = ops.sum(guesses * ops.take(table, words, axis=0), axis=-1)
+        vectors = self.embedding.embeddings
+        right = ops.sum(predictions * ops.take(vectors, words, axis=0), axis=-1)
         right = right + ops.take(self.bias, words)
-        others = ops.matmul(guesses, ops.transpose(ops.take(table, drawn, axis=0)))
+        others = ops.matmul(predictions, ops.transpose(ops.take(vectors, drawn, axis=0)))
         # Each stands for all that could have been drawn in its place.
         others = others + ops.take(self.bias - self.log_expected, drawn)
         # A word that was drawn itself must not stand there twice.
         others = ops.where(ops.equal(ops.expand_dims(words, -1), drawn), -1e9, others)
-        surprise = ops.logaddexp(right, ops.logsumexp(others, axis=-1)) - right
-        return ops.where(ops.greater(words, 1), surprise, 0.0)
+        losses = ops.logaddexp(right, ops.logsumexp(others, axis=-1)) - right
+        return ops.where(ops.greater(words, 1), losses, 0.0)
 
 
 def build_language_model(
@@ -69,8 +66,8 @@ def build_language_model(
         dropout: On the states.
 
     Returns:
-        A model of `<int32>(batch, time)` words and `<int32>(words,)` drawn words ->
-        `(batch, directions, time - 1)`, the surprise at each word, 0 where there is none.
+        A model of `<int32>(batch, time)` words and `<int32>(words,)` drawn words -> the loss of
+        each word, `(batch, directions, time - 1)`, 0 where there is none.
     """
     tokens = keras.Input(encoder.input_shape[1:], dtype="int32", name="tokens")
     drawn = keras.Input((), dtype="int32", name="drawn")
@@ -79,19 +76,14 @@ def build_language_model(
     sides = {"forward": (states[:, :-1, :units], tokens[:, 1:])}
     if bidirectional:
         sides["backward"] = states[:, 1:, units:], tokens[:, :-1]
-    surprise = SampledSoftmax(embedding, log_expected, name="surprise")
-    surprises = [
-        surprise(layers.Dense(embedding.output_dim, name=f"{side}_guess")(seen), words, drawn)
+    likelihood = SampledSoftmax(embedding, log_expected, name="likelihood")
+    losses = [
+        likelihood(layers.Dense(embedding.output_dim, name=f"{side}_output")(seen), words, drawn)
         for side, (seen, words) in sides.items()
     ]
-    return keras.Model([tokens, drawn], ops.stack(surprises, axis=1), name="language_model")
+    return keras.Model([tokens, drawn], ops.stack(losses, axis=1), name="language_model")
 
 
-def mean_surprise(known: np.ndarray, surprise: keras.KerasTensor) -> keras.KerasTensor:
-    """Returns the mean over all words, as a loss.
-
-    Args:
-        known: `(batch, directions, time - 1)`, 1 where there is a word and else 0.
-        surprise: From the model.
-    """
-    return ops.sum(surprise) / ops.maximum(ops.sum(ops.cast(known, surprise.dtype)), 1.0)
+def mean_loss(known: np.ndarray, losses: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the mean over all words of the model's losses; `known` is 1 where there is a word."""
+    return ops.sum(losses) / ops.maximum(ops.sum(ops.cast(known, losses.dtype)), 1.0)

@@ -85,8 +85,6 @@ class CarriedStates(layers.Layer):
     compiled step drops them on JAX without a word, and PyTorch fails to find the gradient.
     """
 
-    stateful = True
-
     def __init__(self, layer: layers.RNN, rows: int, **options):
         """Takes a layer that returns its states too, and the rows of every batch."""
         super().__init__(**options)
@@ -126,6 +124,20 @@ class CarriedStates(layers.Layer):
         """Makes the layer anew."""
         layer = keras.saving.deserialize_keras_object(config["layer"])
         return cls(**{**config, "layer": layer})
+
+
+class ResetStates(keras.callbacks.Callback):
+    """Clears the states that are carried, before each pass over training or validation."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Begins the training data anew."""
+        for layer in self.model.layers:
+            if isinstance(layer, CarriedStates):
+                layer.reset_state()
+
+    def on_test_begin(self, logs=None):
+        """Begins the validation data anew."""
+        self.on_epoch_begin(epoch=0)
 
 
 def sequence_mask(tokens: keras.KerasTensor) -> keras.KerasTensor:

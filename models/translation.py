@@ -36,12 +36,10 @@ def build_encoder(
     cell: str,
     units: int,
     num_layers: int = 1,
-    bidirectional: bool = True,
     embedding_dropout: float = 0.0,
     dropout: float = 0.0,
     decoder_units: int,
     decoder_layers: int = 1,
-    share_embedding: bool = False,
 ) -> keras.Model:
     """Builds the part that reads: a sentence in, the decoder's memory and first states out.
 
@@ -51,26 +49,23 @@ def build_encoder(
         cell: `simple_rnn`, `lstm`, `gru` or `feedforward`, of the decoder too.
         units: Size of the state, of each direction.
         num_layers: Recurrent layers on top of each other.
-        bidirectional: Whether to read from both ends.
         embedding_dropout: Share of the vectors' features dropped, the same ones at all steps.
         dropout: Between recurrent layers and on the memory.
         decoder_units: Size of the decoder's states.
         decoder_layers: Recurrent layers of the decoder.
-        share_embedding: Whether the decoder, built alike, shall use this table of vectors: both
-            languages have one vocabulary then.
 
     Returns:
         A model named `encoder`, from `source` `<int32>(batch, time)` to a dict: `memory` `(batch,
-        time, units)`, or twice the units in both directions, `memory_mask` `<bool>(batch, time)`,
-        True at real tokens, `states`, a list of `(batch, decoder_units)`, and with
-        `share_embedding` `embeddings` `(vocab_size, embed_dim)`.
+        time, 2 * units)`, `memory_mask` `<bool>(batch, time)`, True at real tokens, `states`, a
+        list of `(batch, decoder_units)`, and `embeddings` `(vocab_size, embed_dim)`, the vectors of
+        both languages, for a decoder with `share_embedding`.
     """
     source = keras.Input((None,), dtype="int32", name="source")
     mask = sequence_mask(source)
-    embedding = (SharedEmbedding if share_embedding else layers.Embedding)(
+    embedding = SharedEmbedding(
         vocab_size, embed_dim, embeddings_initializer=unit_vectors(), name="embedding"
     )
-    vectors, *table = keras.tree.flatten(embedding(source))
+    vectors, table = embedding(source)
     vectors = layers.SpatialDropout1D(embedding_dropout, name="embedding_dropout")(vectors)
     states = recurrent_stack(
         vectors,
@@ -78,20 +73,19 @@ def build_encoder(
         cell=cell,
         units=units,
         num_layers=num_layers,
-        bidirectional=bidirectional,
+        bidirectional=True,
         dropout=dropout,
     )
     memory = layers.Dropout(dropout, name="memory")(states)
-    summary = pool_last(memory, mask, backward_units=units if bidirectional else 0)
+    summary = pool_last(memory, mask, backward_units=units)
     outputs = {
         "memory": memory,
         "memory_mask": mask,
         "states": initial_states(
             summary, cell=cell, units=decoder_units, num_layers=decoder_layers
         ),
+        "embeddings": table,
     }
-    if share_embedding:
-        outputs["embeddings"] = table[0]
     return keras.Model(source, outputs, name="encoder")
 
 

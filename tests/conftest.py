@@ -1,10 +1,11 @@
 """Tiny data sets in the real formats, written once a session; nothing comes from the network."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from apps.export import after_training
 from data.pairs.sample import write_translation_sample
 from data.pictures.sample import write_captioning_sample, write_captions_folder
 from data.prices.sample import write_price_sample
@@ -79,6 +80,21 @@ def own_folders(tmp_path_factory, cache_dir) -> Iterator[None]:
         patch.setenv("DATA_DIR", str(tmp_path_factory.getbasetemp() / "no-downloads"))
         patch.setenv("CACHE_DIR", str(cache_dir))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def real_export() -> Iterator[Callable]:
+    """Spares the trainings of the tests their export, which takes seconds; yields the real one."""
+    original = after_training.export_trained
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(after_training, "export_trained", lambda *_, **__: None)
+        yield original
+
+
+@pytest.fixture
+def exporting(real_export, monkeypatch) -> None:
+    """Lets trainings end with an export, as they do for a user."""
+    monkeypatch.setattr(after_training, "export_trained", real_export)
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from scipy import special
 
-from common.artifact import load_model
-from common.config import parse_call, run_command
+from common.cli import parse_call, run_command
 from common.errors import UserError
 from common.files import read_json, write_json
 from common.publish import publish_run
+from common.run_folder import load_model
 from data.pairs.sample import pairs
 
 
@@ -94,7 +94,7 @@ def weights_of(run: Path) -> list[np.ndarray]:
 
 def assert_same_training(one: Path, other: Path) -> None:
     """Two run folders hold the same weights, states, curves and scores, to the last bit."""
-    from common.callbacks import read_history
+    from common.results import read_history
 
     for ours, theirs in zip(weights_of(one), weights_of(other), strict=True):
         np.testing.assert_array_equal(ours, theirs)

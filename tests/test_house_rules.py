@@ -20,9 +20,9 @@ ALLOWED = {
 }
 # What data may take of common, none of which starts a backend.
 SHARED_WITH_DATA = {"common.cache", "common.errors", "common.files"}
-MAY_JOIN_TASKS = {"studies", "export"}
-# What a task may take of the export: what reads a graph, and starts no backend.
-SHARED_WITH_TASKS = {"apps.export.runtime"}
+MAY_JOIN_TASKS = {"studies", "export", "web", "cluster"}
+# What a task may take of the export: what reads a graph, and the last step of a training.
+SHARED_WITH_TASKS = {"apps.export.runtime", "apps.export.after_training"}
 
 
 def python_files(*packages):
@@ -79,7 +79,7 @@ def test_every_setting_is_read(task):
     module = __import__(f"apps.{task}.config", fromlist=["Config"])
     read = set()
     # What tasks share reads the settings of training and of generation.
-    shared = [ROOT / "common" / f"{name}.py" for name in ("training", "search")]
+    shared = [ROOT / "common" / f"{name}.py" for name in ("fitting", "settings")]
     for path in (*(ROOT / "apps" / task).glob("*.py"), *shared):
         if path.name != "config.py":
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -117,7 +117,7 @@ def recipe_of(words):
     """The modules and flags that a call of make would run, without running them."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     known = {"DATA_DIR", "CACHE_DIR", "KERAS_BACKEND"}
-    known |= set(re.findall(r"\$\(?:?(?:value )?([A-Z]+)\b", makefile))
+    known |= set(re.findall(r"\$\(?:?(?:value )?([A-Z_]+)\b", makefile))
     known |= set(re.findall(r"^ifdef (\w+)", makefile, re.M))
     known |= set(re.search(r"^unexport (.*)", makefile, re.M)[1].split())
     for word in words[1:]:
@@ -150,7 +150,7 @@ def test_every_readme_command_parses(words):
         loaded = __import__(module, fromlist=["main"])
         arguments = [argument for argument in arguments if argument != "--help"]
         if hasattr(loaded, "main"):
-            from common.config import parse_call
+            from common.cli import parse_call
 
             parse_call(loaded.main, prog=module, description="", arguments=arguments)
 
@@ -170,7 +170,7 @@ def test_a_readme_command_with_a_slip_would_be_found(line):
 
 def test_the_tables_of_the_readmes_are_those_of_the_results():
     from apps.studies.cells import fill_cells
-    from common.result_tables import write_tables
+    from common.tables import write_tables
 
     cards = (ROOT / "apps").glob("*/pretrained/README.md")
     for path in (ROOT / "README.md", *sorted((ROOT / "apps").glob("*/README.md")), *cards):

@@ -6,7 +6,9 @@ from typing import Literal
 from common.errors import UserError
 from common.settings import (
     Cell,
+    Range,
     TrainingSettings,
+    Tuning,
     check_at_least,
     check_seeds,
     check_shares,
@@ -16,6 +18,8 @@ SMALL_CNN = "small_cnn"
 
 # Distinct lengths that captions are padded to; each compiles once.
 BUCKETS = 4
+# Share of each target that is spread over the whole vocabulary.
+LABEL_SMOOTHING = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +65,6 @@ class Config(TrainingSettings):
     """Share of the vectors' features dropped, the same ones at all steps."""
     dropout: float = 0.5
     """Share dropped of the regions' vectors, before the output, and between recurrent layers."""
-    label_smoothing: float = 0.1
-    """Share of each target that is spread over the whole vocabulary."""
 
     learning_rate: float = 1.5e-3
     warmup_steps: int = 400
@@ -74,8 +76,6 @@ class Config(TrainingSettings):
     """Hypotheses that the beam search keeps."""
     length_penalty: float = 0.7
     """Power of the length by which a hypothesis's log-probability is divided."""
-    no_repeat_ngram: int = 0
-    """Subwords in a row that no caption may hold twice; 0 allows any."""
     mirror: bool = True
     """Train on each picture's mirror image too, and decode each caption from both: better captions
     in up to twice the time, but not where captions say left or right (--no-mirror)."""
@@ -102,10 +102,9 @@ class Config(TrainingSettings):
             "word_dropout",
             "embedding_dropout",
             "dropout",
-            "label_smoothing",
         )
         check_seeds(self, "split_seed")
-        check_at_least(0, self, "length_penalty", "no_repeat_ngram")
+        check_at_least(0, self, "length_penalty")
         check_at_least(4, self, "max_length")
         check_at_least(16, self, "picture_size")
         if self.validation_share >= 0.9:
@@ -120,3 +119,18 @@ class Config(TrainingSettings):
             for name in ("validation_share", "split_seed"):
                 reasons[name] = "--data flickr8k has its own splits"
         return reasons
+
+
+# What `make tune-captioning` varies, and the score on the validation split that judges it.
+TUNING = Tuning(
+    "val_cider",
+    "max",
+    {
+        "learning_rate": Range(3e-4, 4e-3, log=True),
+        "decoder_units": (256, 512),
+        "dropout": Range(0.3, 0.7),
+        "embedding_dropout": Range(0.0, 0.4),
+        "word_dropout": Range(0.0, 0.3),
+        "label_smoothing": Range(0.0, 0.2),
+    },
+)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from common.search import Search
+from common.settings import Search
 from models.decode.hypothesis import Hypothesis
 
 

@@ -17,22 +17,23 @@ from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
 from apps.captioning.predictor import PRETRAINED, Predictor
 from apps.export.runtime import Runtime, runtime_line
-from common.beams import DecodedScores, decode_with_beams, table_rows, write_hypotheses
 from common.cache import cache_path, cached
-from common.config import run_command
-from common.console import aside, open_console, warn
+from common.cli import aside, new_table, open_console, run_command, warn
 from common.device import device_line
 from common.errors import UserError
 from common.results import (
+    DecodedScores,
     check_baselines,
     data_label,
+    decode_with_beams,
     evaluation_folder,
     record_scores,
+    table_rows,
     why_not_recorded,
+    write_hypotheses,
 )
 from common.run_folder import lock_run, read_config
-from common.search import Search, parse_beam_sizes
-from common.tables import new_table
+from common.settings import Search, parse_beam_sizes
 from data.download import cache_directory, data_directory
 from data.pictures.captions import load_captions
 from data.pictures.splits import Captions, CaptionSplit

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import track
 
 from apps.captioning.config import SMALL_CNN, Config
-from common.artifact import BACKBONE
 from common.cache import cache_path
 from common.device import xla_beside_products
 from common.errors import UserError
 from common.files import atomic_path
+from common.run_folder import BACKBONE
 from data.download import cache_directory
 from data.pictures.features import FeatureStore
 from data.pictures.read import picture_views, read_picture

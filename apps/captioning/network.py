@@ -10,9 +10,9 @@ from apps.captioning.config import Config
 from apps.captioning.decoding import PictureDescriber
 from apps.captioning.features import PictureInputs, load_run_backbone, takes_pixels
 from apps.captioning.metrics import caption_metrics
-from common.artifact import CONFIG, MODEL, TOKENIZER, load_model
 from common.errors import UserError
-from common.search import Search
+from common.run_folder import CONFIG, MODEL, TOKENIZER, load_model
+from common.settings import Search
 from data.pictures.splits import CaptionSplit
 from data.text.subwords import END_ID, START_ID, decode_texts
 from models.captioning import add_mirror_image

@@ -16,10 +16,9 @@ from rich.text import Text
 from apps.captioning.attention_maps import plot_attention
 from apps.captioning.predictor import PRETRAINED, Candidate, Predictor
 from apps.export.runtime import RuntimeFlags
-from common.config import check_png, run_command
-from common.console import aside, open_console
+from common.cli import aside, check_png, open_console, run_command
 from common.errors import UserError
-from common.search import Search
+from common.settings import Search
 from data.pictures.read import is_picture_name
 
 # Pictures that are read, described and printed together.
@@ -92,7 +91,6 @@ def main(
     beam_size: int | None = None,
     length_penalty: float | None = None,
     n_best: int = 1,
-    no_repeat_ngram: int | None = None,
     mirror: bool = True,
     temperature: float = 1.0,
     top_k: int = 0,
@@ -111,7 +109,6 @@ def main(
         length_penalty: Power of the length that a log-probability is divided by (default: the
             run's).
         n_best: Captions of each picture.
-        no_repeat_ngram: Subwords in a row that no caption may hold twice (default: the run's).
         mirror: Write from the picture and its mirror image together, where the run does so; without
             it is twice as fast.
         temperature: Of sampling: below 1 bolder in what is probable, above 1 wilder.
@@ -134,7 +131,6 @@ def main(
         beam_size=beam_size,
         length_penalty=length_penalty,
         n_best=n_best,
-        no_repeat_ngram=no_repeat_ngram,
         temperature=temperature,
         top_k=top_k,
         seed=seed,

@@ -11,10 +11,8 @@ from apps.captioning.config import Config
 from apps.captioning.decoding import PictureDescriber
 from apps.captioning.features import PictureInputs
 from apps.export.runtime import Runtime, SearchNetwork, choose
-from common.artifact import CONFIG, TOKENIZER
-from common.config import config_from_flags
-from common.run_folder import read_config
-from common.search import Search
+from common.run_folder import CONFIG, TOKENIZER, read_config
+from common.settings import Search, config_from_flags
 from data.pictures.read import picture_views
 from data.text.subwords import decode_texts, load_subword_tokenizer, split_words
 from models.decode.hypothesis import Hypothesis

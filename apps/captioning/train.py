@@ -13,13 +13,13 @@ import numpy as np
 from rich.console import Console
 from tokenizers import Tokenizer
 
-from apps.captioning.config import BUCKETS, SMALL_CNN, Config
-from common.artifact import MODEL, TOKENIZER, save_model
-from common.config import run_command
-from common.console import VERBOSITY, aside, open_console, warn
+from apps.captioning.config import BUCKETS, LABEL_SMOOTHING, SMALL_CNN, Config
+from common.cli import VERBOSITY, aside, open_console, run_command, warn
 from common.device import device_line, xla_beside_products
+from common.devices import start_devices
 from common.errors import UserError
-from common.training import TrainFlags, first_facts, open_training, training_callbacks
+from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
+from common.run_folder import MODEL, TOKENIZER, save_model
 from data.pictures.splits import CaptionSplit
 from data.text.subwords import (
     END_ID,
@@ -165,6 +165,8 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
     run = Path(flags.run or f"runs/captioning/{config.cell}-s{config.seed}")
     if backbone_weights and config.backbone == SMALL_CNN:
         raise UserError("--backbone-weights is for a trained backbone: small_cnn starts from none.")
+    devices = start_devices(flags.devices, unfit={})
+    run = devices.folder(run, resume=flags.resume)
     with open_training(config, flags, run, task="captioning") as config:
         import keras
 
@@ -173,8 +175,9 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         from apps.captioning.features import PictureInputs, takes_pixels
         from apps.captioning.metrics import readable
         from apps.captioning.network import ValidationCaptions, caption_writer
+        from apps.export.after_training import export_trained
         from common.fitting import first_epoch, record_training, run_written
-        from common.optimizers import build_optimizer
+        from common.optimization import build_optimizer
         from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
 
         console = open_console()
@@ -221,7 +224,7 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         )
         model.compile(
             optimizer=build_optimizer(config.optimizer, learning_rate=config.learning_rate),
-            loss=smoothed_cross_entropy(config.label_smoothing),
+            loss=smoothed_cross_entropy(LABEL_SMOOTHING),
             jit_compile=xla_beside_products(config.jit_compile),
         )
         describer = PictureDescriber(
@@ -247,6 +250,9 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
             f" validate · {model.count_params():,} parameters · {len(batches)} steps an"
             " epoch"
         )
+        batches, validation_batches = devices.share(
+            batches, validation_batches, epochs_done=epochs_done
+        )
         with run_written(
             config,
             flags,
@@ -268,6 +274,8 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
                 verbose=VERBOSITY,
             )
 
+        if not devices.end():
+            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run,
@@ -279,6 +287,7 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         )
         record_training(run, scores, metric="cider")
         console.print(metrics_table("validation", {str(run): scores.metrics}))
+        export_trained(run, task="captioning", console=console)
         console.print(f"Score it on the test split: make evaluate-captioning RUN={run}")
 
 

@@ -6,11 +6,10 @@ python -m apps.export --run runs/sentiment/lstm-s1       # a few seconds; writes
 from pathlib import Path
 from typing import Literal
 
-from common.artifact import CONFIG
-from common.config import run_command
-from common.console import aside, open_console
+from common.cli import aside, open_console, run_command
 from common.errors import UserError
 from common.files import read_json
+from common.run_folder import CONFIG
 
 Task = Literal["forecasting", "sentiment", "translation", "captioning"]
 _APPS = Path(__file__).parents[1]

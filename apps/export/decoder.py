@@ -67,9 +67,6 @@ class DecoderNodes:
         self.table = member.table
         if self.table is None:
             self.table = values(self.layers["decoder_embedding"].embeddings)
-        self.keys = None
-        if "attention_key" in self.layers:
-            self.keys = dense(graph, self.layers["attention_key"], member.memory)
 
     def step(
         self, graph: Graph, tokens: str, states: list[str], groups: str
@@ -89,7 +86,6 @@ class DecoderNodes:
         memory, mask = (
             graph.Gather(part, groups) for part in (self.member.memory, self.member.mask)
         )
-        keys = None if self.keys is None else graph.Gather(self.keys, groups)
         output = rows(graph, self.table, tokens)
         waiting, after = list(states), []
         for index, cell in enumerate(self.cells):
@@ -99,14 +95,12 @@ class DecoderNodes:
             if index:
                 output = graph.Add(output, seen)
                 continue
-            context = graph.MatMul(self._weights(graph, seen, memory, mask, keys), memory)
+            context = graph.MatMul(self._weights(graph, seen, memory, mask), memory)
             context = graph.Reshape(context, [-1, self.member.decoder.input["memory"].shape[-1]])
             joined = graph.Concat(seen, context, axis=-1)
             output = dense(graph, self.layers["attentional"], joined)
         if "projection" in self.layers:
             output = dense(graph, self.layers["projection"], output)
-        if isinstance(self.layers["logits"], layers.Dense):
-            return dense(graph, self.layers["logits"], output), after
         return graph.Gemm(output, graph.weight(self.table, "embeddings"), transB=1), after
 
     def attention(self, graph: Graph, target_in: str, hypotheses: str) -> str:
@@ -124,22 +118,16 @@ class DecoderNodes:
         initial = [spread(graph, state, hypotheses) for state in member.states[: cell.states]]
         vectors = rows(graph, self.table, target_in)
         seen, _ = recurrent(graph, [cell.layer], vectors, initial=initial)
-        return self._weights(graph, seen, member.memory, member.mask, self.keys)
+        return self._weights(graph, seen, member.memory, member.mask)
 
-    def _weights(self, graph: Graph, states: str, memory: str, mask: str, keys: str | None) -> str:
+    def _weights(self, graph: Graph, states: str, memory: str, mask: str) -> str:
         """Returns `(groups, steps, places)` for states `(..., units)`, as `luong_attention`."""
-        if "attention_query" in self.layers:
-            states = dense(graph, self.layers["attention_query"], states)
-        units = (keys is None and self.member.decoder.input["memory"].shape[-1]) or -1
-        if keys is not None:
-            units = self.layers["attention_key"].units
-        query = graph.Reshape(states, graph.Concat(graph.size(memory, 0), [-1, units], axis=0))
-        if keys is None:
-            scores = graph.MatMul(query, graph.Transpose(memory, perm=[0, 2, 1]))
-        else:
-            hidden = graph.Add(graph.Unsqueeze(query, [2]), graph.Unsqueeze(keys, [1]))
-            scores = dense(graph, self.layers["attention_score"], graph.Tanh(hidden))
-            scores = graph.Squeeze(scores, [3])
+        query = dense(graph, self.layers["attention_query"], states)
+        shape = graph.Concat(
+            graph.size(memory, 0), [-1, self.layers["attention_query"].units], axis=0
+        )
+        query = graph.Reshape(query, shape)
+        scores = graph.MatMul(query, graph.Transpose(memory, perm=[0, 2, 1]))
         real = graph.Unsqueeze(mask, [1])
         weights = graph.Softmax(graph.Where(real, scores, IMPOSSIBLE), axis=-1)
         # Also where nothing at all is real.

@@ -12,11 +12,10 @@ import numpy as np
 
 from apps.export.graph import OPSET, Precision
 from apps.export.runtime import FACTS, FORMAT, GRAPH, Network, sha256
-from common.artifact import EXPORT, MODEL
-from common.console import open_console
+from common.cli import open_console
 from common.errors import UserError
-from common.files import write_json
-from common.run_folder import lock_run, read_config
+from common.files import atomic_path, write_json
+from common.run_folder import EXPORT, MODEL, lock_run, read_config
 
 TASKS = ("forecasting", "sentiment", "translation", "captioning")
 # Answers of a graph that are further from those of Keras are an error of the export.
@@ -26,7 +25,7 @@ _FAR = 1e-3
 def export_run(
     run: Path, *, task: str, precision: Precision = "auto", split: str = "", data_dir: str = ""
 ) -> dict[str, Any]:
-    """Writes `export/` of a run folder.
+    """Writes `export/` of a run folder that nobody else writes meanwhile.
 
     Args:
         run: Run folder.
@@ -46,30 +45,39 @@ def export_run(
         raise UserError(f"{run} is a run of {task or 'no known task'}: name another with --run.")
     read_config(run, task)
     with lock_run(run):
-        source = _open_source(run, task)
-        graph = source.graph(precision)
-        path = run / EXPORT / GRAPH
-        # What says that the graph is whole comes last.
-        (run / EXPORT / FACTS).unlink(missing_ok=True)
-        graph.save(path, task)
+        facts = write_export(run, task=task, precision=precision)
+        if split:
+            facts["metrics"] = {split: _score(run, task, split, data_dir)}
+            write_json(run / EXPORT / FACTS, facts)
+    return facts
+
+
+def write_export(run: Path, *, task: str, precision: Precision = "auto") -> dict[str, Any]:
+    """Does the same for a caller that has locked the run folder, and scores nothing.
+
+    A failure leaves an earlier export as it was.
+    """
+    source = open_source(run, task)
+    graph, path = source.graph(precision), run / EXPORT / GRAPH
+    with atomic_path(path) as draft:
+        graph.save(draft, task)
+        difference = greatest_difference(source.network, Network(draft, {}), source.examples())
+        _check(difference, precision, run)
         facts = {
             "task": task,
             "format": FORMAT,
             "opset": OPSET,
             "precision": precision,
             "parameters": source.network.model.count_params(),
-            "bytes": path.stat().st_size,
-            "sha256": sha256(path),
+            "bytes": draft.stat().st_size,
+            "sha256": sha256(draft),
             "model_sha256": sha256(run / MODEL),
             "versions": _versions(),
+            "difference": difference,
         }
-        network = Network(path, facts)
-        facts["difference"] = greatest_difference(source.network, network, source.examples())
-        _check(facts["difference"], precision, path)
-        write_json(run / EXPORT / FACTS, facts)
-        if split:
-            facts["metrics"] = {split: _score(run, task, split, data_dir)}
-            write_json(run / EXPORT / FACTS, facts)
+        # What says that the graph is whole comes last.
+        (run / EXPORT / FACTS).unlink(missing_ok=True)
+    write_json(run / EXPORT / FACTS, facts)
     return facts
 
 
@@ -88,7 +96,7 @@ def _score(run: Path, task: str, split: str, data_dir: str) -> dict[str, float]:
     return scores.metrics
 
 
-def _open_source(run: Path, task: str) -> Any:
+def open_source(run: Path, task: str) -> Any:
     """Loads a model: its `network`, its `graph(precision)` and `examples()` to compare both on."""
     module = importlib.import_module(f"apps.export.{task}")
     return getattr(module, f"{task.capitalize()}Source")(run)
@@ -115,13 +123,13 @@ def greatest_difference(
     return greatest
 
 
-def _check(difference: dict[str, float], precision: Precision, path: Path) -> None:
+def _check(difference: dict[str, float], precision: Precision, run: Path) -> None:
     name = max(difference, key=difference.get)
     # Float16 was asked for, so that its differences are.
     if precision != "float16" and not difference[name] < _FAR:
         raise UserError(
-            f"{path} differs from Keras by {difference[name]:.2g} in its {name}, too much to be"
-            " used: please report it, and use --runtime keras."
+            f"The graph of {run} differs from Keras by {difference[name]:.2g} in its {name}, too"
+            " much to be used: it was not written; please report it."
         )
 
 

@@ -53,9 +53,8 @@ class KerasSearch:
             n_best=int(n_best),
             return_attention=bool(attention_wanted),
         )
-        # It answers once: to compile more would take longer than that.
-        generator.compile(jit_compile=False)
-        outputs = generator.predict_on_batch({**inputs, "length_limit": length_limit})
+        # It answers once: to trace it would take longer than that.
+        outputs = generator({**inputs, "length_limit": length_limit}, training=False)
         return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
 
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common.artifact import EXPORT, MODEL
-from common.console import open_console, warn
+from common.cli import open_console, warn
 from common.errors import UserError
+from common.run_folder import EXPORT, MODEL
 from models.decode.hypothesis import Hypothesis, hypotheses_of
 
 GRAPH, FACTS = "model.onnx", "export.json"
@@ -117,9 +117,8 @@ class SearchNetwork:
         self, inputs: dict[str, np.ndarray], *, attention: bool = False, **search: Any
     ) -> list[list[Hypothesis]]:
         """Writes a batch; arguments and result as those of `SequenceWriter`."""
-        sampled = search["method"] == "sample"
-        if sampled or search["no_repeat_ngram"]:
-            return self._keras(sampled)(inputs, attention=attention, **search)
+        if search["method"] == "sample":
+            return self._keras()(inputs, attention=attention, **search)
         outputs = self._graph(
             **self._feed(inputs),
             beam_size=np.int32(1 if search["method"] == "greedy" else search["beam_size"]),
@@ -132,9 +131,8 @@ class SearchNetwork:
         return [hypotheses_of(outputs, row) for row in range(len(inputs["length_limit"]))]
 
     @functools.cache  # noqa: B019 - a command has one.
-    def _keras(self, sampled: bool) -> Callable:
-        setting = "--method sample" if sampled else "--no-repeat-ngram"
-        warn(open_console(stderr=True), f"The exported graph has no {setting}: Keras answers.")
+    def _keras(self) -> Callable:
+        warn(open_console(stderr=True), "The exported graph has no --method sample: Keras answers.")
         return self._load_keras()
 
 
@@ -187,7 +185,8 @@ def choose(
     Raises:
         UserError: If `runtime` is `onnx`, or Keras is not installed, and there is no graph to use.
     """
-    if runtime == "keras" or (runtime == "auto" and not (run / EXPORT).exists()):
+    written = any((run / EXPORT / name).exists() for name in (GRAPH, FACTS))
+    if runtime == "keras" or (runtime == "auto" and not written):
         if not _keras_is_installed():
             raise UserError(
                 f"{run} is answered by Keras, which is not installed: pip install -r"

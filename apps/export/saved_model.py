@@ -11,10 +11,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from common.artifact import EXPORT
 from common.errors import UserError
 from common.files import atomic_folder
-from common.run_folder import lock_run, read_config
+from common.run_folder import EXPORT, lock_run, read_config
 from data.text.subwords import END_ID, START_ID
 from models.decode.generation import build_generator
 

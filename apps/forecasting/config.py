@@ -4,9 +4,17 @@ import dataclasses
 import datetime
 from typing import Literal
 
-from common.config import split_list
+from common.cli import split_list
 from common.errors import UserError
-from common.settings import Cell, TrainingSettings, check_at_least, check_shares, flag
+from common.settings import (
+    Cell,
+    Range,
+    TrainingSettings,
+    Tuning,
+    check_at_least,
+    check_shares,
+    flag,
+)
 from data.prices.features import GROUPS
 
 # The losses of `models.forecasting` that each distribution can be trained on.
@@ -121,3 +129,18 @@ def as_date(text: str, name: str) -> datetime.date:
     if date is None or date.isoformat() != text:
         raise UserError(f"{flag(name)} {text} is not a date: write it as 2015-12-31.")
     return date
+
+
+# What `make tune-forecasting` varies, and the score on the validation split that judges it.
+TUNING = Tuning(
+    "val_loss",
+    "min",
+    {
+        "learning_rate": Range(5e-4, 8e-3, log=True),
+        "units": (16, 32, 48, 64, 96),
+        "dropout": Range(0.0, 0.5),
+        "input_dropout": Range(0.0, 0.5),
+        "batch_size": (4, 8, 16, 32),
+        "cell": ("lstm", "gru"),
+    },
+)

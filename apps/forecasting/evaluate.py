@@ -23,14 +23,17 @@ from apps.forecasting.metrics import (
     score,
 )
 from apps.forecasting.predictor import PRETRAINED, Predictor
-from common.artifact import OUTPUTS, PLOTS
-from common.config import run_command, split_list
-from common.console import aside, open_console, warn
+from common.cli import aside, open_console, run_command, split_list, warn
 from common.device import device_line
 from common.errors import UserError
 from common.files import write_text
-from common.results import data_label, evaluation_folder, record_scores, why_not_recorded
-from common.run_folder import lock_run, read_config
+from common.results import (
+    data_label,
+    evaluation_folder,
+    record_scores,
+    why_not_recorded,
+)
+from common.run_folder import OUTPUTS, PLOTS, lock_run, read_config
 from data.download import cache_directory
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from apps.forecasting.metrics import LEVELS
 from apps.forecasting.predictor import Predictor
+from common.cli import new_table
 from common.errors import UserError
-from common.tables import new_table
 from data.prices.features import Features
 from data.prices.read import PriceHistory
 

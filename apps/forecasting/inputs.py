@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from apps.forecasting.config import Config, as_date
-from common.config import split_list
+from common.cli import split_list
 from common.errors import UserError
 from data.download import data_directory
 from data.prices import large_us

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from apps.forecasting.config import Config
-from common.artifact import load_model
 from common.device import XLA
+from common.run_folder import load_model
 from models import forecasting  # noqa: F401 - a reload needs its layers
 
 

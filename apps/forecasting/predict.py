@@ -16,8 +16,7 @@ from apps.forecasting.config import as_date
 from apps.forecasting.forecasts import as_json, draw, forecast, forecast_table
 from apps.forecasting.inputs import load_inputs
 from apps.forecasting.predictor import PRETRAINED, Predictor
-from common.config import check_png, run_command
-from common.console import aside, open_console, warn
+from common.cli import aside, check_png, open_console, run_command, warn
 from common.errors import UserError
 from data.prices.read import read_prices
 

@@ -8,10 +8,9 @@ import numpy as np
 from apps.export.runtime import Runtime, choose
 from apps.forecasting.config import Config
 from apps.forecasting.distributions import Distribution, GaussianMixture, QuantileGrid, StudentT
-from common.artifact import CONFIG
-from common.config import config_from_flags
 from common.errors import UserError
-from common.run_folder import read_config
+from common.run_folder import CONFIG, read_config
+from common.settings import config_from_flags
 from data.prices.features import Features, days_needed
 
 PRETRAINED = Path(__file__).parent / "pretrained"

@@ -8,8 +8,8 @@ from rich.table import Table
 
 from apps.forecasting.metrics import Scored, forecasting_metrics
 from apps.forecasting.plots import ahead, example_fans, plot_calibration, plot_fans, plot_horizons
+from common.cli import new_table
 from common.results import Scores
-from common.tables import new_table
 
 MODEL, REFERENCE = "model", "last_value"
 

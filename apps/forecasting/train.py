@@ -14,11 +14,11 @@ import numpy as np
 
 from apps.forecasting.config import Config
 from apps.forecasting.inputs import load_inputs, training_days
-from common.artifact import MODEL, save_model
-from common.config import run_command, split_list
-from common.console import VERBOSITY, aside, open_console, warn
+from common.cli import VERBOSITY, aside, open_console, run_command, split_list, warn
 from common.device import XLA, device_line
-from common.training import TrainFlags, first_facts, open_training, training_callbacks
+from common.devices import start_devices
+from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
+from common.run_folder import MODEL, save_model
 from data.prices.features import feature_statistics
 
 if TYPE_CHECKING:
@@ -88,16 +88,19 @@ def main(flags: TrainFlags, config: Config) -> None:
         config: Settings of the model and its training.
     """
     run = Path(flags.run or f"runs/forecasting/{config.cell}-s{config.seed}")
+    devices = start_devices(flags.devices, unfit={"--stateful": config.stateful})
+    run = devices.folder(run, resume=flags.resume)
     with open_training(config, flags, run, task="forecasting") as config:
         import keras
 
+        from apps.export.after_training import export_trained
         from apps.forecasting.evaluate import evaluate_run
         from apps.forecasting.report import metrics_tables
-        from common.callbacks import ResetStates
         from common.fitting import first_epoch, record_training, run_written
-        from common.optimizers import build_optimizer
+        from common.optimization import build_optimizer
         from data.prices.windows import HistoryChunks
         from models.forecasting import LOSSES
+        from models.recurrent import ResetStates
 
         console = open_console()
         log = functools.partial(aside, console)
@@ -167,6 +170,7 @@ def main(flags: TrainFlags, config: Config) -> None:
             f" {sum(map(len, validation_spans))} to validate · {parameters:,} parameters ·"
             f" {len(batches)} steps an epoch"
         )
+        batches, validation = devices.share(batches, validation, epochs_done=epochs_done)
         with run_written(
             config,
             flags,
@@ -186,6 +190,8 @@ def main(flags: TrainFlags, config: Config) -> None:
                 verbose=VERBOSITY,
             )
 
+        if not devices.end():
+            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run, data="", tickers=(), data_dir=flags.data_dir, split="validation", baselines=False
@@ -193,6 +199,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         record_training(run, scores, metric="loss", mode="min")
         for table in metrics_tables(scores, "validation"):
             console.print(table)
+        export_trained(run, task="forecasting", console=console)
         console.print(f"Score it on the test split: make evaluate-forecasting RUN={run}")
 
 

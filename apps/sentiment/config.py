@@ -1,14 +1,18 @@
 """The settings of the sentiment task: one field a flag, saved whole in `config.json`."""
 
 import dataclasses
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from common.config import split_list
+from common.cli import split_list
 from common.errors import UserError
+from common.run_folder import CONFIG
 from common.settings import (
     Cell,
     OptimizerName,
+    Range,
     TrainingSettings,
+    Tuning,
     check_at_least,
     check_seeds,
     check_shares,
@@ -27,7 +31,7 @@ class Config(TrainingSettings):
     """What to train, on what, and how."""
 
     data: str = "imdb"
-    """`imdb`, or your own .csv, .tsv or .parquet file with columns text,label (and split)."""
+    """`imdb`, or your own .csv or .tsv file with columns text,label (and split)."""
     validation_share: float = 0.1
     """Share of the training reviews that is cut off for validation."""
     split_seed: int = 0
@@ -58,7 +62,7 @@ class Config(TrainingSettings):
     """Where the vectors start: trained on all reviews of the training split, labelled or not, or
     at random."""
     pretrain_epochs: int = 0
-    """Epochs for which the encoder first learns to foretell each word of all reviews, labelled or
+    """Epochs for which the encoder first learns to predict each word of all reviews, labelled or
     not, from the words before it and from those after it (Dai and Le, 2015)."""
     spans: int = 0
     """Spans of one to three sentences that are cut from each training review and learned with its
@@ -106,7 +110,7 @@ class Config(TrainingSettings):
         if self.pretrain_epochs and self.num_layers > 1:
             raise UserError(
                 "--pretrain-epochs is for one recurrent layer: a second one would see the words"
-                " that it must foretell."
+                " that it must predict."
             )
         longest = max(self.max_length, self.region_length)
         if self.tokens_per_batch < longest:
@@ -119,3 +123,30 @@ class Config(TrainingSettings):
 def teacher_folders(config: Config) -> list[str]:
     """Returns the run folders among the teachers."""
     return [name for name in split_list(config.teachers) if name != NB_SVM]
+
+
+def read_labels(config: dict[str, Any], run: Path) -> list[str]:
+    """Takes the names of the labels out of what `read_config` returned.
+
+    Raises:
+        UserError: If there are none.
+    """
+    labels = config.pop("labels", None)
+    if not isinstance(labels, list) or len(labels) < 2:
+        raise UserError(f"{run / CONFIG} names no labels: restore it or train again.")
+    return labels
+
+
+# What `make tune-sentiment` varies, and the score on the validation split that judges it.
+TUNING = Tuning(
+    "val_accuracy",
+    "max",
+    {
+        "learning_rate": Range(3e-4, 5e-3, log=True),
+        "units": (32, 64, 128),
+        "dropout": Range(0.2, 0.6),
+        "embedding_dropout": Range(0.0, 0.5),
+        "word_dropout": Range(0.0, 0.3),
+        "optimizer": ("rmsprop", "adam"),
+    },
+)

@@ -17,14 +17,12 @@ from apps.export.runtime import Network, runtime_line
 from apps.sentiment.config import BUCKETS, Config
 from apps.sentiment.predictor import PRETRAINED, Predictor
 from common.cache import cache_path, cached
-from common.config import run_command
-from common.console import aside, open_console
+from common.cli import aside, new_table, open_console, run_command
 from common.device import device_line
 from common.earlier_runs import recorded_data
 from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores, why_not_recorded
 from common.run_folder import lock_run, read_config
-from common.tables import new_table
 from data.download import cache_directory, data_directory
 from data.row_files import tokens_on_disk
 from data.text.tokenization import encoded

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from apps.sentiment.config import BIGRAM_DIM, Config
-from common.artifact import load_model
 from common.device import XLA
+from common.run_folder import load_model
 from models.sentiment import build_explainer, token_contributions
 from models.sentiment_ensemble import ensemble_members
 

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from apps.export.runtime import RuntimeFlags
 from apps.sentiment.predictor import PRETRAINED, Prediction, Predictor
-from common.config import check_png, run_command
-from common.console import aside, open_console, typed_lines, word_colour
+from common.cli import aside, check_png, open_console, run_command, typed_lines, word_colour
 from common.errors import UserError
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from apps.export.runtime import Runtime, choose
-from apps.sentiment.config import Config
-from common.artifact import CONFIG, TOKENIZER
-from common.config import config_from_flags
+from apps.sentiment.config import Config, read_labels
 from common.errors import UserError
-from common.run_folder import read_config, read_labels
+from common.run_folder import CONFIG, TOKENIZER, read_config
+from common.settings import config_from_flags
 from data.text.padding import pad_tokens
 from data.text.tokenization import encode, kept_positions, load_tokenizer
 

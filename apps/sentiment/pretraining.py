@@ -1,4 +1,4 @@
-"""Pretraining: before it learns verdicts, the encoder learns to foretell words in all reviews.
+"""Pretraining: before it learns verdicts, the encoder learns to predict words in all reviews.
 
 Dai and Le (2015) found that a recurrent network reads better when it begins as a language model.
 """
@@ -13,11 +13,9 @@ import numpy as np
 from apps.sentiment.config import Config
 from common.cache import cache_path, cached
 from common.callbacks import StopOnNaN
-from common.clipping import GradientClipping
 from common.device import xla_beside_products
-from common.learning_rate import LearningRateControl
-from common.optimizers import build_optimizer
-from models.language_model import build_language_model, mean_surprise
+from common.optimization import GradientClipping, LearningRateControl, build_optimizer
+from models.language_model import build_language_model, mean_loss
 from models.sentiment import build_encoder
 
 _DRAWN, _OPTIMIZER, _RATE, _WARMUP, _DROPOUT, _SEED = 1024, "adam", 2e-3, 300, 0.1, 1
@@ -42,10 +40,8 @@ _SETTINGS = (
 # The modules that they depend on, besides those of `models`.
 _CODE = (
     "apps.sentiment.pretraining",
-    "common.clipping",
-    "common.learning_rate",
-    "common.optimizer_hook",
-    "common.optimizers",
+    "common.callbacks",
+    "common.optimization",
 )
 
 
@@ -86,7 +82,7 @@ class Regions(keras.utils.PyDataset):
         return len(self._regions) // self._rows
 
     def __getitem__(self, index: int) -> tuple:
-        """Returns `(tokens, drawn), known`, as `build_language_model` and `mean_surprise` take."""
+        """Returns `(tokens, drawn), known`, as `build_language_model` and `mean_loss` take."""
         tokens = np.zeros((self._rows, self._length), dtype="int32")
         chosen = self._order[index * self._rows : (index + 1) * self._rows]
         for row, (text, start) in enumerate(self._regions[chosen]):
@@ -193,7 +189,7 @@ def _train(
     )
     model.compile(
         optimizer=build_optimizer(_OPTIMIZER, learning_rate=_RATE),
-        loss=mean_surprise,
+        loss=mean_loss,
         jit_compile=xla_beside_products(config.jit_compile),
     )
     steps = config.pretrain_epochs * len(batches)

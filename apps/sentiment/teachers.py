@@ -10,12 +10,12 @@ import numpy as np
 from apps.sentiment.config import NB_SVM, Config, teacher_folders
 from apps.sentiment.evaluate import predict_probabilities
 from apps.sentiment.predictor import Predictor
-from common.artifact import CONFIG, METRICS, MODEL, TOKENIZER
 from common.cache import cache_path, cached
-from common.config import split_list
+from common.cli import split_list
 from common.earlier_runs import check_same_cut, check_same_data
 from common.errors import UserError
 from common.files import read_json
+from common.run_folder import CONFIG, METRICS, MODEL, TOKENIZER
 from data.download import cache_directory, sha256_of
 
 if TYPE_CHECKING:

@@ -16,13 +16,12 @@ from tokenizers import Tokenizer
 
 from apps.sentiment.config import BIGRAM_DIM, BUCKETS, Config, teacher_folders
 from apps.sentiment.spans import sentence_spans
-from common.artifact import MODEL, TOKENIZER, save_model
-from common.config import run_command
-from common.console import VERBOSITY, aside, open_console
+from common.cli import VERBOSITY, aside, open_console, run_command
 from common.device import XLA, device_line
+from common.devices import start_devices
 from common.earlier_runs import run_folder
-from common.run_folder import read_labels
-from common.training import TrainFlags, first_facts, open_training, training_callbacks
+from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
+from common.run_folder import MODEL, TOKENIZER, save_model
 from data.download import cache_directory
 from data.row_files import RowFile, texts_on_disk, tokens_on_disk
 from data.text.tokenization import encoded, load_tokenizer, train_tokenizer
@@ -110,20 +109,25 @@ def main(flags: TrainFlags, config: Config) -> None:
     """
     earlier = {"--teachers": teacher_folders(config)}
     run = run_folder(flags.run, f"runs/sentiment/{config.cell}-s{config.seed}", earlier)
+    devices = start_devices(
+        flags.devices,
+        unfit={"--teachers": config.teachers, "--pretrain-epochs": config.pretrain_epochs},
+    )
+    run = devices.folder(run, resume=flags.resume)
     with open_training(
         config,
         flags,
         run,
         task="sentiment",
-        read_besides=read_labels,
         earlier=sum(earlier.values(), []),
     ) as config:
         import keras
 
+        from apps.export.after_training import export_trained
         from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
         from apps.sentiment.teachers import checked_teachers, targets_of
         from common.fitting import first_epoch, record_training, run_written
-        from common.optimizers import build_optimizer
+        from common.optimization import build_optimizer
         from data.text.batching import text_batches
 
         console = open_console()
@@ -201,6 +205,9 @@ def main(flags: TrainFlags, config: Config) -> None:
             f"{len(texts)} texts to train on, {len(validation_split.texts)} to validate ·"
             f" {model.count_params():,} parameters · {len(batches)} steps an epoch"
         )
+        batches, validation_batches = devices.share(
+            batches, validation_batches, epochs_done=epochs_done
+        )
         with run_written(
             config,
             flags,
@@ -222,12 +229,15 @@ def main(flags: TrainFlags, config: Config) -> None:
                 verbose=VERBOSITY,
             )
 
+        if not devices.end():
+            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run, data="", data_dir=flags.data_dir, split="validation", baselines=False
         )
         record_training(run, scores, metric="accuracy")
         console.print(metrics_table({str(run): scores.metrics}, "sentiment, validation split"))
+        export_trained(run, task="sentiment", console=console)
         console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}")
 
 

@@ -11,13 +11,14 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from apps.studies.export.study import export_table
 from apps.studies.gradients.plots import clipping_table
 from apps.studies.speed import speed_table
-from common.config import run_command
+from common.cli import run_command
 from common.errors import UserError
 from common.files import read_json, write_text
 from common.plots import new_axes, save_figure
-from common.result_tables import (
+from common.tables import (
     PRETRAINED,
     count_label,
     fill_blocks,
@@ -159,11 +160,12 @@ def front_table(root: Path) -> str:
 
 
 def fill_cells(text: str, root: Path) -> str:
-    """Returns a Markdown text with up-to-date tables of cells, speed and clipping."""
+    """Returns a Markdown text with up-to-date tables of cells, exports, speed and clipping."""
     tables = {
         "clipping": lambda: clipping_table(read_json(root / _RESULTS / "gradients.json")),
         "cells": lambda: cells_table(root),
         "front": lambda: front_table(root),
+        "export": lambda: export_table(root / _RESULTS / "export.json"),
         "speed": lambda: speed_table(sorted((root / _RESULTS).glob("speed*.json"))),
     }
     return fill_blocks(text, lambda name: tables[name]() if name in tables else None)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.config import split_list
+from common.cli import split_list
 from common.errors import UserError
 from common.files import read_json, write_json
-from common.provenance import provenance, require_clean
+from common.results import provenance, require_clean
 
 RESULTS = Path("apps/studies/results")
 
@@ -27,7 +27,13 @@ def choose_parts(text: str, known: Sequence[str], *, output: Path) -> tuple[str,
 
 
 def write_part(
-    path: Path, results: dict[str, Any], *, study: str, part: str, packages: tuple[str, ...] = ()
+    path: Path,
+    results: dict[str, Any],
+    *,
+    study: str,
+    part: str,
+    command: str = "",
+    packages: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Replaces one part of a study's JSON file, and leaves the others with their provenance.
 
@@ -36,12 +42,13 @@ def write_part(
         results: What was measured.
         study: Name of the study.
         part: Name of the part.
+        command: Command that measures this part again, if it takes more than `--parts`.
         packages: More packages whose versions matter.
 
     Returns:
         The whole record.
     """
-    command = f"python -m apps.studies.{study} --parts {part}"
+    command = command or f"python -m apps.studies.{study} --parts {part}"
     parts = read_json(path).get("parts", {}) if path.is_file() else {}
     parts[part] = {**provenance(command, packages=packages), "results": results}
     record = {"study": study, "parts": parts}

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from apps.studies.parts import RESULTS, choose_parts, write_part
-from common.config import run_command
+from common.cli import run_command
 from common.device import device_line, device_name, fused_kernel_line
 from common.errors import UserError
 from common.files import read_json
-from common.result_tables import table_line
+from common.tables import table_line
 
 PARTS = ("steps", "start")
 CELLS = ("simple_rnn", "lstm", "gru")
@@ -69,7 +69,7 @@ def build_step(library: str, cell: str, mode: str) -> Callable[[np.ndarray, np.n
     import keras
     from keras import layers
 
-    from common.clipping import GradientClipping
+    from common.optimization import GradientClipping
     from models.recurrent import recurrent_layer
 
     keras.utils.set_random_seed(1)

@@ -1,14 +1,14 @@
 """The settings of the translation task: one field a flag, saved whole in `config.json`."""
 
 import dataclasses
-from typing import Literal
 
 from common.errors import UserError
 from common.settings import (
     Cell,
+    Range,
     TrainingSettings,
+    Tuning,
     check_at_least,
-    check_seeds,
     check_shares,
 )
 
@@ -19,15 +19,13 @@ SHAPE = (
     "cell",
     "units",
     "num_layers",
-    "bidirectional",
     "decoder_units",
     "decoder_layers",
-    "attention",
 )
 # Distinct pairs of lengths that sentences are padded to; each compiles once.
 BUCKETS = 6
-# What decides on which sentences are held out.
-CUT = ("validation_size", "test_size", "split_seed")
+# Share of each target that is spread over the whole vocabulary.
+LABEL_SMOOTHING = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +44,6 @@ class Config(TrainingSettings):
     """Language to translate from, as the data name it."""
     target_language: str = "fr"
     """Language to translate into."""
-    validation_size: int = 3000
-    """Sentences cut off for validation where the data have no such split."""
-    test_size: int = 5000
-    """Sentences cut off to test on where the data have no such split."""
-    split_seed: int = 0
-    """Which sentences are cut off; the same for all training seeds."""
 
     vocab_size: int = 4000
     """Subwords of both languages together (byte-pair encoding)."""
@@ -69,24 +61,18 @@ class Config(TrainingSettings):
     cell: Cell = "gru"
     """Kind of recurrence; feedforward has none, so each step sees itself alone."""
     units: int = 256
-    """Size of the encoder's state, of each direction."""
+    """Size of the encoder's state, of each of its two directions."""
     num_layers: int = 1
     """Recurrent layers of the encoder."""
-    bidirectional: bool = True
-    """Read the source from both ends."""
     decoder_units: int = 256
     """Size of the decoder's state."""
     decoder_layers: int = 2
     """Recurrent layers of the decoder; the second reads what the first looked at."""
-    attention: Literal["dot", "general", "concat"] = "general"
-    """How a state and a place of the source are compared (Luong et al., 2015)."""
 
     embedding_dropout: float = 0.1
     """Share of the vectors' features dropped, the same ones at all steps."""
     dropout: float = 0.3
     """Share dropped of the source's states, before the output, and between recurrent layers."""
-    label_smoothing: float = 0.1
-    """Share of each target that is spread over the whole vocabulary."""
 
     warmup_steps: int = 400
     epochs: int = 20
@@ -97,8 +83,6 @@ class Config(TrainingSettings):
     """Hypotheses that the search keeps."""
     length_penalty: float = 1.0
     """Power of the length that a hypothesis's log-probability is divided by."""
-    no_repeat_ngram: int = 0
-    """Subwords in a row that no translation may hold twice; 0 allows any."""
 
     def __post_init__(self):
         """Checks what the types cannot say."""
@@ -106,8 +90,6 @@ class Config(TrainingSettings):
         check_at_least(
             1,
             self,
-            "validation_size",
-            "test_size",
             "embed_dim",
             "units",
             "num_layers",
@@ -120,23 +102,15 @@ class Config(TrainingSettings):
             "typed_copies",
             "embedding_dropout",
             "dropout",
-            "label_smoothing",
         )
-        check_seeds(self, "split_seed")
         if self.repeats and (len(self.data) < 2 or len(self.repeats) != len(self.data)):
             raise UserError("--repeats needs a number for each of the several sets of --data.")
         if min(self.repeats, default=1) < 1:
             raise UserError("--repeats must be 1 or more for each set.")
-        check_at_least(0, self, "length_penalty", "no_repeat_ngram")
+        check_at_least(0, self, "length_penalty")
         check_at_least(4, self, "max_length")
         if self.source_language == self.target_language:
             raise UserError("--source-language and --target-language are the same: set two.")
-        memory_dim = self.units * (2 if self.bidirectional else 1)
-        if self.attention == "dot" and self.decoder_units != memory_dim:
-            raise UserError(
-                f"--attention dot needs --decoder-units {memory_dim}, the size of the encoder's"
-                " states; or take --attention general."
-            )
         if self.tokens_per_batch < 2 * (self.max_length + 1):
             raise UserError(
                 f"--tokens-per-batch {self.tokens_per_batch} is less than one pair of"
@@ -146,9 +120,21 @@ class Config(TrainingSettings):
     def ignored(self) -> dict[str, str]:
         """Returns the settings that the chosen mode does not read, each with the reason."""
         reasons = super().ignored()
-        if self.data == ("multi30k",):
-            for name in CUT:
-                reasons[name] = "--data multi30k has splits of its own"
         if self.init_from:
             reasons["vocabulary_data"] = "--init-from brings its subwords"
         return reasons
+
+
+# What `make tune-translation` varies, and the score on the validation split that judges it.
+TUNING = Tuning(
+    "val_bleu",
+    "max",
+    {
+        "learning_rate": Range(5e-4, 5e-3, log=True),
+        "units": (128, 256, 384),
+        "dropout": Range(0.1, 0.5),
+        "embedding_dropout": Range(0.0, 0.3),
+        "label_smoothing": Range(0.0, 0.2),
+        "vocab_size": (2000, 4000, 8000),
+    },
+)

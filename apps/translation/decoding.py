@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from common.search import Search
+from common.settings import Search
 from data.text.padding import pad_tokens
-from data.text.subwords import UNK_ID
+from data.text.tokenization import UNK_ID
 from models.decode.hypothesis import Hypothesis
 
 # Lengths are padded to multiples of this, so that few distinct shapes are compiled.

@@ -15,28 +15,23 @@ from apps.export.runtime import Runtime, runtime_line
 from apps.translation.config import Config
 from apps.translation.metrics import signatures
 from apps.translation.predictor import PRETRAINED, Predictor
-from common.artifact import OUTPUTS
-from common.beams import (
-    DecodedScores,
-    decode_with_beams,
-    table_rows,
-    write_hypotheses,
-)
 from common.cache import cache_path, cached
-from common.config import run_command
-from common.console import aside, open_console
+from common.cli import aside, new_table, open_console, run_command
 from common.device import device_line
 from common.files import write_json
 from common.results import (
+    DecodedScores,
     check_baselines,
     data_label,
+    decode_with_beams,
     evaluation_folder,
     record_scores,
+    table_rows,
     why_not_recorded,
+    write_hypotheses,
 )
-from common.run_folder import lock_run, read_config
-from common.search import Search, parse_beam_sizes
-from common.tables import new_table
+from common.run_folder import OUTPUTS, lock_run, read_config
+from common.settings import Search, parse_beam_sizes
 from data.download import cache_directory, data_directory
 
 if TYPE_CHECKING:
@@ -66,9 +61,6 @@ def load_split_pairs(
         data_dir=data_directory(data_dir),
         source_language=config.source_language,
         target_language=config.target_language,
-        test_size=config.test_size,
-        validation_size=config.validation_size,
-        split_seed=config.split_seed,
         log=log,
     )
 

@@ -8,9 +8,9 @@ from tokenizers import Tokenizer
 from apps.translation.config import Config
 from apps.translation.decoding import SequenceTranslator, output_limit
 from apps.translation.metrics import translation_metrics
-from common.artifact import CONFIG, MODEL, TOKENIZER, load_model
 from common.errors import UserError
-from common.search import Search
+from common.run_folder import CONFIG, MODEL, TOKENIZER, load_model
+from common.settings import Search
 from data.pairs.splits import PairSplit
 from data.text.subwords import END_ID, START_ID, decode_texts, encode_texts
 from models.decode.writer import SequenceWriter

@@ -13,10 +13,9 @@ from rich.text import Text
 from apps.export.runtime import RuntimeFlags
 from apps.translation.alignment import plot_alignment
 from apps.translation.predictor import PRETRAINED, Predictor, Translation
-from common.config import check_png, run_command
-from common.console import open_console, typed_lines
+from common.cli import check_png, open_console, run_command, typed_lines
 from common.errors import UserError
-from common.search import Search
+from common.settings import Search
 
 # Lines that are translated before the first of them are printed: enough to sort them by length.
 _PIECE = 1000
@@ -52,7 +51,6 @@ def main(
     beam_size: int | None = None,
     length_penalty: float | None = None,
     n_best: int = 1,
-    no_repeat_ngram: int | None = None,
     temperature: float = 1.0,
     top_k: int = 0,
     seed: int = 0,
@@ -73,7 +71,6 @@ def main(
         length_penalty: Power of the length that a log-probability is divided by (default: the
             run's).
         n_best: Translations of each text.
-        no_repeat_ngram: Subwords in a row that no translation may hold twice (default: the run's).
         temperature: Of sampling: below 1 bolder in what is probable, above 1 wilder.
         top_k: Most probable subwords to draw from; 0 for all.
         seed: Of sampling.
@@ -100,7 +97,6 @@ def main(
         beam_size=beam_size,
         length_penalty=length_penalty,
         n_best=n_best,
-        no_repeat_ngram=no_repeat_ngram,
         temperature=temperature,
         top_k=top_k,
         seed=seed,

@@ -12,11 +12,9 @@ from apps.translation.alignment import merge_words
 from apps.translation.config import Config
 from apps.translation.decoding import SequenceTranslator
 from apps.translation.typed_text import normalized, sentences_of, without_loops
-from common.artifact import CONFIG, TOKENIZER
-from common.config import config_from_flags
 from common.errors import UserError
-from common.run_folder import read_config
-from common.search import Search
+from common.run_folder import CONFIG, TOKENIZER, read_config
+from common.settings import Search, config_from_flags
 from data.text.subwords import decode_texts, encode_texts, load_subword_tokenizer
 from models.decode.hypothesis import Hypothesis
 

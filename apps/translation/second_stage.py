@@ -4,15 +4,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from apps.translation.config import CUT, Config
+from apps.translation.config import Config
 from apps.translation.evaluate import load_split_pairs
 from apps.translation.predictor import Predictor
-from common.artifact import CONFIG
-from common.config import config_from_flags
-from common.console import aside, warn
+from common.cli import aside, warn
+from common.earlier_runs import origin_of
 from common.errors import UserError
-from common.origins import check_cut_of_origin, origin_of
-from common.run_folder import read_config
+from common.run_folder import CONFIG, read_config
+from common.settings import config_from_flags
 from data.pairs.sources import Pairs
 from data.pairs.untranslated import nearly_among
 from models.ensemble import is_ensemble
@@ -24,7 +23,7 @@ def load_start(config: Config) -> Predictor:
     Raises:
         UserError: If it is an ensemble or translates other languages.
     """
-    start = Predictor.load(config.init_from)
+    start = Predictor.load(config.init_from, runtime="keras")
     if is_ensemble(start.network.model):
         raise UserError(
             f"--init-from {config.init_from} is an ensemble: go on from one of its members."
@@ -55,12 +54,8 @@ def origin_facts(
     Returns:
         As `origin_of`. If the run was trained on other files, `known` is the number of sentences of
         each held-out split that it has learned from, or that are nearly the same.
-
-    Raises:
-        UserError: If it was trained on the same data, cut in another way.
     """
-    origin = origin_of(config.init_from, start.config, CUT)
-    check_cut_of_origin(config, origin, pairs.hashes)
+    origin = origin_of(config.init_from)
     if origin.get("data", pairs.hashes) == pairs.hashes:
         return origin
     try:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
-from apps.translation.config import BUCKETS, SHAPE, Config
-from common.artifact import MODEL, TOKENIZER, save_model
-from common.config import run_command, split_list
-from common.console import VERBOSITY, aside, open_console, warn
+from apps.translation.config import BUCKETS, LABEL_SMOOTHING, SHAPE, Config
+from common.cli import VERBOSITY, aside, open_console, run_command, split_list, warn
 from common.device import device_line, xla_beside_products
+from common.devices import start_devices
 from common.earlier_runs import run_folder, with_shape_of
 from common.errors import UserError
-from common.training import TrainFlags, first_facts, open_training, training_callbacks
+from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
+from common.run_folder import MODEL, TOKENIZER, save_model
 from data.pairs.mixture import with_typed_copies
 from data.pairs.sources import Pairs
 from data.pairs.splits import PairSplit
@@ -42,7 +42,6 @@ def build(config: Config, *, vocab_size: int) -> "tuple[keras.Model, keras.Model
     shared = {
         "vocab_size": vocab_size,
         "embed_dim": config.embed_dim,
-        "share_embedding": True,
         "cell": config.cell,
         "embedding_dropout": config.embedding_dropout,
         "dropout": config.dropout,
@@ -50,7 +49,6 @@ def build(config: Config, *, vocab_size: int) -> "tuple[keras.Model, keras.Model
     encoder = build_encoder(
         units=config.units,
         num_layers=config.num_layers,
-        bidirectional=config.bidirectional,
         decoder_units=config.decoder_units,
         decoder_layers=config.decoder_layers,
         **shared,
@@ -58,8 +56,8 @@ def build(config: Config, *, vocab_size: int) -> "tuple[keras.Model, keras.Model
     decoder = build_attention_decoder(
         units=config.decoder_units,
         num_layers=config.decoder_layers,
-        memory_dim=config.units * (2 if config.bidirectional else 1),
-        attention=config.attention,
+        memory_dim=2 * config.units,
+        share_embedding=True,
         **shared,
     )
     return encoder, decoder
@@ -123,15 +121,18 @@ def main(flags: TrainFlags, config: Config) -> None:
     run = run_folder(
         flags.run, f"runs/translation/{config.cell}-s{config.seed}", {"--init-from": earlier}
     )
+    devices = start_devices(flags.devices, unfit={"--init-from": config.init_from})
+    run = devices.folder(run, resume=flags.resume)
     with open_training(config, flags, run, task="translation", earlier=earlier) as config:
         import keras
 
+        from apps.export.after_training import export_trained
         from apps.translation.decoding import SequenceTranslator
         from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
         from apps.translation.network import KerasNetwork, ValidationBleu
         from apps.translation.second_stage import load_start, origin_facts
         from common.fitting import first_epoch, record_training, run_written
-        from common.optimizers import build_optimizer
+        from common.optimization import build_optimizer
         from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
         from models.translation import model_name
 
@@ -185,7 +186,7 @@ def main(flags: TrainFlags, config: Config) -> None:
             model.set_weights(start.network.model.get_weights())
         model.compile(
             optimizer=build_optimizer(config.optimizer, learning_rate=config.learning_rate),
-            loss=smoothed_cross_entropy(config.label_smoothing),
+            loss=smoothed_cross_entropy(LABEL_SMOOTHING),
             jit_compile=xla_beside_products(config.jit_compile),
         )
         network = KerasNetwork(model, max_length=config.max_length)
@@ -204,6 +205,9 @@ def main(flags: TrainFlags, config: Config) -> None:
         console.print(
             f"{train_rows} pairs to train on, {validation_rows} to validate ·"
             f" {model.count_params():,} parameters · {len(batches)} steps an epoch"
+        )
+        batches, validation_batches = devices.share(
+            batches, validation_batches, epochs_done=epochs_done
         )
         with run_written(
             config,
@@ -225,12 +229,15 @@ def main(flags: TrainFlags, config: Config) -> None:
                 verbose=VERBOSITY,
             )
 
+        if not devices.end():
+            return
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run, data=(), data_dir=flags.data_dir, split="validation", baselines=False
         )
         record_training(run, scores, metric="bleu")
         console.print(metrics_table(scores, {str(run): scores.metrics}))
+        export_trained(run, task="translation", console=console)
         console.print(f"Score it on the test split: make evaluate-translation RUN={run}")
 
 

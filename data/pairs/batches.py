@@ -2,15 +2,13 @@
 
 import numpy as np
 
-from data.text.batching import LengthBuckets, bucket_boundaries
+from data.text.batching import LengthBuckets, bucket_boundaries, teacher_forcing
 from data.text.padding import pad_tokens
-
-Sequences = list[np.ndarray]
 
 
 def pair_batches(
-    sources: Sequences,
-    targets: Sequences,
+    sources: list[np.ndarray],
+    targets: list[np.ndarray],
     *,
     start_id: int,
     end_id: int,
@@ -23,8 +21,7 @@ def pair_batches(
 ) -> LengthBuckets:
     """Puts pairs into batches `({"source": ..., "target_in": ...}, target_out)`.
 
-    All three are `<int32>(batch, time)` and padded on the right with 0. `target_in` begins with
-    `start_id`; `target_out` is the same one step later and ends with `end_id`.
+    All three are `<int32>(batch, time)` and padded on the right with 0, see `teacher_forcing`.
 
     Args:
         sources: Token ids of each source, `(time,)` int32.
@@ -34,24 +31,20 @@ def pair_batches(
         buckets: Most distinct pairs of lengths; an epoch has at most one shape more.
         multiple: Every padded length is a multiple of this.
         tokens_per_batch: Most tokens of both sides together in a batch, padding included.
-        shuffle: Whether rows and batches are shuffled in every epoch.
-        seed: Seed of the shuffling.
-        epoch: Number of the first epoch.
+        shuffle: As the rest, see `LengthBuckets`.
+        seed: See there.
+        epoch: See there.
     """
     sides = zip(sources, targets, strict=True)
     # One more for `end_id`.
     lengths = np.array([(len(source), len(target) + 1) for source, target in sides])
 
     def collate(rows: np.ndarray, boundary: tuple[int, int]) -> tuple[dict, np.ndarray]:
-        source_length, target_length = boundary
-        started = [np.append(start_id, targets[row]) for row in rows]
-        ended = [np.append(targets[row], end_id) for row in rows]
-        order = np.arange(len(rows))
-        inputs = {
-            "source": pad_tokens(sources, rows, source_length),
-            "target_in": pad_tokens(started, order, target_length),
-        }
-        return inputs, pad_tokens(ended, order, target_length)
+        source = pad_tokens(sources, rows, boundary[0])
+        target_in, target_out = teacher_forcing(
+            targets, rows, boundary[1], start_id=start_id, end_id=end_id
+        )
+        return {"source": source, "target_in": target_in}, target_out
 
     return LengthBuckets(
         lengths,

@@ -59,6 +59,8 @@ _TATOEBA_LANGUAGES = ["en", "fr"]
 _TATOEBA_RELEASE = "2019-04-07"
 _TATOEBA_SHA256 = "0bb85dbaa1c896844649094d7eaf2e34bee34e84fe362b26ce7e8f2e12aae104"
 
+# Distinct source sentences of each split that is cut off.
+_HELD_OUT = {"test": 5_000, "validation": 3_000}
 # Fewest distinct source sentences to train on.
 _FEWEST = 20
 
@@ -98,9 +100,6 @@ def load_pairs(
     data_dir: Path,
     source_language: str = "en",
     target_language: str = "fr",
-    test_size: int = 5_000,
-    validation_size: int = 3_000,
-    split_seed: int = 0,
     cut: bool = True,
     log: Callable[[str], None] | None = None,
 ) -> Pairs:
@@ -113,11 +112,7 @@ def load_pairs(
         data_dir: Folder of downloads: `multi30k/*.gz` and `fra-eng.zip`.
         source_language: Code of the language to translate from, as the data name it.
         target_language: Code of the language to translate into.
-        test_size: Distinct source sentences to test on where the source has no such split, at most
-            a tenth of all. No sentence of either language gets into two splits, see `cut_pairs`.
-        validation_size: The same for validation.
-        split_seed: Another seed makes another cut.
-        cut: Whether to cut off the splits that the source does not have.
+        cut: Whether to cut off the splits that the source does not have, see `cut_pairs`.
         log: Takes a line for each download.
 
     Returns:
@@ -156,10 +151,10 @@ def load_pairs(
     warnings = (*unknown_files(sha256s, known), *warnings, *overlap_warnings(train, held_out))
     missing = {
         part: size
-        for part, size in (("test", test_size), ("validation", validation_size))
+        for part, size in _HELD_OUT.items()
         if cut and not any(name.startswith(part) for name in held_out)
     }
-    parts = cut_pairs(train, missing, seed=split_seed) if missing else {"train": train}
+    parts = cut_pairs(train, missing) if missing else {"train": train}
     held_out |= {name: by_source(parts[name]) for name in missing}
     splits = {"train": one_by_one(parts["train"])}
     for name in sorted(held_out, key=lambda name: (name.startswith("test"), name)):

@@ -15,7 +15,7 @@ from sacremoses import MosesDetokenizer
 
 from common.errors import UserError, in_one_line
 from data.download import data_directory
-from data.pairs.files import clean, read_lines
+from data.pairs.files import read_lines
 from data.pairs.sources import NAMED_SETS, load_pairs
 from data.pairs.splits import folded
 from data.pictures.flickr8k import fetch_captions, token_captions
@@ -29,43 +29,32 @@ _COMPARED = 20_000_000
 
 
 def load_untranslated(
-    name: str,
-    *,
     data_dir: Path,
+    *,
     held_out: Iterable[str],
     known: Iterable[str],
     log: Callable[[str], None] | None = None,
-) -> tuple[list[str], Path]:
-    """Loads sentences without those that are held out, nearly held out, known or repeated.
+) -> list[str]:
+    """Returns Flickr8k's English captions, without those held out, nearly so, known or repeated.
 
     Case, punctuation and spaces are ignored. Multi30k's pictures are of the same collection as
     Flickr8k's, so if one caption of a picture is held out, all its captions are left out.
 
     Args:
-        name: `"flickr8k"` for its English captions, or a text file with a sentence a line.
         data_dir: Folder of downloads.
         held_out: The source sentences of all splits that score.
         known: The source sentences of the training pairs.
-        log: Takes a line for each download, and one for the sentences that were left out.
-
-    Returns:
-        The sentences in their order, and the file that they were read from.
+        log: Takes a line for each download, and one for the captions that were left out.
 
     Raises:
-        UserError: If the file cannot be downloaded or read, or nothing is left of it.
+        UserError: If the captions cannot be downloaded or read.
     """
-    if name == "flickr8k":
-        path = fetch_captions(data_dir, log)
-        detokenizer = MosesDetokenizer(lang="en")
-        groups = [
-            [_written(detokenizer, caption) for caption in captions]
-            for captions in token_captions(path).values()
-        ]
-    else:
-        path = Path(name).expanduser()
-        if not path.is_file():
-            raise UserError(f'--untranslated {name} is neither "flickr8k" nor a file: check it.')
-        groups = [[clean(line)] for line in read_lines(path)]
+    path = fetch_captions(data_dir, log)
+    detokenizer = MosesDetokenizer(lang="en")
+    groups = [
+        [_written(detokenizer, caption) for caption in captions]
+        for captions in token_captions(path).values()
+    ]
     rows = [
         (number, sentence) for number, group in enumerate(groups) for sentence in group if sentence
     ]
@@ -77,15 +66,10 @@ def load_untranslated(
         if number not in leaks and (key := folded(sentence)) not in seen:
             seen.add(key)
             sentences.append(sentence)
-    if not sentences:
-        raise UserError(
-            f"{path} has no sentence that is neither a training sentence nor held out: name another"
-            " with --untranslated."
-        )
     if log:
         left_out = sum(number in leaks for number, _ in rows)
         log(f"{path}: {len(sentences):,} new sentences; {left_out:,} left out as (nearly) held out")
-    return sentences, path
+    return sentences
 
 
 def nearly_among(sentences: Iterable[str], others: Iterable[str]) -> np.ndarray:
@@ -158,9 +142,8 @@ def main() -> None:
         if name != "train"
         for source in split.source
     ]
-    sentences, _ = load_untranslated(
-        "flickr8k",
-        data_dir=data_dir,
+    sentences = load_untranslated(
+        data_dir,
         held_out=held_out,
         known=multi30k.splits["train"].source,
         log=lambda line: print(line, file=sys.stderr),

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data.text.batching import LengthBuckets, bucket_boundaries
-from data.text.padding import pad_tokens
+from data.text.batching import LengthBuckets, bucket_boundaries, teacher_forcing
 
 # Keeps the draws of views apart from those of the order, which have the same seed and epoch.
 _VIEWS = 1
@@ -29,11 +28,10 @@ def caption_batches(
 ) -> LengthBuckets:
     """Puts captions into batches `({"picture": ..., "target_in": ...}, target_out)`.
 
-    `target_in` and `target_out` are `<int32>(batch, time)` and padded on the right with 0.
-    `target_in` begins with `start_id`, and `target_out` is the same one step later and ends with
-    `end_id`. `picture` is `<int32>(batch,)` and numbers the views of all pictures, those of the
-    first picture first: `picture * views + view`. Every epoch draws a view for each caption, which
-    depends on `seed` and `epoch` alone; with `shuffle=False` it is the picture itself.
+    For `target_in` and `target_out` see `teacher_forcing`. `picture` is `<int32>(batch,)` and
+    numbers the views of all pictures, those of the first picture first: `picture * views + view`.
+    Every epoch draws a view for each caption, which depends on `seed` and `epoch` alone; with
+    `shuffle=False` it is the picture itself.
 
     Args:
         captions: Token ids of each caption, `(time,)` int32, without start and end.
@@ -63,14 +61,11 @@ def caption_batches(
             generator = np.random.default_rng((seed, dataset.epoch, _VIEWS))
             numbers += generator.integers(views, size=len(captions))[rows]
         numbers = numbers.astype(np.int32)
-        order = np.arange(len(rows))
-        started = [np.append(start_id, captions[row]) for row in rows]
-        ended = [np.append(captions[row], end_id) for row in rows]
-        inputs = {
-            "picture": numbers if lookup is None else lookup(numbers),
-            "target_in": pad_tokens(started, order, boundary[1]),
-        }
-        return inputs, pad_tokens(ended, order, boundary[1])
+        picture = numbers if lookup is None else lookup(numbers)
+        target_in, target_out = teacher_forcing(
+            captions, rows, boundary[1], start_id=start_id, end_id=end_id
+        )
+        return {"picture": picture, "target_in": target_in}, target_out
 
     ends = bucket_boundaries(
         lengths, count=buckets, multiple=multiple, tokens_per_batch=tokens_per_batch

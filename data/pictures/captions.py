@@ -22,8 +22,7 @@ def load_captions(
 
     Args:
         data: `"flickr8k"` in its official splits, or a folder, see `load_caption_folder`.
-        data_dir: Folder of downloads: `Flickr8k_text.zip`, and `Flickr8k_Dataset.zip` or the folder
-            `Flicker8k_Dataset`.
+        data_dir: Folder of downloads: `Flickr8k_text.zip` and `Flickr8k_Dataset.zip`.
         validation_share: Share of the pictures to validate on, where the source names none.
         test_share: Share of the pictures to test on, where the source names none.
         split_seed: Another seed makes another cut.

@@ -8,12 +8,10 @@ from common.errors import UserError
 from data.download import sha256_of, unknown_files
 from data.fetch import fetch
 from data.pairs.files import GENERATED_NOTE, clean, read_lines
-from data.pictures.read import PictureFolder, PictureZip
-from data.pictures.splits import Captions, CaptionSplit, joint_sha256, missing_pictures
+from data.pictures.read import PictureZip
+from data.pictures.splits import Captions, CaptionSplit, missing_pictures
 
 PICTURES_ZIP, TEXT_ZIP = "Flickr8k_Dataset.zip", "Flickr8k_text.zip"
-# The archive spells its folder like this.
-PICTURES_FOLDER = "Flicker8k_Dataset"
 TOKENS_FILE = "Flickr8k.token.txt"
 SPLIT_FILES = {
     "train": "Flickr_8k.trainImages.txt",
@@ -36,16 +34,11 @@ _URL = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k/"
 
 
 def load_flickr8k(data_dir: Path, log: Callable[[str], None] | None) -> Captions:
-    """Returns the official splits, with the pictures in the zip or, without one, in the folder.
-
-    See `data.pictures.captions.load_captions`.
-    """
+    """Returns the official splits, see `data.pictures.captions.load_captions`."""
     text, place = fetch_captions(data_dir, log), data_dir / PICTURES_ZIP
-    if not place.exists() and (data_dir / PICTURES_FOLDER).is_dir():
-        place = data_dir / PICTURES_FOLDER
     _fetch_missing(place, log)
     captions = token_captions(text)
-    pictures = PictureFolder(place) if place.is_dir() else PictureZip(place)
+    pictures = PictureZip(place)
     available = set(pictures.names)
     splits, missing = {}, []
     for split, file in SPLIT_FILES.items():
@@ -60,11 +53,7 @@ def load_flickr8k(data_dir: Path, log: Callable[[str], None] | None) -> Captions
                 "download is fetched again when it is deleted."
             )
         splits[split] = CaptionSplit(names, [captions[name] for name in names])
-    if place.is_dir():
-        pictures_hash = joint_sha256(pictures.sha256s(pictures.names))
-    else:
-        pictures_hash = sha256_of(place)
-    sha256s = {text: sha256_of(text), place: pictures_hash}
+    sha256s = {path: sha256_of(path) for path in (text, place)}
     public = {path: sha256 for path, sha256 in sha256s.items() if not is_generated(path)}
     return Captions(
         splits=splits,

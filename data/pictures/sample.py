@@ -173,7 +173,7 @@ def write_captioning_sample(
     Raises:
         UserError: If the folder holds other pictures, which generated ones must not replace.
     """
-    for name in (flickr8k.PICTURES_ZIP, flickr8k.TEXT_ZIP, flickr8k.PICTURES_FOLDER):
+    for name in (flickr8k.PICTURES_ZIP, flickr8k.TEXT_ZIP):
         if (data_dir / name).exists() and not flickr8k.is_generated(data_dir / name):
             raise UserError(f"{data_dir / name} is there already: name another --data-dir.")
     rows = scenes(train + validation + test, seed=seed)
@@ -190,7 +190,8 @@ def write_captioning_sample(
         data_dir / flickr8k.TEXT_ZIP,
         {name: "".join(f"{line}\n" for line in lines) for name, lines in texts.items()},
     )
-    folder = flickr8k.PICTURES_FOLDER
+    # The archive spells its folder like this.
+    folder = "Flicker8k_Dataset"
     _write_zip(
         data_dir / flickr8k.PICTURES_ZIP,
         {f"{folder}/{name}": picture for name, _, picture, _ in rows},

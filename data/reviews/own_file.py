@@ -1,11 +1,10 @@
-"""Reads labelled texts from your own CSV, TSV or Parquet file, some rows at a time."""
+"""Reads labelled texts from your own CSV or TSV file, some rows at a time."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pyarrow import parquet
 
 from common.errors import UserError
 from data.row_files import RowFile, texts_on_disk
@@ -24,7 +23,7 @@ def read_own_file(
     """Reads and checks a table with the columns `text`, `label` and perhaps `split`.
 
     Args:
-        data: Path of a `.csv`, `.tsv` or `.parquet` file.
+        data: Path of a `.csv` or `.tsv` file.
         cache_dir: Folder in which the texts are kept while they are in use.
 
     Returns:
@@ -37,8 +36,8 @@ def read_own_file(
         UserError: If the file cannot be read or used; the message names the row if there is one.
     """
     path = Path(data).expanduser()
-    if path.suffix.lower() not in (*_SEPARATORS, ".parquet"):
-        raise UserError(f'--data {data} is neither "imdb" nor a .csv, .tsv or .parquet file.')
+    if path.suffix.lower() not in _SEPARATORS:
+        raise UserError(f'--data {data} is neither "imdb" nor a .csv or .tsv file.')
     if not path.is_file():
         raise UserError(f"--data {path} does not exist or is a folder: name a file.")
     labels, splits = [], []
@@ -71,17 +70,6 @@ def read_own_file(
 
 def _parts(path: Path) -> Iterator[pd.DataFrame]:
     """Yields `_ROWS` rows at a time, indexed by their row as a spreadsheet counts."""
-    if path.suffix.lower() == ".parquet":
-        # Without these options the whole file is read into memory.
-        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-            names = [name for name in file.schema_arrow.names if name in _COLUMNS]
-            start = 1
-            for batch in file.iter_batches(_ROWS, columns=names):
-                # Whole numbers stay whole beside gaps.
-                part = batch.to_pandas(integer_object_nulls=True)
-                yield part.set_axis(range(start, start + len(part)))
-                start += len(part)
-        return
     # Texts like "NA" and "null" are texts. Blank lines stay, so that rows can be counted.
     with pd.read_csv(
         path,
@@ -110,7 +98,7 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if not {"text", "label"} <= set(table.columns):
         names = ", ".join(map(repr, table.columns))
         raise UserError(f"{path} needs the columns text and label, but has {names}.")
-    table = table[[name for name in _COLUMNS if name in table]].astype(object).map(_as_text)
+    table = table[[name for name in _COLUMNS if name in table]].fillna("").map(str.strip)
     table = table[(table != "").any(axis=1)]
     split = table["split"] if "split" in table else pd.Series("train", index=table.index)
     for faulty, problem in (
@@ -124,12 +112,3 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         if faulty.any():
             raise UserError(f"{path}, row {faulty.idxmax()}: {problem}")
     return table
-
-
-def _as_text(value: object) -> str:
-    """Returns a cell as a stripped string; integers that a gap turned into floats stay integers."""
-    if isinstance(value, bytes):
-        value = value.decode("utf-8")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return "" if pd.isna(value) else str(value).strip()

@@ -34,14 +34,14 @@ class LengthBuckets(keras.utils.PyDataset):
         lengths: `<int>(rows,)` or `<int>(rows, sides)`.
         collate: Makes a batch, as `fit` takes it, from `(batch,)` row numbers and the length, or
             the tuple of lengths, to which they must be padded.
-        boundaries: Rising lengths of the buckets; no side falls from one to the next.
+        boundaries: From `bucket_boundaries`.
         tokens_per_batch: Most tokens in a batch, padding included (one long row may exceed it).
         shuffle: Whether rows and batches are shuffled in every epoch.
         seed: Seed of the shuffling.
         epoch: Number of the first epoch.
 
     Raises:
-        ValueError: If there is no row, the boundaries do not rise, or a row exceeds the last.
+        ValueError: If there is no row, or a row exceeds the last boundary.
     """
 
     def __init__(  # noqa: D107
@@ -60,9 +60,6 @@ class LengthBuckets(keras.utils.PyDataset):
         if not self._lengths.size:
             raise ValueError("There is no row to put into batches.")
         rows, ends = (np.reshape(sizes, (len(sizes), -1)) for sizes in (self._lengths, boundaries))
-        steps = np.diff(ends, axis=0)
-        if (steps < 0).any() or (steps == 0).all(axis=1).any():
-            raise ValueError(f"The boundaries must rise: {boundaries}.")
         if (rows > ends[-1]).any():
             raise ValueError(f"A row is longer than the last boundary, {boundaries[-1]}.")
         self._collate = collate
@@ -137,13 +134,25 @@ def _contrast_first(
         return plan
     distinct = set(shapes)
     first = next(
-        index
-        for index, shape in enumerate(shapes)
-        if any(contrast(shape, other) for other in distinct)
+        index for index, shape in enumerate(shapes) if any(contrast(shape, it) for it in distinct)
     )
     second = next(index for index, shape in enumerate(shapes) if contrast(shapes[first], shape))
     rest = [batch for index, batch in enumerate(plan) if index not in (first, second)]
     return [plan[first], plan[second], *rest]
+
+
+def teacher_forcing(
+    targets: Sequence[np.ndarray], rows: np.ndarray, length: int, *, start_id: int, end_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `target_in` and `target_out` of the targets at `rows`, `<int32>(batch, length)`.
+
+    `target_in` begins with `start_id`; `target_out` is the same one step later and ends with
+    `end_id`.
+    """
+    order = np.arange(len(rows))
+    started = [np.append(start_id, targets[row]) for row in rows]
+    ended = [np.append(targets[row], end_id) for row in rows]
+    return pad_tokens(started, order, length), pad_tokens(ended, order, length)
 
 
 def bucket_boundaries(
@@ -227,10 +236,10 @@ def text_batches(
         targets: `(rows, ...)`, one target a text; None gives batches of tokens alone.
         buckets: Most distinct lengths.
         multiple: Every padded length is a multiple of this.
-        tokens_per_batch: Most tokens in a batch, padding included.
-        shuffle: Whether rows and batches are shuffled in every epoch.
-        seed: Seed of the shuffling.
-        epoch: Number of the first epoch.
+        tokens_per_batch: As all others, of `LengthBuckets`.
+        shuffle: See there.
+        seed: See there.
+        epoch: See there.
 
     Returns:
         Batches `(tokens, targets)` or `(tokens,)`; `tokens` is `<int32>(batch, time)`.

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-METHODS = ("greedy", "beam", "sample")
 # The log-probability of what must not be, small enough for sums of it to stay finite.
 _IMPOSSIBLE = -1e9
 
@@ -24,7 +23,6 @@ def build_generator(
     beam_size: int = 5,
     length_penalty: float = 1.0,
     n_best: int = 1,
-    no_repeat_ngram: int = 0,
     temperature: float = 1.0,
     top_k: int = 0,
     return_attention: bool = False,
@@ -48,7 +46,6 @@ def build_generator(
         beam_size: Hypotheses of a beam. Greedy search is a beam of one.
         length_penalty: Exponent of the length that a score is divided by.
         n_best: Sequences a row: the best of a beam in order, or independent samples.
-        no_repeat_ngram: Tokens in a row that no sequence has twice; 0 allows any.
         temperature: What logits are divided by before sampling, above 0.
         top_k: Number of most probable tokens to sample from; 0 for all.
         return_attention: Whether `attention` comes out besides.
@@ -60,17 +57,8 @@ def build_generator(
         its end over `length ** length_penalty`, the end counted too; `attention` `(batch, n_best,
         max_length, memory_length)`, what each token looked at, 0 at padding. Where fewer sequences
         than `n_best` exist, the last hold nothing but padding and score -1e9.
-
-    Raises:
-        ValueError: If the settings contradict each other.
     """
-    if method not in METHODS:
-        raise ValueError(f"method={method!r} is none of {', '.join(METHODS)}.")
     width = {"greedy": 1, "beam": beam_size, "sample": n_best}[method]
-    if n_best > width:
-        raise ValueError(f"n_best={n_best} is more than the {width} that {method} search keeps.")
-    if temperature <= 0:
-        raise ValueError(f"temperature={temperature} must be above 0; towards 0 it is greedy.")
     generation = Generation(
         decoder,
         start_id=start_id,
@@ -80,7 +68,6 @@ def build_generator(
         sampled=method == "sample",
         width=width,
         length_penalty=length_penalty,
-        no_repeat_ngram=no_repeat_ngram,
         temperature=temperature,
         top_k=top_k,
         name="generation",
@@ -141,7 +128,6 @@ class Generation(layers.Layer):
         sampled: bool,
         width: int,
         length_penalty: float,
-        no_repeat_ngram: int,
         temperature: float,
         top_k: int,
         **options,
@@ -150,7 +136,7 @@ class Generation(layers.Layer):
         super().__init__(**options)
         self.decoder, self.start_id, self.end_id = decoder, start_id, end_id
         self.max_length, self.sampled, self.width = max_length, sampled, width
-        self.length_penalty, self.no_repeat_ngram = length_penalty, no_repeat_ngram
+        self.length_penalty = length_penalty
         self.vocab_size = decoder.output["logits"].shape[-1]
         self.temperature, self.top_k = temperature, min(top_k or self.vocab_size, self.vocab_size)
         self.seed_generator = keras.random.SeedGenerator(0)
@@ -187,7 +173,7 @@ class Generation(layers.Layer):
             target_in = ops.reshape(tokens, (-1, 1))
             outputs = self.decoder({"target_in": target_in, **memory, "states": list(states)})
             logits = ops.reshape(outputs["logits"], (-1, self.width, self.vocab_size))
-            log_probabilities = self._allowed(ops.log_softmax(logits), sequences, step, limit)
+            log_probabilities = self._allowed(ops.log_softmax(logits), step, limit)
             advance = self._sample_step if self.sampled else self._beam_step
             return advance(
                 step, sums, sequences, ended, scores, outputs["states"], log_probabilities, noise
@@ -209,39 +195,11 @@ class Generation(layers.Layer):
         """Repeats each row, once for each of its hypotheses."""
         return ops.repeat(tensor, self.width, axis=0)
 
-    def _allowed(self, log_probabilities, sequences, step, limit):
+    def _allowed(self, log_probabilities, step, limit):
         """Makes impossible what may not come next; `(batch, width, vocab_size)` in and out."""
         allowed = ops.add(log_probabilities, self.forbidden)
-        if self.no_repeat_ngram:
-            flat = ops.reshape(allowed, (-1, self.vocab_size))
-            banned = self._banned(ops.reshape(sequences, (-1, self.max_length)), step)
-            row = ops.broadcast_to(_numbers(flat)[:, None], ops.shape(banned))
-            places = ops.stack([ops.reshape(row, (-1,)), ops.reshape(banned, (-1,))], axis=1)
-            updates = ops.full((ops.shape(places)[0],), _IMPOSSIBLE, dtype="float32")
-            flat = ops.scatter_update(flat, places, updates)
-            allowed = ops.reshape(flat, (-1, self.width, self.vocab_size))
         last = ops.equal(step, limit - 1)[:, :, None]
         return ops.where(ops.logical_and(last, self.not_the_end), _IMPOSSIBLE, allowed)
-
-    def _banned(self, sequences, step):
-        """Returns what would repeat an n-gram, padding where nothing would.
-
-        Args:
-            sequences: `<int32>(rows, max_length)`, `step` tokens written.
-            step: Where the next is to stand.
-
-        Returns:
-            `<int32>(rows, windows)`: for each window of n tokens its last one, if the others are
-            those that the sequence ends with at present.
-        """
-        size = self.no_repeat_ngram
-        windows = max(self.max_length - size + 1, 0)
-        repeats = ops.less(np.arange(windows) + size - 1, step)[None]
-        for offset in range(size - 1):
-            recent = ops.take(sequences, ops.maximum(step - size + 1 + offset, 0), axis=1)[:, None]
-            seen = sequences[:, offset : offset + windows]
-            repeats = ops.logical_and(repeats, ops.equal(seen, recent))
-        return ops.where(repeats, sequences[:, size - 1 :], 0)
 
     def _beam_step(self, step, sums, sequences, ended, scores, states, log_probabilities, noise):
         """Carries the best beginnings on; returns the loop's variables."""

@@ -146,7 +146,7 @@ LOOPS = ("models/recurrent_loops.py", "kept=4", "kept=5")
         (vectors, "data/text/word_vectors.py", "sg=1", "sg=0"),
         (language_model, *LOOPS),
         (language_model, "models/sentiment.py", "import keras", "import math, keras"),
-        (language_model, "common/clipping.py", "import math", "import math as m"),
+        (language_model, "common/optimization.py", "import math", "import math as m"),
         (pictures, *RESAMPLING),
         (features, *RESAMPLING),
         (features, "models/backbones.py", '"float32"', '"float64"'),

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import shutil
@@ -14,10 +15,9 @@ from apps.sentiment import train as sentiment_train
 from apps.translation import evaluate, train
 from apps.translation.config import Config
 from apps.translation.predictor import Predictor
-from common.artifact import CONFIG, METRICS, MODEL, STATE, TOKENIZER, save_model
-from common.config import fields_as_flags
 from common.errors import UserError
 from common.files import read_json, write_json, write_text
+from common.run_folder import CONFIG, METRICS, MODEL, STATE, TOKENIZER, save_model
 from data.text.subwords import train_subword_tokenizer
 from models.encoder_decoder import build_encoder_decoder
 from models.translation import model_name
@@ -50,7 +50,7 @@ def write_run(run, pairs, *, seed, vocab_size=300, **settings):
     write_text(run / TOKENIZER, tokenizer.to_str())
     facts = {"task": "translation", "backend": "tensorflow", "data": pairs.hashes, "epochs": 2}
     write_json(run / METRICS, {**facts, "peak_memory_mb": 100 + seed})
-    write_json(run / CONFIG, {"task": "translation", **fields_as_flags(config)})
+    write_json(run / CONFIG, {"task": "translation", **dataclasses.asdict(config)})
     save_model(model, run / MODEL)
     return run
 
@@ -125,7 +125,6 @@ def test_what_cannot_be_joined_is_named(members, pairs, tmp_path):
         join("--members", first, other, "--run", tmp_path / "x")
     for name, path, values, message in (
         ("german", CONFIG, {"target_language": "de"}, "has the target_language de and"),
-        ("recut", CONFIG, {"split_seed": 5}, "has the split_seed 5 and"),
         ("foreign", METRICS, {"data": {"x": "y"}}, "foreign was not trained on the same files"),
         ("prices", CONFIG, {"task": "forecasting"}, "is a run of forecasting"),
     ):
@@ -157,7 +156,7 @@ def test_a_training_that_was_stopped_is_joined_only_once_it_has_ended(members, t
 def test_captioners_that_disagree_on_the_mirror_image_are_not_joined(tmp_path):
     runs = [tmp_path / "a", tmp_path / "b"]
     for run, mirror in zip(runs, (True, False), strict=True):
-        config = fields_as_flags(CaptioningConfig(mirror=mirror))
+        config = dataclasses.asdict(CaptioningConfig(mirror=mirror))
         write_json(run / CONFIG, {"task": "captioning", **config})
     with pytest.raises(UserError, match="mirror"):
         join("--members", *runs, "--run", tmp_path / "x")
@@ -183,8 +182,9 @@ def readers(reviews_csv, tmp_path_factory):
     return runs
 
 
-def test_classifiers_are_joined_to_one_that_explains_its_verdict_too(readers, tmp_path):
+def test_classifiers_are_joined_to_one_that_explains_its_verdict_too(readers, tmp_path, exporting):
     join("--members", *readers, "--run", tmp_path / "joined")
+    assert (tmp_path / "joined" / "export" / "model.onnx").is_file()
     texts = ["A fine film, not dull at all.", "Dull."]
     alone = [sentiment_predict.Predictor.load(run).predict(texts) for run in readers]
     together = sentiment_predict.Predictor.load(tmp_path / "joined").predict(texts)

@@ -13,6 +13,9 @@ COMMANDS = [
     "apps.ensemble",
     "apps.export.__main__",
     "apps.studies.benchmark.__main__",
+    "apps.web.__main__",
+    "apps.cluster.predict_many",
+    "apps.cluster.tune",
 ]
 BACKENDS = ("keras", "tensorflow", "jax", "torch", "sklearn", "matplotlib")
 
@@ -47,7 +50,7 @@ def test_a_missing_run_folder_is_named_before_a_backend_starts(task, verb):
     }.get((task, verb), [])
     code = (
         f"from apps.{task}.{verb} import main\n"
-        "from common.config import run_command\n"
+        "from common.cli import run_command\n"
         "try:\n"
         f"    run_command(main, prog='x', description='', arguments={arguments})\n"
         "except SystemExit as stop:\n"

@@ -154,13 +154,6 @@ def test_a_result_is_computed_once_and_again_if_its_file_is_damaged(tmp_path, su
     assert len(computed) == 4
 
 
-@pytest.mark.parametrize("suffix", VALUES)
-def test_a_result_comes_also_where_nothing_can_be_kept(tmp_path, suffix):
-    (tmp_path / "file").write_text("")
-    path = tmp_path / f"file/folder/result{suffix}"
-    assert cached(path, lambda: VALUES[suffix]) == VALUES[suffix]
-
-
 def test_data_that_keep_results_start_no_keras():
     script = "import sys, data.text.word_vectors; assert 'keras' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(cache.__file__).parents[1])

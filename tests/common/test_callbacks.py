@@ -1,23 +1,17 @@
-import importlib.util
 import json
-import os
 
 import keras
 import numpy as np
 import pytest
-from keras import layers
 
 from common.callbacks import (
     BestEpoch,
     History,
-    ResetStates,
     StopOnNaN,
-    read_history,
-    tensorboard_callback,
 )
-from common.clipping import GradientClipping
 from common.errors import UserError
-from common.learning_rate import LearningRateControl
+from common.optimization import GradientClipping, LearningRateControl
+from common.results import read_history
 from tests.helpers import linear_data, linear_model
 
 
@@ -55,11 +49,6 @@ def test_a_loss_that_is_not_finite_ends_training_with_advice(tmp_path):
     assert saved == [] and list(tmp_path.iterdir()) == []
 
 
-def test_a_finite_loss_goes_through():
-    log = linear_model(0.05).fit(*linear_data(), verbose=0, callbacks=[StopOnNaN()]).history
-    assert np.isfinite(log["loss"]).all()
-
-
 def test_weights_that_only_validation_sees_as_nan_end_training():
     stop = StopOnNaN()
     stop.on_epoch_begin(4)
@@ -70,10 +59,10 @@ def test_weights_that_only_validation_sees_as_nan_end_training():
 
 def test_each_improvement_is_saved_and_nothing_else():
     saved = []
-    best = BestEpoch("val_bleu", "max", 0, save=lambda model: saved.append(best.best))
+    best = BestEpoch("val_bleu", "max", 0, save=lambda model: saved.append(best.progress.best))
     run_epochs(best, [float("nan"), 1.0, 3.0, 3.0, 2.0, 4.0, 1.0], monitor="val_bleu")
     assert saved == [1.0, 3.0, 4.0]
-    assert (best.best_epoch, best.best) == (6, 4.0)
+    assert (best.best_epoch, best.progress.best) == (6, 4.0)
 
 
 @pytest.mark.parametrize(("patience", "epochs"), [(0, 6), (1, 3), (2, 4), (4, 6), (5, 6)])
@@ -87,31 +76,8 @@ def test_patience_goes_on_after_a_resumption():
     first, second = (BestEpoch("val_loss", "min", 3, save=lambda model: None) for _ in range(2))
     assert run_epochs(first, values[:3]) == 3
     second.set_state(json.loads(json.dumps(first.get_state())))
-    assert (second.best, second.best_epoch) == (2.0, 2)
+    assert (second.progress.best, second.best_epoch) == (2.0, 2)
     assert run_epochs(second, values[3:], start=3) == 5
-
-
-def test_a_metric_that_is_not_logged_is_named_with_those_that_are():
-    best = BestEpoch("val_acc", "max", 0, save=lambda model: None)
-    with pytest.raises(UserError, match="no metric val_acc to watch: choose one of val_loss"):
-        run_epochs(best, [1.0])
-
-
-def test_the_model_is_saved_with_the_weights_of_its_epoch(tmp_path):
-    model, weights = linear_model(0.05), []
-    inputs, targets = linear_data()
-    model.fit(
-        inputs,
-        targets,
-        validation_data=(inputs, targets),
-        epochs=3,
-        verbose=0,
-        callbacks=[
-            BestEpoch("val_loss", "min", 0, save=lambda model: weights.append(model.get_weights()))
-        ],
-    )
-    for saved, now in zip(weights[-1], model.get_weights(), strict=True):
-        np.testing.assert_array_equal(saved, now)
 
 
 def test_history_holds_what_keras_logs_and_what_callbacks_add(tmp_path):
@@ -161,97 +127,9 @@ def test_a_column_that_comes_later_is_empty_before(tmp_path):
     assert np.isnan(columns["val_loss"][0]) and columns["val_loss"][1] == 0.6
 
 
-def test_a_history_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
-    path = tmp_path / "history.csv"
-    run_epochs(History(path), [1.0, 2.0])
-    before = path.read_bytes()
-
-    def full(source, destination):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        run_epochs(History(path), [3.0], start=2)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
 @pytest.mark.parametrize("text", ["epoch,loss\n1,bad\n", "loss\n0.5\n", "epoch,loss\n1\n2,3,4\n"])
 def test_a_file_that_is_no_history_is_refused(tmp_path, text):
     path = tmp_path / "history.csv"
     path.write_text(text)
     with pytest.raises(UserError, match="not a training history"):
         read_history(path)
-
-
-def test_a_history_that_is_missing_is_named(tmp_path):
-    with pytest.raises(UserError, match="history.csv does not exist"):
-        read_history(tmp_path / "history.csv")
-
-
-def test_tensorboard_receives_what_the_callbacks_add(tmp_path):
-    pytest.importorskip("tensorflow")
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    log = (
-        linear_model(0.05)
-        .fit(
-            *linear_data(),
-            epochs=2,
-            verbose=0,
-            callbacks=[GradientClipping(), tensorboard_callback(tmp_path)],
-        )
-        .history
-    )
-    events = accumulator.EventAccumulator(str(tmp_path / "train"))
-    events.Reload()
-    values = [
-        float(np.frombuffer(event.tensor_proto.tensor_content, "float32")[0])
-        if event.tensor_proto.tensor_content
-        else event.tensor_proto.float_val[0]
-        for event in events.Tensors("epoch_gradient_norm")
-    ]
-    assert values == pytest.approx(log["gradient_norm"])
-
-
-def test_tensorboard_without_its_packages_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="need tensorflow, which is not installed: `pip install"):
-        tensorboard_callback(tmp_path)
-
-
-class Count(layers.Layer):
-    """Adds to its input how many batches it has seen since it was last reset."""
-
-    stateful = True
-
-    def build(self, shape):
-        self.batches = self.add_weight(shape=(), initializer="zeros", trainable=False)
-
-    def call(self, inputs):
-        self.batches.assign(self.batches + 1)
-        return inputs + self.batches
-
-    def reset_state(self):
-        self.batches.assign(0.0)
-
-
-def test_each_pass_over_training_or_validation_begins_without_states():
-    def losses(callbacks):
-        inputs = keras.Input((1,))
-        model = keras.Model(inputs, Count()(inputs))
-        model.compile("sgd", lambda targets, outputs: keras.ops.mean(outputs))
-        zeros = np.zeros((6, 1), "float32")
-        history = model.fit(
-            zeros,
-            zeros,
-            validation_data=(zeros, zeros),
-            batch_size=2,
-            epochs=2,
-            verbose=0,
-            callbacks=callbacks,
-        ).history
-        return [history[name][epoch] for epoch in (0, 1) for name in ("loss", "val_loss")]
-
-    # The mean of 1, 2, 3 in every pass; else of 4, 5, 6 in the second one, and so on.
-    assert losses([ResetStates()]) == [2, 2, 2, 2]
-    assert losses([]) == [2, 5, 8, 11]

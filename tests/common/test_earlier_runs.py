@@ -4,6 +4,7 @@ import pytest
 
 from common.earlier_runs import (
     check_same_cut,
+    origin_of,
     recorded_data,
     run_folder,
     with_shape_of,
@@ -31,14 +32,14 @@ def test_a_run_after_another_needs_a_folder_of_its_own(tmp_path):
 
 
 def test_the_shape_comes_from_the_other_run_unless_a_flag_contradicts():
-    held = Config(units=16)
-    assert with_shape_of(Config(), held, ["units"]).units == 16
-    assert with_shape_of(Config(units=16), held, ["units"]).units == 16
+    start = Config(units=16)
+    assert with_shape_of(Config(), start, ["units"]).units == 16
+    assert with_shape_of(Config(units=16), start, ["units"]).units == 16
     with pytest.raises(UserError, match="--units 4 differs from the 16 of --init-from runs/a"):
-        with_shape_of(Config(units=4), held, ["units"])
+        with_shape_of(Config(units=4), start, ["units"])
     # The default, typed, is a wish too.
     with pytest.raises(UserError, match="--units 8 differs from the 16"):
-        with_shape_of(Config(), held, ["units"], given=frozenset({"units"}))
+        with_shape_of(Config(), start, ["units"], given=frozenset({"units"}))
 
 
 def test_a_teacher_of_another_cut_is_refused():
@@ -51,3 +52,17 @@ def test_the_data_that_a_run_learned_from_are_read_from_its_record(tmp_path):
     assert recorded_data(tmp_path) == {}
     write_json(tmp_path / "metrics.json", {"seconds": 7.5, "data": {"a": "1"}})
     assert recorded_data(tmp_path) == {"a": "1"}
+
+
+def test_an_origin_names_the_model_its_data_and_where_it_began_itself(tmp_path):
+    def origin(run, **facts):
+        write_json(run / "metrics.json", facts)
+        (run / "model.keras").write_bytes(b"weights")
+        return origin_of(str(run))
+
+    first = origin(tmp_path / "a", data={"pairs.tsv": "1"}, seconds=7.0)
+    # The SHA-256 of "weights".
+    assert first.pop("model").startswith("9a129038")
+    assert first == {"run": str(tmp_path / "a"), "data": {"pairs.tsv": "1"}}
+    second = origin(tmp_path / "b", init_from=first)
+    assert second["init_from"] == first

@@ -2,24 +2,25 @@ import dataclasses
 import io
 
 import keras
+import numpy as np
 import pytest
 from rich.console import Console
 
-from common.artifact import save_model
-from common.config import fields_as_flags
+from common.cli import parse_call, run_command
+from common.errors import UserError
 from common.files import read_json, write_json
-from common.fitting import first_epoch, run_written
+from common.fitting import TrainFlags, first_epoch, open_training, run_written, training_callbacks
+from common.results import read_history
+from common.run_folder import save_model
 from common.settings import TrainingSettings
-from common.training import TrainFlags, open_training, training_callbacks
 from tests.helpers import linear_data, linear_model
-
-pytestmark = pytest.mark.no_backend
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(TrainingSettings):
     """A task's settings."""
 
+    units: int = 3
     cell: str = "lstm"
 
 
@@ -74,10 +75,11 @@ def trained(run, *, commit, epochs, resume=False):
 
 def longer(run, epochs):
     """Lets a run go on as if it had been stopped before its last epochs."""
-    settings = fields_as_flags(Config(epochs=epochs, warmup_steps=0))
+    settings = dataclasses.asdict(Config(epochs=epochs, warmup_steps=0))
     write_json(run / "config.json", {"task": "sentiment", **settings})
 
 
+@pytest.mark.no_backend
 def test_a_run_that_goes_on_keeps_what_it_began_with_and_appends_what_it_went_on_with(tmp_path):
     run = tmp_path / "run"
     first = trained(run, commit="old", epochs=2)
@@ -85,6 +87,7 @@ def test_a_run_that_goes_on_keeps_what_it_began_with_and_appends_what_it_went_on
     held = {"metrics": scores, "scored": {"test": "old"}, "teacher": {"runs": {}}}
     write_json(run / "metrics.json", first | held)
     longer(run, 3)
+    (run / "export").mkdir()
     second = trained(run, commit="new", epochs=3, resume=True)
     assert (second["commit"], second["epochs"], second["teacher"]) == ("old", 3, {"runs": {}})
     (entry,) = second["resumed"]
@@ -92,9 +95,11 @@ def test_a_run_that_goes_on_keeps_what_it_began_with_and_appends_what_it_went_on
     # They are of a model that is no longer there.
     assert not {"metrics", "scored"} & second.keys()
     assert entry["scored"] == {"test": "old"}
+    assert not (run / "export").exists()
     assert second["seconds"] >= first["seconds"]
 
 
+@pytest.mark.no_backend
 def test_a_finished_run_that_is_entered_again_changes_in_nothing(tmp_path):
     run = tmp_path / "run"
     first = trained(run, commit="old", epochs=2)
@@ -102,3 +107,187 @@ def test_a_finished_run_that_is_entered_again_changes_in_nothing(tmp_path):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     trained(run, commit="new", epochs=2, resume=True)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+STEPS = 4
+
+
+@pytest.mark.no_backend
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("epochs", 0),
+        ("warmup_steps", -1),
+        ("patience", -1),
+        ("learning_rate", float("nan")),
+        ("clip_threshold", float("inf")),
+        ("seed", 2**32),
+    ],
+)
+def test_a_setting_out_of_range_is_named_as_it_is_typed(setting, value):
+    with pytest.raises(UserError, match=f"^--{setting.replace('_', '-')} ") as caught:
+        Config(**{setting: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.no_backend
+def test_a_training_that_is_stopped_names_the_flag_to_go_on_with(capsys):
+    def stopped():
+        raise KeyboardInterrupt
+
+    for prog, named in (("python -m apps.x.train", True), ("python -m apps.x.predict", False)):
+        with pytest.raises(SystemExit) as stop:
+            run_command(stopped, prog=prog, description="", arguments=[])
+        assert stop.value.code == 130
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "Stopped" in line
+        assert ("--resume" in line) == named
+
+
+# ---- Where a training begins -------------------------------------------------------------------
+
+
+def opened(config, run, **flags):
+    with open_training(config, TrainFlags(**flags), run, task="sentiment") as settings:
+        return settings
+
+
+def stored_run(folder, **more):
+    held = dataclasses.asdict(Config(units=5, epochs=3))
+    write_json(folder / "config.json", {"task": "sentiment", **more, **held})
+    return folder
+
+
+@pytest.mark.no_backend
+def test_a_run_that_goes_on_does_so_with_its_own_settings(tmp_path):
+    run = stored_run(tmp_path)
+    assert opened(Config(), run, resume=True) == Config(units=5, epochs=3)
+    with pytest.raises(UserError, match="--units 4 differs from the 5"):
+        opened(Config(units=4), run, resume=True)
+
+
+def typed(*arguments):
+    """Returns what `main` gets of a command line."""
+
+    def main(flags: TrainFlags, config: Config):
+        return flags, config
+
+    return parse_call(main, prog="train", description="", arguments=list(arguments))()
+
+
+@pytest.mark.no_backend
+def test_a_flag_counts_also_when_it_equals_its_default(tmp_path):
+    run = stored_run(tmp_path)
+    for arguments in (["--units", "3"], ["--units=3"]):
+        flags, config = typed("--resume", *arguments)
+        with (
+            pytest.raises(UserError, match="--units 3 differs from the 5"),
+            open_training(config, flags, run, task="sentiment"),
+        ):
+            pass
+    flags, config = typed("--resume", "--units", "5", "--no-tensorboard")
+    assert flags.given == {"resume", "units", "tensorboard", "no_tensorboard"}
+    with open_training(config, flags, run, task="sentiment") as settings:
+        assert settings.units == 5
+
+
+@pytest.mark.no_backend
+def test_a_flag_that_the_chosen_mode_does_not_read_is_refused(tmp_path):
+    flags, config = typed("--clipping", "none", "--clip-threshold", "1")
+    with (
+        pytest.raises(UserError, match="^--clip-threshold has no effect"),
+        open_training(config, flags, tmp_path / "run", task="sentiment"),
+    ):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.no_backend
+def test_what_a_training_reads_is_not_trained_meanwhile(tmp_path):
+    teacher = stored_run(tmp_path / "teacher")
+    flags = TrainFlags(overwrite=True)
+    with open_training(
+        Config(), TrainFlags(), tmp_path / "run", task="sentiment", earlier=[str(teacher)]
+    ):
+        with (
+            pytest.raises(UserError, match="another process"),
+            open_training(Config(), flags, teacher, task="sentiment"),
+        ):
+            pass
+
+
+@pytest.mark.no_backend
+def test_two_trainings_into_one_new_folder_are_one_too_many(tmp_path):
+    run = tmp_path / "run"
+    with open_training(Config(), TrainFlags(), run, task="sentiment"):
+        with pytest.raises(UserError, match="another process"):
+            opened(Config(), run)
+        with pytest.raises(UserError, match="another process"):
+            opened(Config(), run, overwrite=True)
+
+
+@pytest.mark.no_backend
+def test_a_run_without_a_state_may_be_gone_on_from_only_where_there_is_a_flag_for_it(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class GoesOn(Config):
+        init_from: str = ""
+
+    write_json(tmp_path / "config.json", {"task": "sentiment"})
+    (tmp_path / "model.keras").touch()
+    for config, named in ((Config(), False), (GoesOn(), True)):
+        with pytest.raises(UserError, match=r"no state\.npz.*another --run") as caught:
+            opened(config, tmp_path, resume=True)
+        assert ("--init-from" in str(caught.value)) == named
+
+
+# ---- The callbacks -----------------------------------------------------------------------------
+
+
+class Score(keras.callbacks.Callback):
+    """Adds a score that never rises."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_score"] = 0.5
+
+
+def callbacks(config, run, output=None):
+    return training_callbacks(
+        config,
+        run=run,
+        steps=STEPS,
+        monitor="val_score",
+        mode="max",
+        save=lambda model: (run / "model.keras").write_text("saved"),
+        scores=[Score()],
+        console=Console(file=output or io.StringIO(), width=200),
+    )
+
+
+def test_a_plateau_and_the_best_epoch_may_watch_a_score_that_a_callback_adds(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    config = Config(schedule="plateau", warmup_steps=0, epochs=9, patience=3, learning_rate=0.4)
+    model.fit(
+        np.ones((STEPS, 2), "float32"),
+        np.ones((STEPS, 1), "float32"),
+        batch_size=1,
+        epochs=config.epochs,
+        callbacks=callbacks(config, tmp_path),
+        verbose=0,
+    )
+    history = read_history(tmp_path / "history.csv")
+    # The first epoch is the best, three wait; each of them halves the rate of the next.
+    np.testing.assert_allclose(history["learning_rate"], [0.4, 0.4, 0.2, 0.1], rtol=1e-6)
+    assert history["val_score"] == [0.5] * 4
+    assert (tmp_path / "model.keras").read_text() == "saved"
+
+
+def test_a_short_training_warms_up_for_a_tenth_of_it_and_says_so(tmp_path):
+    output = io.StringIO()
+    found = callbacks(Config(epochs=10), tmp_path, output)
+    (rate,) = [one for one in found if hasattr(one, "plan")]
+    assert rate.plan["warmup_steps"] == STEPS
+    assert f"warms up for {STEPS} steps" in output.getvalue()
+    silence = io.StringIO()
+    callbacks(Config(epochs=10, warmup_steps=STEPS), tmp_path, silence)
+    assert not silence.getvalue()

@@ -1,6 +1,6 @@
 import pytest
 
-from common.console import OPPOSE, SUPPORT, word_colour
+from common.cli import OPPOSE, SUPPORT, word_colour
 from common.plots import _wrap, plot_words
 
 pytestmark = pytest.mark.no_backend
@@ -30,10 +30,10 @@ def test_a_picture_grows_with_its_text_and_takes_any_characters(tmp_path):
     assert heights[1] > 5 * heights[0]
 
 
-def test_a_line_breaks_at_white_space_alone_and_loses_no_word():
+def test_a_text_breaks_into_lines_and_loses_no_word():
     pieces = [("one", 1.0), (" ", 0.0), ("two", 2.0), (".", 3.0), ("\n", 0.0), ("three", 0.0)]
-    lines = _wrap(pieces, columns=7)
-    assert ["".join(part for part, _ in line) for line in lines] == ["one", "two.", "three"]
+    lines = _wrap(pieces, columns=6)
+    assert ["".join(part for part, _ in line) for line in lines] == ["one ", "two.", "three"]
     assert lines[1] == [("two", 2.0), (".", 3.0)]
 
 

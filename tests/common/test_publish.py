@@ -68,6 +68,21 @@ def test_a_published_run_says_where_it_comes_from_and_what_it_scores_itself(tmp_
     assert (copy / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("is_exported", [True, False])
+def test_a_published_run_has_an_export_of_its_own_model_if_the_run_has_one(is_exported, tmp_path):
+    run, copy = scored_run(tmp_path / "run"), tmp_path / "pretrained"
+    for folder in (run,) * is_exported + (copy,):
+        write_json(folder / "export" / "export.json", {"model": "older"})
+
+    def export(run, task):
+        write_json(run / "export" / "export.json", {"model": task, "weights": is_exported})
+
+    publish_run(run, copy, exact=True, score=by_split, export=export)
+    path = copy / "export" / "export.json"
+    assert path.is_file() == is_exported
+    assert not is_exported or read_json(path)["model"] == "sentiment"
+
+
 @pytest.mark.parametrize(
     ("facts", "named"),
     [

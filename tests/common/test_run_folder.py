@@ -4,7 +4,6 @@ import os
 
 import pytest
 
-from common.artifact import same_files
 from common.errors import UserError
 from common.files import atomic_path, read_json, write_json
 from common.run_folder import lock_run, lock_scores, open_run, read_config, replace_run
@@ -60,16 +59,6 @@ def test_a_training_that_leaves_no_model_puts_the_old_run_back(tmp_path):
         "notes.txt",
         "plots",
     ]
-
-
-def test_a_run_that_was_set_aside_by_a_killed_process_comes_back(tmp_path):
-    run = old_run(tmp_path)
-    (run / ".replaced").mkdir()
-    for name in ("model.keras", "config.json", "plots"):
-        os.replace(run / name, run / ".replaced" / name)
-    with pytest.raises(UserError, match="holds a run already"):
-        open_run(run, task="sentiment", resume=False, overwrite=False)
-    assert (run / "model.keras").read_text() == "old"
 
 
 needs_locks = pytest.mark.skipif(os.name == "nt", reason="Windows cannot lock a folder")
@@ -197,18 +186,6 @@ def test_a_new_run_killed_before_its_first_epoch_can_be_resumed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
-def test_a_process_killed_after_its_first_epoch_leaves_the_new_run_alone(tmp_path):
-    run = old_run(tmp_path)
-    (run / ".replaced" / "plots").mkdir(parents=True)
-    (run / ".replaced" / "plots" / "a.png").write_text("older")
-    write_new(run)
-    open_run(run, task="sentiment", resume=False, overwrite=True)
-    with replace_run(run):
-        write_new(run)
-    assert (run / "model.keras").read_text() == "new"
-    assert not (run / ".replaced").exists()
-
-
 def test_leftovers_of_a_training_do_not_make_a_folder_a_run(tmp_path):
     (tmp_path / "plots").mkdir()
     (tmp_path / ".state.7.part.npz").write_text("half")
@@ -216,23 +193,6 @@ def test_leftovers_of_a_training_do_not_make_a_folder_a_run(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="holds notes.txt"):
         open_run(tmp_path, task="sentiment", resume=False, overwrite=True)
-
-
-def test_broken_json_is_named(tmp_path):
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match="config.json is not valid JSON"):
-        read_json(tmp_path / "config.json")
-
-
-@needs_locks
-def test_a_run_whose_replacement_was_killed_can_be_scored(tmp_path):
-    run = old_run(tmp_path / "run")
-    (run / ".replaced").mkdir()
-    for name in ("model.keras", "config.json", "plots"):
-        os.replace(run / name, run / ".replaced" / name)
-    write_json(run / "config.json", {"task": "sentiment", "units": 2})
-    with lock_run(run, shared=True), lock_run(run, shared=True):
-        assert read_config(run, "sentiment") == {"units": 1}
 
 
 def test_a_model_without_its_state_does_not_replace_a_run(tmp_path):
@@ -260,9 +220,3 @@ def test_a_run_that_came_back_is_not_resumed_in_place_of_the_one_that_was_asked_
         open_run(run, task="sentiment", resume=True, overwrite=False)
     assert read_config(run, "sentiment") == {"units": 1}
     open_run(run, task="sentiment", resume=True, overwrite=False)
-
-
-def test_files_are_the_same_whatever_their_names():
-    assert same_files({"a": "1", "b": "2"}, {"c": "2", "d": "1"})
-    assert not same_files({"a": "1"}, {"a": "2"})
-    assert not same_files({"a": "1", "b": "1"}, {"a": "1"})

@@ -12,11 +12,17 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from common.callbacks import BestEpoch, History, StopOnNaN, read_history
-from common.clipping import GradientClipping
+from common.callbacks import (
+    BestEpoch,
+    History,
+    StopOnNaN,
+    TrainingState,
+    is_finished,
+    saved_epoch,
+)
 from common.errors import UserError
-from common.learning_rate import LearningRateControl
-from common.training_state import TrainingState, is_finished, saved_epoch
+from common.optimization import GradientClipping, LearningRateControl
+from common.results import read_history
 
 EPOCHS, STEPS = 4, 3
 
@@ -125,7 +131,7 @@ def train(
     model = build_model(units)
     # A plateau that waits for a higher loss reduces the rate while the model learns.
     rate = LearningRateControl(
-        *(peak, schedule), total_steps=EPOCHS * STEPS, warmup_steps=2, mode="max", patience=1
+        *(peak, schedule), total_steps=EPOCHS * STEPS, warmup_steps=2, mode="max"
     )
     best = BestEpoch("val_loss", "min", patience, save=lambda model: None)
     state = TrainingState(path / "state.npz", [rate, best])
@@ -191,13 +197,6 @@ def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path, whole, schedule,
     assert_same_result(train(tmp_path, schedule, seed=99), whole[schedule])
 
 
-def test_the_training_compared_with_uses_all_that_has_a_state(whole):
-    history = whole["plateau"].history
-    assert len(set(history["learning_rate"])) > 1
-    assert any(history["clipped_share"])
-    assert whole["plateau"].best.best_epoch > 0
-
-
 @pytest.mark.slow
 def test_a_process_that_is_killed_can_be_resumed(tmp_path, whole):
     root = Path(__file__).parents[2]
@@ -233,11 +232,6 @@ def test_a_training_that_stopped_early_does_not_train_further(tmp_path):
         train(tmp_path, seed=99, patience=1, epochs=50, peak=1e-9)
 
 
-def test_without_a_state_training_starts_at_the_beginning(tmp_path):
-    assert saved_epoch(tmp_path / "state.npz") == 0
-    assert not is_finished(tmp_path / "state.npz")
-
-
 def test_a_fit_that_starts_at_another_epoch_is_refused(copied):
     with pytest.raises(UserError, match="after epoch 4, but training starts after epoch 0"):
         train(copied, initial_epoch=0)
@@ -247,12 +241,6 @@ def test_a_fit_that_starts_at_another_epoch_is_refused(copied):
 def test_a_state_of_other_settings_is_refused(copied, change):
     with pytest.raises(UserError, match="does not fit .* --overwrite"):
         train(copied, **change)
-
-
-def test_a_state_of_other_parts_is_refused(copied, whole):
-    state = TrainingState(copied / "state.npz", [whole["plateau"].best])
-    with pytest.raises(UserError, match="does not fit"):
-        state.restore(whole["plateau"].model)
 
 
 @pytest.mark.parametrize(
@@ -271,33 +259,6 @@ def test_a_damaged_state_is_refused(copied, damage):
     for read in (saved_epoch, is_finished):
         with pytest.raises(UserError, match="state.npz is damaged .* --overwrite"):
             read(path)
-
-
-def test_a_state_with_a_damaged_variable_is_refused(copied, whole):
-    path = copied / "state.npz"
-    content = bytearray(path.read_bytes())
-    content[content.index(b"\x93NUMPY") + 130] ^= 1  # Within the data of the first array.
-    path.write_bytes(content)
-    state = TrainingState(path, [whole["plateau"].rate, whole["plateau"].best])
-    with pytest.raises(UserError, match="is damaged"):
-        state.restore(whole["plateau"].model)
-
-
-def test_a_state_that_cannot_be_written_leaves_the_old_one(copied, whole, monkeypatch):
-    path = copied / "state.npz"
-    before = path.read_bytes()
-    state = TrainingState(path, [whole["plateau"].rate, whole["plateau"].best])
-    state.set_model(whole["plateau"].model)
-    state.set_params({"epochs": 9})
-
-    def full(source, destination):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        state.on_epoch_end(8, {})
-    assert path.read_bytes() == before
-    assert sorted(file.name for file in copied.iterdir()) == ["history.csv", "state.npz"]
 
 
 def test_types_that_numpy_does_not_know_are_restored(tmp_path):

@@ -39,11 +39,6 @@ def test_token_ids_come_back_as_they_were_put_in(tmp_path):
     assert [sequence.tolist() for sequence in stored] == [ids.tolist() for ids in sequences]
 
 
-def test_where_the_folder_cannot_be_written_the_systems_own_will_do(tmp_path):
-    (tmp_path / "file").touch()
-    assert list(texts_on_disk(TEXTS, tmp_path / "file")) == TEXTS
-
-
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def refuse(**_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -51,22 +46,3 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(UserError, match="cache.*Read-only.*CACHE_DIR"):
         texts_on_disk(TEXTS, tmp_path / "cache")
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full device")
-@pytest.mark.parametrize("size", [4, 100_000])
-def test_a_full_disk_is_named_whenever_it_shows(tmp_path, monkeypatch, size):
-    monkeypatch.setattr(
-        tempfile, "TemporaryFile", lambda buffering, **_: open("/dev/full", "wb", buffering)
-    )
-    with pytest.raises(UserError, match="No space left.*make room"):
-        texts_on_disk(["text" * size] * 6, tmp_path)
-
-
-def test_a_fault_of_the_source_is_not_taken_for_one_of_the_disk(tmp_path):
-    def texts():
-        yield "one"
-        raise OSError("the source")
-
-    with pytest.raises(OSError, match="the source"):
-        texts_on_disk(texts(), tmp_path)

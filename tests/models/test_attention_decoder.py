@@ -8,19 +8,19 @@ from tests.helpers import on_one_backend
 
 VOCAB, UNITS, MEMORY_DIM = 9, 5, 5
 CONFIGURATIONS = [
-    ("simple_rnn", 1, "dot"),
-    on_one_backend("simple_rnn", 2, "general"),
-    on_one_backend("lstm", 1, "concat"),
-    ("lstm", 2, "dot"),
-    on_one_backend("gru", 1, "general"),
-    ("gru", 2, "concat"),
+    ("simple_rnn", 1),
+    on_one_backend("simple_rnn", 2),
+    on_one_backend("lstm", 1),
+    ("lstm", 2),
+    on_one_backend("gru", 1),
+    ("gru", 2),
 ]
 
 
-def build(cell="gru", num_layers=1, attention="general", **options):
+def build(cell="gru", num_layers=1, **options):
     settings = {"embed_dim": 4, "units": UNITS, "memory_dim": MEMORY_DIM, **options}
     decoder = build_attention_decoder(
-        vocab_size=VOCAB, cell=cell, num_layers=num_layers, attention=attention, **settings
+        vocab_size=VOCAB, cell=cell, num_layers=num_layers, **settings
     )
     # Weights as large as those of a trained model.
     generator = np.random.default_rng(0)
@@ -51,9 +51,9 @@ def weights_of(decoder, name):
     return ops.convert_to_numpy(decoder.get_layer(name).kernel)
 
 
-@pytest.mark.parametrize(("cell", "num_layers", "attention"), CONFIGURATIONS)
-def test_one_token_at_a_time_equals_teacher_forcing(cell, num_layers, attention):
-    decoder = build(cell, num_layers, attention)
+@pytest.mark.parametrize(("cell", "num_layers"), CONFIGURATIONS)
+def test_one_token_at_a_time_equals_teacher_forcing(cell, num_layers):
+    decoder = build(cell, num_layers)
     inputs = random_inputs(cell, num_layers)
     at_once = outputs_of(decoder, inputs)
     states = inputs["states"]
@@ -69,37 +69,20 @@ def test_one_token_at_a_time_equals_teacher_forcing(cell, num_layers, attention)
         np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("attention", ["dot", "general", "concat"])
-def test_attention_weighs_the_memory_by_its_formula(attention):
-    decoder = build(attention=attention)
+def test_attention_weighs_the_memory_by_its_formula():
+    decoder = build()
     inputs = random_inputs(memory_lengths=(4, 4))
     recurrent = keras.Model(decoder.input, decoder.get_layer("decoder_1").output[0])
     states, memory = ops.convert_to_numpy(recurrent(inputs)), inputs["memory"]
-    if attention == "concat":
-        query = states @ weights_of(decoder, "attention_query")
-        key = memory @ weights_of(decoder, "attention_key")
-        hidden = np.tanh(query[:, :, None] + key[:, None])
-        scores = (hidden @ weights_of(decoder, "attention_score"))[..., 0]
-    elif attention == "general":
-        scores = states @ weights_of(decoder, "attention_query") @ memory.transpose(0, 2, 1)
-    else:
-        scores = states @ memory.transpose(0, 2, 1)
+    scores = states @ weights_of(decoder, "attention_query") @ memory.transpose(0, 2, 1)
     expected = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(
         outputs_of(decoder, inputs)["attention"], expected, rtol=1e-4, atol=1e-5
     )
 
 
-def test_attention_sums_to_one_over_the_real_memory_alone():
-    decoder = build()
-    inputs = random_inputs()
-    attention = outputs_of(decoder, inputs)["attention"]
-    np.testing.assert_allclose(attention.sum(axis=-1), 1.0, rtol=1e-5)
-    assert np.all(attention[1, :, 2:] == 0)
-
-
 def test_what_stands_in_padded_memory_changes_nothing():
-    decoder = build(attention="concat")
+    decoder = build()
     inputs = random_inputs()
     real = inputs["memory_mask"][..., None]
     other = {**inputs, "memory": np.where(real, inputs["memory"], 1000.0).astype("float32")}
@@ -161,25 +144,11 @@ def test_a_further_layer_of_zeros_adds_nothing():
     )
 
 
-def test_states_have_one_name_each():
-    assert state_names(cell="gru", num_layers=2) == ["state_1_h", "state_2_h"]
-    names = ["state_1_h", "state_1_c", "state_2_h", "state_2_c"]
-    assert state_names(cell="lstm", num_layers=2) == names
-    assert [tensor.name for tensor in build("lstm", 2).input["states"]] == names
-
-
 def test_a_saved_decoder_reloads_to_the_same_outputs(tmp_path):
-    decoder = build("lstm", 2, "concat", dropout=0.1, word_dropout=0.1)
+    decoder = build("lstm", 2, dropout=0.1, word_dropout=0.1)
     decoder.save(tmp_path / "decoder.keras")
     loaded = keras.saving.load_model(tmp_path / "decoder.keras", safe_mode=True)
     inputs = random_inputs("lstm", 2)
     keras.tree.map_structure(
         np.testing.assert_array_equal, outputs_of(loaded, inputs), outputs_of(decoder, inputs)
     )
-
-
-def test_an_attention_that_cannot_be_is_refused():
-    with pytest.raises(ValueError, match="none of dot, general, concat"):
-        build(attention="bilinear")
-    with pytest.raises(ValueError, match="needs units = memory_dim, not 5 and 6"):
-        build(attention="dot", memory_dim=6)

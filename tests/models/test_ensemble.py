@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from common.artifact import save_model
+from common.run_folder import save_model
 from models.attention_decoder import build_attention_decoder
 from models.captioning import build_picture_encoder
 from models.decode.generation import build_generator
@@ -23,14 +23,13 @@ def with_large_weights(model, seed):
     return model
 
 
-def translator(seed, cell="gru", units=4, share=True, vocab_size=VOCAB):
+def translator(seed, cell="gru", units=4, vocab_size=VOCAB):
     encoder = build_encoder(
         vocab_size=vocab_size,
         embed_dim=5,
         cell=cell,
         units=units,
         decoder_units=6,
-        share_embedding=share,
     )
     decoder = build_attention_decoder(
         vocab_size=vocab_size,
@@ -38,7 +37,7 @@ def translator(seed, cell="gru", units=4, share=True, vocab_size=VOCAB):
         cell=cell,
         units=6,
         memory_dim=2 * units,
-        share_embedding=share,
+        share_embedding=True,
     )
     return with_large_weights(build_encoder_decoder(encoder, decoder), seed)
 
@@ -74,7 +73,7 @@ def probabilities(model, batch):
 MEMBERS = {
     "translators of different cells and sizes": lambda: [
         translator(1),
-        translator(2, cell="lstm", units=3, share=False),
+        translator(2, cell="lstm", units=3),
         translator(3),
     ],
     "captioners": lambda: [captioner(1), captioner(2, cell="simple_rnn")],
@@ -113,7 +112,7 @@ def written_by(model, source):
 
 @pytest.mark.no_backend
 def test_the_search_runs_over_all_members_at_once():
-    members = [translator(1), translator(2, cell="lstm", units=3, share=False)]
+    members = [translator(1), translator(2, cell="lstm", units=3)]
     ensemble = build_ensemble(members, name="together")
     source = np.array([[5, 6, 7, 4], [8, 4, 0, 0], [4, 4, 6, 0]], "int32")
     found = written_by(ensemble, source)
@@ -128,10 +127,3 @@ def test_the_search_runs_over_all_members_at_once():
     np.testing.assert_allclose(found["scores"][:, 0], scores, rtol=1e-4)
     weights = found["attention"][:, 0].sum(axis=-1)
     np.testing.assert_allclose(weights, sequences != PAD, atol=1e-5)
-
-
-def test_what_cannot_be_joined_is_refused():
-    with pytest.raises(ValueError, match="not the same kind of input"):
-        build_ensemble([translator(1), captioner(1)], name="both")
-    with pytest.raises(ValueError, match="8 and 9 words"):
-        build_ensemble([translator(1), translator(2, vocab_size=8)], name="both")

@@ -3,10 +3,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from common.artifact import save_model
+from common.run_folder import save_model
 from models.attention_decoder import build_attention_decoder
 from models.captioning import build_picture_encoder
-from models.decode.generation import build_generator
 from models.encoder_decoder import build_encoder_decoder
 from models.recurrent import recurrent_layer, recurrent_stack, sequence_mask
 from models.translation import build_encoder
@@ -59,7 +58,6 @@ def translator():
         units=4,
         decoder_units=6,
         decoder_layers=2,
-        share_embedding=True,
     )
     decoder = build_attention_decoder(
         vocab_size=VOCAB,
@@ -101,21 +99,3 @@ def test_a_decoder_without_memory_knows_its_last_word_alone_and_is_reloaded(buil
     model.train_on_batch(batch, np.array([[5, 6, 7, 3], [8, 4, 7, 3]], "int32"))
     moved = zip(before, model.get_weights(), strict=True)
     assert all(np.any(old != new) for old, new in moved)
-
-
-def test_a_beam_runs_without_states():
-    model = translator()
-    generator = build_generator(
-        model.get_layer("encoder"),
-        model.get_layer("decoder"),
-        start_id=START,
-        end_id=END,
-        max_length=6,
-        beam_size=3,
-    )
-    inputs = {
-        "source": np.array([[5, 6, 7], [8, 4, 0]], "int32"),
-        "length_limit": np.array([6, 6], "int32"),
-    }
-    sequences = ops.convert_to_numpy(generator.predict_on_batch(inputs)["sequences"])
-    assert (sequences == END).any(axis=-1).all()

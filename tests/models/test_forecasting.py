@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from common.callbacks import ResetStates
 from models.forecasting import (
     LOSSES,
     build_forecaster,
     mixture_nll,
     quantile_levels,
 )
+from models.recurrent import ResetStates
 
 FEATURES, HORIZON = 4, 3
 MEAN, VARIANCE = np.array([0.0, 5.0, -1.0, 0.1]), np.array([1.0, 4.0, 0.25, 9.0])

@@ -96,13 +96,6 @@ def test_other_settings_give_what_keras_gives(name, options):
     assert_close(*(outputs_of(layer, sequences) for layer in alike(name, **options)))
 
 
-@pytest.mark.parametrize(("name", "options"), LAYERS)
-def test_a_mask_gives_what_keras_gives(name, options):
-    sequences = np.random.default_rng(3).normal(size=(2, 4, FEATURES)).astype("float32")
-    mask = ops.convert_to_tensor([[True, True, True, False], [True, False, False, False]])
-    assert_close(*(outputs_of(layer, sequences, mask=mask) for layer in alike(name, **options)))
-
-
 def test_recurrent_dropout_still_drops_in_training():
     layer = recurrent_loops.GRU(UNITS, recurrent_dropout=0.5, return_sequences=True)
     sequences = np.random.default_rng(3).normal(size=(2, 4, FEATURES)).astype("float32")
@@ -124,14 +117,3 @@ def test_a_saved_model_reloads_as_what_it_is(tmp_path, name, options):
         loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
         assert type(loaded.get_layer(layer.name)) is type(layer)
         assert_close(loaded.predict_on_batch(inputs), model.predict_on_batch(inputs))
-
-
-@pytest.mark.parametrize(("name", "options"), LAYERS)
-def test_half_precision_comes_near_to_full(name, options):
-    sequences = np.random.default_rng(3).normal(size=(2, 4, FEATURES)).astype("float32")
-    half = alike(name, dtype="mixed_float16", **options)[1]
-    outputs = outputs_of(half, sequences)
-    assert all(output.dtype == np.float16 for output in outputs)
-    # float16 tells numbers of this size apart by 2 ** -10 and less.
-    for one, other in zip(outputs, outputs_of(alike(name, **options)[0], sequences), strict=True):
-        np.testing.assert_allclose(one, other, rtol=0.02, atol=0.02)

@@ -1,7 +1,7 @@
 """`python -m apps.studies.benchmark`: see `run.py`."""
 
 from apps.studies.benchmark.run import main
-from common.config import run_command
+from common.cli import run_command
 
 if __name__ == "__main__":
     run_command(

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from common.tables import new_table
+from common.cli import new_table
 
 # Metrics that a row is judged by; the others correlate with these.
 JUDGED = {

@@ -8,11 +8,11 @@ from typing import Any
 
 from apps.studies.benchmark.quick import quick_flags
 from apps.studies.benchmark.rows import ROWS, Row
-from common.artifact import CONFIG, METRICS, MODEL
-from common.config import fields_as_flags, parse_call
+from common.cli import parse_call
 from common.errors import UserError
 from common.files import read_json
-from common.provenance import is_committed
+from common.results import is_committed
+from common.run_folder import CONFIG, METRICS, MODEL
 from common.settings import flag
 
 
@@ -80,7 +80,7 @@ class Step:
         # A newer setting is missing in the file; --init-from brings settings that no flag names.
         differing = [
             flag(name)
-            for name, value in fields_as_flags(config).items()
+            for name, value in dataclasses.asdict(config).items()
             if as_list(stored.get(name, value)) != as_list(value)
         ]
         if differing and not getattr(config, "init_from", ""):

@@ -4,7 +4,7 @@ import importlib
 import re
 from pathlib import Path
 
-from common.config import parse_call
+from common.cli import parse_call
 from common.errors import UserError
 from common.files import atomic_folder
 from common.settings import flag

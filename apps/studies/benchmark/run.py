@@ -4,6 +4,8 @@
     make benchmark ONLY="translation gru"         # some of a task; "gru" alone means those of all
     make benchmark ARGS=--rescore                 # new or changed metrics, from the saved runs
     make benchmark-check ONLY="sentiment lstm"    # from nothing, beside the published figures
+    make benchmark CLUSTER=local                  # or HOST:PORT: many runs at once, on Ray
+    make benchmark ARGS=--plan CLUSTER_CPUS=64    # how long that would take; runs nothing
 
 Every step is a command that you could type. Finished steps are kept; a training that was stopped
 is resumed.
@@ -20,15 +22,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from apps.cluster.pool import cores
 from apps.studies.benchmark.compare import compare_row, comparison_table, explanation
+from apps.studies.benchmark.many import jobs_of, run_many, show_plan
 from apps.studies.benchmark.plan import Step, plan_rescoring, plan_steps, published_row
 from apps.studies.benchmark.quick import run_here, write_sample
 from apps.studies.benchmark.rows import ROWS, Row
-from common.console import aside, open_console
+from common.cli import aside, open_console
 from common.errors import UserError
 from common.files import write_json
-from common.provenance import require_clean
-from common.results import gather_row, publish_row
+from common.publish import gather_row, publish_row
+from common.results import require_clean
 
 TASKS = tuple(dict.fromkeys(row.task for row in ROWS))
 
@@ -106,6 +110,14 @@ def publish_runs(row: Row, runs: Path) -> None:
     publish_row(gathered, Path("apps") / row.task / "results")
 
 
+def show_schedule(rows: list[Row], runs: Path, cluster_cpus: int, cpus: int, only: str) -> None:
+    """Prints when the jobs of some rows would run on a cluster, and draws how long all take."""
+    # The picture of all rows stands in the documentation.
+    picture = runs / "plan.png" if only.strip() else Path("docs/plan.png")
+    jobs = jobs_of(plan_steps(rows, runs), runs)
+    show_plan(jobs, max(1, cluster_cpus // cpus), open_console(), picture)
+
+
 def main(
     only: str = "",
     quick: bool = False,
@@ -113,6 +125,12 @@ def main(
     afresh: bool = False,
     rescore: bool = False,
     runs: Path | None = None,
+    cluster: str = "",
+    cpus: int = 1,
+    gpus: float = 0.0,
+    shared_disk: bool = True,
+    plan: bool = False,
+    cluster_cpus: int = 0,
 ) -> None:
     """Trains and scores the rows of the result tables, and publishes or compares them.
 
@@ -125,9 +143,21 @@ def main(
             rows need stay.
         rescore: Score the saved runs again and train nothing: after a change of the metrics.
         runs: Folder of the runs (default: runs, or runs/check/<hash of the code>, or runs/quick).
+        cluster: Run many at once on Ray: `local`, or the address of a cluster.
+        cpus: Cores that a run keeps busy, on a cluster.
+        gpus: GPUs that a run keeps busy, on a cluster.
+        shared_disk: Whether all nodes of the cluster see this folder. If not, Ray carries code and
+            run folders.
+        plan: Print when each job would run from nothing, and run nothing.
+        cluster_cpus: Cores of the cluster that --plan is for (default: of this machine).
     """
     if quick + check > 1 or (rescore and (quick or check or afresh)):
         raise UserError("Give one of --quick, --check and --rescore; --rescore without --afresh.")
+    if cpus < 1 or cluster_cpus < 0 or gpus < 0:
+        raise UserError("--cpus must be 1 or more, --gpus and --cluster-cpus 0 or more.")
+    if plan:
+        show_schedule(pick_rows(only), runs or Path("runs"), cluster_cpus or cores(), cpus, only)
+        return
     publishes = not (quick or check)
     if publishes:
         require_clean()
@@ -156,17 +186,22 @@ def main(
         steps = list(itertools.chain(*plans.values()))
         missing = [f"{row.task} {row.name}" for row, plan in plans.items() if not plan]
         problems += [f"{name} stays as it is: a run of it has no model." for name in missing]
-    failed = run_steps(steps, console, execute=run_here if quick else run_in_a_process)
-    for step in failed:
-        problems.append(f"{step.run} failed to {step.verb} {step.split}: see its message above.")
-
-    broken = {step.run for step in failed}
+    if cluster:
+        options = {"cluster": cluster, "cpus": cpus, "gpus": gpus, "shared_disk": shared_disk}
+        broken = run_many(steps, folder, console, **options)
+    else:
+        failed = run_steps(steps, console, execute=run_here if quick else run_in_a_process)
+        broken = {
+            step.run: f"{step.run} failed to {step.verb} {step.split}: see its message above."
+            for step in failed
+        }
+    problems += broken.values()
     for task in TASKS:
         comparisons, explanations = [], []
         published = [row for row in map(published_row, ROWS) if row and row["task"] == task]
         for row in rows:
             made = [folder / task / name for name in row.runs()]
-            if row.task != task or broken & set(made):
+            if row.task != task or broken.keys() & set(made):
                 continue
             try:
                 if publishes:

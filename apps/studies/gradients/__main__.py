@@ -1,7 +1,7 @@
 """`python -m apps.studies.gradients`: see `study.py`."""
 
 from apps.studies.gradients.study import main
-from common.config import run_command
+from common.cli import run_command
 
 if __name__ == "__main__":
     run_command(

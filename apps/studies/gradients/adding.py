@@ -10,8 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from common.clipping import GradientClipping
-from common.optimizers import build_optimizer
+from common.optimization import GradientClipping, build_optimizer
 from models.recurrent import recurrent_layer
 
 UNITS, BATCH, SEED = 64, 64, 1

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from apps.studies.gradients.adding import ERROR_WITHOUT_MEMORY
 from common.plots import new_axes, save_figure
-from common.result_tables import table_line
+from common.tables import table_line
 
 # Distinguishable in print and without red and green.
 _COLOURS = ("#d1495b", "#e08e2b", "#0b6e99", "#3a8f5c", "#6b4c9a", "#555555", "#b0a000")

@@ -37,8 +37,8 @@ from apps.studies.gradients.adding import (
 )
 from apps.studies.gradients.plots import PARTS, write_plots
 from apps.studies.parts import RESULTS, choose_parts, write_part
-from common.clipping import GradientClipping
 from common.device import device_line
+from common.optimization import GradientClipping
 from data.text.tokenization import encode, train_tokenizer
 from models.recurrent import recurrent_layer
 

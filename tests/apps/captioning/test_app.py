@@ -10,10 +10,11 @@ import pytest
 
 from apps.captioning import evaluate, features, predict, train
 from apps.captioning.predictor import Predictor
-from common.callbacks import read_history
+from apps.export.runtime import open_network
 from common.errors import UserError
 from common.files import read_json
-from common.search import Search
+from common.results import read_history
+from common.settings import Search
 from data.pictures.captions import load_captions
 from tests.helpers import assert_same_training, call, files_of, photographed, printed
 
@@ -153,11 +154,14 @@ def test_a_moved_run_folder_still_predicts(trained, predictor, held_out, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.no_backend
-def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, captions_folder, tmp_path):
+def test_a_run_that_was_stopped_goes_on_to_the_same_result(
+    whole, captions_folder, tmp_path, exporting
+):
     stopped = Path(shutil.copytree(whole.with_name("stopped"), tmp_path / "stopped"))
     assert len(read_history(stopped / "history.csv")["loss"]) == 1
     call(train.main, *FROZEN, "--data", captions_folder, "--run", stopped, "--resume")
     assert_same_training(whole, stopped)
+    assert open_network(stopped, task="captioning").parameters
 
 
 @pytest.mark.no_backend

@@ -20,7 +20,7 @@ from tests.apps.export.helpers import assert_same_search, sharpen
 VOCAB, SIZE = 23, 16
 
 
-def captioner(variant="attention", cell="lstm", *, features=None, attention="general", layers=2):
+def captioner(variant="attention", cell="lstm", *, features=None, layers=2):
     keras.utils.set_random_seed(layers)
     cnn = None if features else build_small_cnn(size=SIZE, filters=4, num_blocks=2)
     encoder = build_picture_encoder(
@@ -39,7 +39,6 @@ def captioner(variant="attention", cell="lstm", *, features=None, attention="gen
         units=8,
         num_layers=layers,
         memory_dim=encoder.output["memory"].shape[-1],
-        attention=attention,
     )
     model = build_encoder_decoder(encoder, decoder, name="captioning")
     sharpen(model, 2)
@@ -70,12 +69,9 @@ def test_every_variant_captions_alike(variant, tmp_path):
     assert_same(captioner(variant), tmp_path, variant=variant)
 
 
-@pytest.mark.parametrize(
-    ("cell", "attention", "layers"),
-    [("simple_rnn", "dot", 1), ("gru", "concat", 2), ("feedforward", "general", 2)],
-)
-def test_every_cell_and_attention_captions_alike(cell, attention, layers, tmp_path):
-    model = captioner(cell=cell, attention=attention, layers=layers)
+@pytest.mark.parametrize(("cell", "layers"), [("simple_rnn", 1), ("gru", 2), ("feedforward", 2)])
+def test_every_cell_captions_alike(cell, layers, tmp_path):
+    model = captioner(cell=cell, layers=layers)
     assert_same(model, tmp_path, ties=cell == "feedforward")
 
 

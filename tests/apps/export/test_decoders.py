@@ -11,7 +11,7 @@ import pytest
 import apps.captioning.predictor as captioning
 import apps.translation.predictor as translation
 from apps.export.export import export_run
-from common.search import Search
+from common.settings import Search
 
 ROOT = Path(__file__).parents[3]
 TEXTS = ["A dog runs. How are you?", "42", "Two men sit on a bench in front of the old station."]
@@ -81,7 +81,7 @@ def test_an_export_is_answered_with_without_keras(runs, task, flags):
     heavy = "('keras', 'tensorflow', 'jax', 'torch', 'sklearn', 'scipy', 'matplotlib')"
     program = (
         f"import sys\nfrom apps.{task}.predict import main\n"
-        f"from common.config import parse_call\n"
+        f"from common.cli import parse_call\n"
         f"parse_call(main, prog='', description='', arguments=sys.argv[1:])()\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )

@@ -12,13 +12,15 @@ import onnx
 import pytest
 
 from apps.export import __main__ as export
+from apps.export import after_training
 from apps.export.graph import OPSET, Graph
 from apps.export.runtime import FACTS, FORMAT, GRAPH, Network, choose, open_network, sha256
 from apps.sentiment import train
 from apps.sentiment.predictor import Predictor
+from common.cli import open_console
 from common.errors import UserError
 from common.files import read_json, write_json
-from tests.helpers import call
+from tests.helpers import call, files_of
 
 ROOT = Path(__file__).parents[3]
 TINY = (
@@ -29,10 +31,11 @@ TEXTS = ["A moving film.", "A dull film, and far too long!", "Not bad at all, " 
 
 
 @pytest.fixture(scope="module")
-def exported(reviews_csv, tmp_path_factory):
+def exported(reviews_csv, tmp_path_factory, real_export):
     run = tmp_path_factory.mktemp("runs") / "tiny"
-    call(train.main, *TINY, "--data", reviews_csv, "--run", run)
-    call(export.main, "--run", run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(after_training, "export_trained", real_export)
+        call(train.main, *TINY, "--data", reviews_csv, "--run", run)
     return run
 
 
@@ -51,6 +54,34 @@ def test_an_export_says_what_it_is(exported):
     assert {"keras", "onnx", "onnxruntime"} <= set(facts["versions"])
 
 
+def test_the_command_exports_as_a_training_does(exported, copy):
+    shutil.rmtree(copy / "export")
+    call(export.main, "--run", copy)
+    for name in (GRAPH, FACTS):
+        assert (copy / "export" / name).read_bytes() == (exported / "export" / name).read_bytes()
+
+
+def no_activation(*_):
+    raise KeyError("gelu")
+
+
+@pytest.mark.parametrize("fault", ["differs", "unknown", "cut short"])
+def test_a_training_whose_model_cannot_be_exported_says_so_in_one_line(
+    fault, copy, real_export, monkeypatch, capsys
+):
+    if fault == "differs":
+        monkeypatch.setattr("apps.export.export.greatest_difference", lambda *_: {"logits": 0.1})
+    elif fault == "unknown":
+        monkeypatch.setattr("apps.export.export.open_source", no_activation)
+    else:
+        (copy / "model.keras").write_bytes(b"")
+    before = files_of(copy)
+    real_export(copy, task="sentiment", console=open_console())
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("warning: not exported, Keras will answer: ")
+    assert files_of(copy) == before
+
+
 def test_an_exported_run_predicts_what_keras_predicts(exported):
     by_graph = Predictor.load(exported, runtime="onnx").predict(TEXTS)
     by_keras = Predictor.load(exported, runtime="keras").predict(TEXTS)
@@ -66,7 +97,7 @@ def test_predict_of_an_exported_run_imports_no_backend(exported):
     code = (
         "import sys\n"
         "from apps.sentiment import predict\n"
-        "from common.config import run_command\n"
+        "from common.cli import run_command\n"
         f"arguments = ['--run', {str(exported)!r}, '--text', 'fine', '--json']\n"
         "run_command(predict.main, prog='predict', description='', arguments=arguments)\n"
         "heavy = 'keras tensorflow jax torch sklearn scipy matplotlib pandas'.split()\n"

@@ -7,7 +7,7 @@ import pandas as pd
 
 from apps.forecasting import evaluate, train
 from apps.forecasting.metrics import LEVELS
-from common.config import parse_call
+from common.cli import parse_call
 from common.settings import flag
 from tests.helpers import call
 

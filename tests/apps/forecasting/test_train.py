@@ -3,11 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from apps.export.runtime import open_network
 from apps.forecasting import inputs, train
 from apps.forecasting.config import Config
 from apps.forecasting.predictor import Predictor
-from common.callbacks import read_history
 from common.files import read_json
+from common.results import read_history
 from data.prices import large_us
 from tests.apps.forecasting.helpers import (
     HORIZON,
@@ -76,7 +77,7 @@ def test_prices_after_the_validation_split_change_nothing_that_is_learnt(
     assert before["data"] != after["data"]
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_weights(either, flags, tmp_path):
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(either, flags, tmp_path, exporting):
     arguments = [*flags, "--run", tmp_path / "stopped"]
     if either.name == "stateful":
         arguments.append("--stateful")
@@ -85,6 +86,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(either, flags, tmp_p
     assert len(read_history(tmp_path / "stopped" / "history.csv")["loss"]) == 1
     run_train(*arguments, "--resume")
     assert_same_training(either, tmp_path / "stopped")
+    assert open_network(tmp_path / "stopped", task="forecasting").parameters
 
 
 @pytest.mark.no_backend

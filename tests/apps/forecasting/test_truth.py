@@ -6,7 +6,7 @@ import pytest
 from apps.forecasting import evaluate, train
 from apps.forecasting.config import Config
 from apps.forecasting.distributions import GaussianMixture
-from common.training import TrainFlags
+from common.fitting import TrainFlags
 from data.prices.sample import simulate_market, write_price_sample
 
 TICKERS, DAYS = 8, 1500

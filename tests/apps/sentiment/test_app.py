@@ -15,11 +15,10 @@ import pytest
 from apps.sentiment import evaluate, predict, pretraining, teachers, train
 from apps.sentiment.predictor import Predictor
 from apps.sentiment.teachers import checked_teachers, load_teacher, nb_svm_verdicts, targets_of
-from common.callbacks import read_history
-from common.config import parse_call, run_command
+from common.cli import parse_call, run_command
 from common.errors import UserError
 from common.files import read_json, write_json
-from common.results import record_scores
+from common.results import read_history, record_scores
 from data.download import sha256_of
 from data.reviews.read import Reviews, load_reviews
 from tests.helpers import (
@@ -325,17 +324,17 @@ def test_a_disk_that_fills_up_while_saving_ends_in_one_line_and_the_old_run(copy
 
 
 def test_a_full_disk_leaves_the_old_model(copy, monkeypatch):
-    from common import artifact
+    from common import run_folder
 
     before = (copy / "model.keras").read_bytes()
-    model = artifact.load_model(copy)
+    model = run_folder.load_model(copy)
 
     def no_space(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", no_space)
     with pytest.raises(OSError, match="No space left"):
-        artifact.save_model(model, copy / "model.keras")
+        run_folder.save_model(model, copy / "model.keras")
     assert (copy / "model.keras").read_bytes() == before
     assert not list(copy.glob(".*"))
 

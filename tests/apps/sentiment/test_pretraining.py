@@ -7,7 +7,7 @@ import pytest
 from apps.sentiment import pretraining, train
 from apps.sentiment.config import Config
 from apps.sentiment.pretraining import Regions, pretrain
-from models.language_model import build_language_model, mean_surprise
+from models.language_model import build_language_model, mean_loss
 from models.sentiment import build_encoder
 from tests.helpers import call, weights_of
 
@@ -94,7 +94,7 @@ def test_it_learns_what_comes_next():
     plain = build_encoder(vocab_size=VOCAB, embed_dim=6, cell="gru", units=8, region_length=6)
     log_expected = np.log(np.r_[1, 1, np.full(VOCAB - 2, 1024 / (VOCAB - 2))])
     model = build_language_model(plain, units=8, bidirectional=True, log_expected=log_expected)
-    model.compile(keras.optimizers.Adam(0.03), loss=mean_surprise)
+    model.compile(keras.optimizers.Adam(0.03), loss=mean_loss)
     losses = model.fit(batches, epochs=12, shuffle=False, verbose=0).history["loss"]
     # Seven words, each as frequent as the others: who knows nothing is surprised by ln 7 = 1.95.
     assert losses[0] > 1.2 and losses[-1] < 0.4, losses

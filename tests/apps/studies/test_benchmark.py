@@ -22,11 +22,11 @@ from apps.studies.benchmark.compare import (
 from apps.studies.benchmark.plan import as_list, plan_rescoring, plan_steps, published_row
 from apps.studies.benchmark.rows import ROWS
 from apps.studies.benchmark.run import pick_rows, run_steps
-from common.artifact import CONFIG, HISTORY, METRICS, MODEL
-from common.config import fields_as_flags, parse_call
+from common.cli import parse_call
 from common.errors import UserError
 from common.files import read_json, write_json, write_text
-from common.provenance import is_committed, require_clean
+from common.results import is_committed, require_clean
+from common.run_folder import CONFIG, HISTORY, METRICS, MODEL
 from common.settings import flag
 
 pytestmark = pytest.mark.no_backend
@@ -65,7 +65,7 @@ def test_a_published_row_was_made_by_the_command_that_makes_it_again(row):
     if row.members:
         assert published["command"] == f"python -m {module} {shlex.join(flags)}"
         return
-    config, recorded = fields_as_flags(call.keywords["config"]), published["config"]
+    config, recorded = dataclasses.asdict(call.keywords["config"]), published["config"]
     # A newer setting is missing in the file.
     both = config.keys() & recorded.keys() - {"seed"}
     differing = [name for name in both if as_list(config[name]) != as_list(recorded[name])]
@@ -294,7 +294,7 @@ def test_rescoring_brings_a_new_metric_to_each_row_whose_runs_are_there(
 def test_your_own_run_under_the_name_of_a_row_is_not_published(tmp_path):
     steps = plan_steps(pick_rows("sentiment lstm"), tmp_path)
     first = tmp_path / "sentiment" / "lstm-s1"
-    settings = fields_as_flags(SentimentConfig(cell="lstm", seed=1))
+    settings = dataclasses.asdict(SentimentConfig(cell="lstm", seed=1))
     write_json(first / CONFIG, {"task": "sentiment", "labels": ["a", "b"], **settings})
     steps[0].check_settings()
     write_json(first / CONFIG, {"task": "sentiment", **settings, "units": 7})

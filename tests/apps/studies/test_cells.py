@@ -17,7 +17,7 @@ from apps.studies.cells import (
 )
 from common.errors import UserError
 from common.files import read_json, write_json
-from common.result_tables import PRETRAINED
+from common.tables import PRETRAINED
 
 pytestmark = pytest.mark.no_backend
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data.pairs.batches import pair_batches
-from data.text.batching import LengthBuckets, bucket_boundaries
+from data.text.batching import bucket_boundaries
 
 START, END = 2, 3
 
@@ -68,11 +68,6 @@ def test_an_epoch_has_at_most_one_shape_more_than_buckets_and_every_epoch_the_sa
         assert sorted(shapes_of(dataset)) == sorted(shapes)
 
 
-def test_a_batch_of_several_pairs_keeps_to_the_token_budget():
-    for count, source, target in shapes_of(make(some_pairs(1, 200), tokens=100)):
-        assert count == 1 or count * (source + target) <= 100
-
-
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_the_first_two_batches_differ_in_every_dimension_that_varies(shuffle):
     generator = np.random.default_rng(4)
@@ -112,36 +107,6 @@ def test_the_boundaries_waste_as_little_as_the_best_chain():
         assert len(chosen) <= count
         assert rises(chosen)
         assert chosen[-1] == last
-
-
-def test_very_long_pairs_have_boundaries_on_a_coarser_grid():
-    lengths = np.array([[3, 5], [4_000, 10], [2_000, 3_900]])
-    chosen = bucket_boundaries(lengths, count=3, multiple=4)
-    assert chosen[-1] >= (4_000, 3_900)
-    assert all(length % 4 == 0 for boundary in chosen for length in boundary)
-
-
-@pytest.mark.parametrize("boundaries", [((8, 8), (4, 16)), ((8, 8), (8, 8))])
-def test_boundaries_that_are_no_chain_are_refused(boundaries):
-    with pytest.raises(ValueError, match="boundar"):
-        LengthBuckets(
-            np.array([[3, 3]]),
-            lambda rows, length: rows,
-            boundaries=boundaries,
-            tokens_per_batch=64,
-            shuffle=False,
-        )
-
-
-def test_a_pair_beyond_the_last_boundary_on_one_side_is_refused():
-    with pytest.raises(ValueError, match="last boundary"):
-        LengthBuckets(
-            np.array([[3, 9]]),
-            lambda rows, length: rows,
-            boundaries=((8, 8),),
-            tokens_per_batch=64,
-            shuffle=False,
-        )
 
 
 def test_keras_trains_on_pairs_of_all_lengths():

@@ -2,7 +2,7 @@ import pytest
 
 from common.errors import UserError
 from data.pairs.mixture import load_sets, with_typed_copies
-from data.pairs.splits import PairSplit, one_by_one
+from data.pairs.splits import one_by_one
 
 pytestmark = pytest.mark.no_backend
 
@@ -32,11 +32,6 @@ def first(tmp_path):
 
 def load(*names, tmp_path, **options):
     return load_sets(names, data_dir=tmp_path, **options)
-
-
-def test_a_list_of_one_set_is_that_set(first, tmp_path):
-    assert load(first, tmp_path=tmp_path).splits["train"].source[0].startswith("first")
-    assert len(load(first, tmp_path=tmp_path).splits["train"].source) == 40
 
 
 def test_a_further_file_trains_alone_and_an_epoch_holds_each_set_as_often_as_wished(
@@ -89,10 +84,6 @@ def test_typed_copies_lack_capitals_or_the_final_mark_and_keep_their_target():
     assert unmarked[0] == f"Is {unmarked[1][0]} HERE"
     assert both[0] == f"is {both[1][0].lower()} here"
     assert sorted(target for _, target in drawn) == sorted(split.target)
-
-
-def test_a_source_of_marks_alone_stays():
-    assert with_typed_copies(PairSplit(["?"], ["?"], [["?"]]), 1.0, seed=1).source == ["?", "?"]
 
 
 def test_two_sets_of_one_name_are_refused(first, tmp_path):

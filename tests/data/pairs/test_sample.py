@@ -1,6 +1,6 @@
 import gzip
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 
 import pytest
 
@@ -85,18 +85,6 @@ def test_noun_phrases_are_those_of_a_grammar_book(noun, determiner, options, eng
     assert finished(phrase.english, phrase.french) == (english, french)
 
 
-def test_sentences_are_those_of_a_grammar_book():
-    translations = dict(pairs(30_000, seed=0))
-    for english, french in (
-        ("The man loves her.", "L'homme l'aime."),
-        ("We do not see her.", "Nous ne la voyons pas."),
-        ("The orange is not red.", "L'orange n'est pas rouge."),
-        ("There is no orange.", "Il n'y a pas d'orange."),
-        ("She is tired.", "Elle est fatiguée."),
-    ):
-        assert translations[english] == french
-
-
 def test_every_noun_phrase_agrees():
     checked = 0
     for english, french in SAMPLE:
@@ -118,24 +106,6 @@ def test_every_noun_phrase_agrees():
             assert possible, (english, french)
             checked += 1
     assert checked > 4_000
-
-
-def test_every_adjective_after_to_be_agrees_with_its_subject():
-    checked = 0
-    for _, french in SAMPLE:
-        words = words_of(french)
-        verb = next((word for word in words if word in ("est", "sont")), None)
-        if verb is None:
-            continue
-        number = 1 if verb == "est" else 2
-        pronouns = {"il": MASCULINE, "elle": FEMININE, "ils": MASCULINE}
-        genders = {pronouns[words[0]]} if words[0] in pronouns else set()
-        for word in words[: words.index(verb)]:
-            genders |= {gender for gender, count in NOUNS.get(word, ()) if count == number}
-        (gender,) = genders
-        assert (gender, number) in ADJECTIVES[words[-1]], french
-        checked += 1
-    assert checked > 300
 
 
 def test_words_elide_exactly_before_vowels():
@@ -160,37 +130,6 @@ def test_a_negation_stands_around_the_verb_and_changes_the_article():
             )
             assert not re.search(r"\bpas (un|une|des)\b", french), french
     assert 0.2 < negated / len(SAMPLE) < 0.4
-
-
-def test_word_by_word_translation_fails():
-    train, test = SAMPLE[:2_500], SAMPLE[2_500:]
-    # The best French words for each English one by the expectation maximisation of IBM model 1.
-    table = defaultdict(lambda: 1.0)
-    corpus = [(words_of(english), words_of(french)) for english, french in train]
-    for _ in range(4):
-        counts, totals = Counter(), Counter()
-        for english, french in corpus:
-            for target in french:
-                shares = [table[source, target] for source in english]
-                for source, share in zip(english, shares, strict=True):
-                    counts[source, target] += share / sum(shares)
-                    totals[source] += share / sum(shares)
-        table = defaultdict(float, {key: n / totals[key[0]] for key, n in counts.items()})
-    best = {}
-    for (source, target), share in table.items():
-        if share > best.get(source, ("", 0.0))[1]:
-            best[source] = (target, share)
-    right = sum(
-        [best[word][0] for word in words_of(english) if word in best] == words_of(french)
-        for english, french in test
-    )
-    assert right / len(test) < 0.1
-
-
-def test_the_sample_is_distinct_and_the_same_for_the_same_seed():
-    assert len({english for english, _ in SAMPLE}) == len(SAMPLE)
-    assert pairs(50, seed=5) == SAMPLE[:50]
-    assert pairs(50, seed=6) != SAMPLE[:50]
 
 
 def contents(folder):

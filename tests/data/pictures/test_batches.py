@@ -54,18 +54,6 @@ def test_every_caption_comes_once_with_its_picture_and_shifted_by_one_step(shuff
     assert sorted(seen) == list(range(90))
 
 
-@pytest.mark.parametrize("memory_length", [0, 20])
-def test_batches_keep_to_the_tokens_with_those_of_the_picture(memory_length):
-    dataset = make(some_captions(1, 300), tokens=120, memory_length=memory_length)
-    sizes = [out.shape for _, out in batches_of(dataset)]
-    assert all(count * (memory_length + time) <= 120 for count, time in sizes)
-    # All but the last batch of each length are as full as they can be.
-    for length in {time for _, time in sizes}:
-        assert max(count for count, time in sizes if time == length) == 120 // (
-            memory_length + length
-        )
-
-
 def test_an_epoch_has_at_most_one_shape_more_than_buckets_and_every_epoch_the_same():
     for seed in range(8):
         dataset = make(some_captions(seed, 150), buckets=1 + seed % 4, memory_length=seed)
@@ -74,13 +62,6 @@ def test_an_epoch_has_at_most_one_shape_more_than_buckets_and_every_epoch_the_sa
         assert all(time % 4 == 0 for _, time in shapes)
         dataset.on_epoch_end()
         assert sorted(out.shape for _, out in batches_of(dataset)) == shapes
-
-
-def test_the_first_two_batches_differ_in_length():
-    for seed in range(20):
-        dataset = make(some_captions(seed, 60), memory_length=9, seed=seed)
-        first, second = (out.shape for _, out in batches_of(dataset)[:2])
-        assert first[1] != second[1]
 
 
 def test_order_and_views_depend_on_seed_and_epoch_alone():
@@ -112,31 +93,6 @@ def test_all_views_of_the_right_picture_are_drawn_about_equally_often():
     assert len({inputs["picture"][0] % 3 for inputs, _ in batches_of(dataset)}) > 1
     # 1,200 draws; their standard deviation is the root of 1,200 * 1/3 * 2/3, about 16.
     assert np.abs(np.bincount(np.concatenate(views)) - 400).max() < 80
-
-
-def test_without_shuffling_the_picture_is_shown_as_it_is():
-    captions, pictures = some_captions(5, 60)
-    dataset = make((captions, pictures), views=2, shuffle=False)
-    for _ in range(2):
-        assert np.array_equal(pictures_by_row(dataset), 2 * pictures)
-        dataset.on_epoch_end()
-
-
-def test_a_lookup_brings_features_in_place_of_numbers():
-    captions, pictures = some_captions(6, 60)
-    features = np.random.default_rng(0).random((12, 2, 5, 3)).astype(np.float16)
-    flat = features.reshape(-1, 5, 3)
-    options = {"views": 2, "seed": 1}
-    looked_up = make((captions, pictures), lookup=flat.__getitem__, **options)
-    numbers = make((captions, pictures), **options)
-    for (inputs, out), (others, other_out) in zip(
-        batches_of(looked_up), batches_of(numbers), strict=True
-    ):
-        assert sorted(inputs) == ["picture", "target_in"]
-        assert inputs["picture"].dtype == np.float16
-        picture, view = np.divmod(others["picture"], 2)
-        assert np.array_equal(inputs["picture"], features[picture, view])
-        assert np.array_equal(out, other_out)
 
 
 def test_keras_trains_on_features_and_captions_of_all_lengths():

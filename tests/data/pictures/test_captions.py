@@ -1,16 +1,12 @@
-import csv
 import hashlib
 import re
-import shutil
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from common.errors import UserError
 from data.pictures import flickr8k
 from data.pictures.captions import load_captions
-from data.pictures.read import read_picture
 from data.pictures.sample import scenes, write_captioning_sample, write_captions_folder
 from data.pictures.splits import CaptionSplit
 from tests.helpers import refuses
@@ -113,44 +109,6 @@ def test_flickr8k_keeps_its_splits_and_its_order(load, sample):
         loaded.split("dev")
 
 
-def test_pictures_come_out_of_the_zip_unchanged_for_many_threads(load, sample):
-    loaded = load("flickr8k")
-    rows = scenes(30, seed=0) * 5
-    with ThreadPoolExecutor(6) as pool:
-        assert list(pool.map(loaded.read, [row[0] for row in rows])) == [row[2] for row in rows]
-    assert read_picture(loaded.read(rows[0][0]), size=32).shape == (32, 32, 3)
-
-
-def test_an_unpacked_folder_stands_in_for_the_zip(load, sample):
-    packed = load("flickr8k")
-    with zipfile.ZipFile(sample / "Flickr8k_Dataset.zip") as archive:
-        archive.extractall(sample)
-    (sample / "Flickr8k_Dataset.zip").unlink()
-    loaded = load("flickr8k")
-    assert loaded.splits == packed.splits
-    names = loaded.split("train").names
-    assert all(loaded.read(name) == packed.pictures.read(name) for name in names[:3])
-    assert list(loaded.hashes) == ["Flickr8k_text.zip", "Flicker8k_Dataset"]
-    (sample / "Flicker8k_Dataset" / names[0]).write_bytes(b"another picture")
-    assert load("flickr8k").hashes["Flicker8k_Dataset"] != loaded.hashes["Flicker8k_Dataset"]
-
-
-def test_archives_of_another_checksum_are_warned_of(load, sample, monkeypatch):
-    archives = [sample / "Flickr8k_text.zip", sample / "Flickr8k_Dataset.zip"]
-    for path in archives:
-        change_zip(path, **{"GENERATED.txt": lambda content: None})
-    text, pictures = load("flickr8k").warnings
-    assert str(archives[0]) in text
-    assert str(archives[1]) in pictures
-    assert "delete" in pictures
-    known = {
-        archives[0].name: ("md5:" + hashlib.md5(archives[0].read_bytes()).hexdigest(),),
-        archives[1].name: ("md5:0", "sha256:" + sha256(archives[1].read_bytes())),
-    }
-    monkeypatch.setattr(flickr8k, "_CHECKSUMS", known)
-    assert load("flickr8k").warnings == ()
-
-
 @pytest.mark.parametrize("name", ["Flickr8k_text.zip", "Flickr8k_Dataset.zip"])
 def test_a_damaged_archive_is_named(load, sample, name):
     (sample / name).write_bytes((sample / name).read_bytes()[:500])
@@ -245,14 +203,6 @@ def test_what_the_column_leaves_out_is_cut_off_train(load, folder):
     assert not tested.intersection(loaded.split("validation").names)
 
 
-def test_pictures_that_training_has_under_another_name_are_told(load, tmp_path):
-    folder = write_table(tmp_path / "own", pictures=("a.jpg", "b.jpg"))
-    shutil.copy(folder / "a.jpg", folder / "again.jpg")
-    lines = ["image,caption,split", "a.jpg,A .,train", "again.jpg,A .,test", "b.jpg,B .,validation"]
-    (warning,) = load(write_table(folder, *lines, pictures=())).warnings
-    assert warning.startswith("test has 1 picture (again.jpg) also in train, under another name")
-
-
 def test_names_are_found_whatever_their_case_and_in_folders_below(load, tmp_path):
     pictures = ("a.jpg", "deep/B.JPG", "deep/er/C.png", "été/d.jpg")
     named = {
@@ -282,38 +232,6 @@ def test_a_name_that_may_be_two_pictures_is_refused(load, tmp_path):
     assert set(everything(loaded)) == {"x/a.jpg", "a.jpg"}
 
 
-def test_captions_may_have_commas_quotes_and_several_lines(load, tmp_path):
-    captions = ["A dog, running .", 'A sign says "stop" .', "One\n line  and\tanother ."]
-    folder = write_table(tmp_path / "own")
-    with (folder / "captions.csv").open("w", encoding="utf-8-sig", newline="") as file:
-        rows = [("a.jpg", caption, "test") for caption in captions]
-        csv.writer(file).writerows([("image", "caption", "split"), *rows])
-    assert everything(load(folder)) == {
-        "a.jpg": ["A dog, running .", 'A sign says "stop" .', "One line and another ."]
-    }
-
-
-def test_pictures_without_a_caption_and_captions_without_a_picture_are_told(load, folder):
-    (folder / "extra.png").write_bytes(ROWS[0][2])
-    (folder / "notes.txt").write_text("not a picture")
-    (folder / ROWS[0][0]).unlink()
-    loaded = load(folder)
-    assert set(everything(loaded)) == {row[0] for row in ROWS[1:]}
-    missing, bare = loaded.warnings
-    assert f"1 picture ({ROWS[0][0]})" in missing
-    assert "1 picture (extra.png)" in bare
-
-
-def test_the_hashes_tell_every_change_of_a_picture_or_a_caption(load, folder):
-    first = load(folder).hashes
-    (folder / ROWS[5][0]).write_bytes(ROWS[6][2])
-    second = load(folder).hashes
-    assert [first[name] == second[name] for name in first] == [True, False]
-    header, *rows = (folder / "captions.csv").read_text(encoding="utf-8").splitlines()
-    third = load(write_table(folder, header, *reversed(rows), pictures=())).hashes
-    assert [second[name] == third[name] for name in first] == [False, True]
-
-
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
@@ -329,9 +247,3 @@ def test_the_hashes_tell_every_change_of_a_picture_or_a_caption(load, folder):
 )
 def test_a_faulty_table_is_refused_with_its_remedy(load, tmp_path, lines, expected):
     refuses(load, write_table(tmp_path / "own", *lines), expected)
-
-
-def test_a_place_without_captions_is_named(load, tmp_path):
-    (tmp_path / "empty").mkdir()
-    refuses(load, tmp_path / "empty", "has no captions.csv: add one with the first line image,cap")
-    refuses(load, tmp_path / "nowhere", "--data")

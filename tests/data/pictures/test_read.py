@@ -2,14 +2,13 @@ import contextlib
 import hashlib
 import io
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from common.errors import UserError
-from data.pictures.read import PictureFolder, PictureZip, folded_name, picture_views, read_picture
+from data.pictures.read import PictureFolder, PictureZip, folded_name, read_picture
 from tests.helpers import refused
 
 pytestmark = pytest.mark.no_backend
@@ -66,16 +65,6 @@ def test_a_square_of_the_size_asked_for_keeps_its_pixels(kind, options):
     result[0, 0] = 0  # It is the caller's own.
 
 
-@pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF"])
-def test_a_palette_picture_equals_the_same_in_full_colour(kind):
-    indices = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4), mode="L")
-    palette = Image.new("P", (4, 3))
-    palette.putdata(list(indices.getdata()))
-    palette.putpalette(COLOURS.reshape(-1, 3).ravel().tolist())
-    full = read_picture(picture(COLOURS), size=24)
-    assert np.array_equal(read_picture(encoded(palette, kind), size=24), full)
-
-
 def test_grey_pictures_of_any_depth_have_three_equal_channels():
     grey = np.arange(0, 256, dtype=np.uint8).reshape(16, 16)
     deep = grey.astype(np.uint16) * 257
@@ -129,16 +118,6 @@ def test_a_picture_stands_as_the_camera_was_held(kind, orientation):
 # ---- What is no picture ------------------------------------------------------------------------
 
 
-def test_a_file_that_is_not_a_picture_is_named_with_a_remedy(tmp_path):
-    path = tmp_path / "notes.jpg"
-    assert str(path) in refusal(path)
-    deep = encoded(Image.new("F", (8, 8)), "TIFF")
-    # Phones' HEIC needs another library.
-    for content in (b"", b"some text", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", deep):
-        path.write_bytes(content)
-        assert refusal(path).startswith(f"{path} cannot be read as a picture")
-
-
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF"])
 def test_a_damaged_picture_is_read_or_refused_by_name(kind):
     generator = np.random.default_rng(1)
@@ -151,13 +130,6 @@ def test_a_damaged_picture_is_read_or_refused_by_name(kind):
         damaged[generator.integers(0, len(content), 3)] = generator.integers(0, 256, 3)
         with contextlib.suppress(UserError):
             assert read_picture(damaged.tobytes(), size=8).shape == (8, 8, 3)
-
-
-def test_the_second_view_is_the_mirror_image():
-    views = picture_views(SQUARE, 2)
-    np.testing.assert_array_equal(views[0], SQUARE)
-    np.testing.assert_array_equal(views[1, :, 0], SQUARE[:, -1])
-    assert len(picture_views(SQUARE, 1)) == 1
 
 
 # ---- Where pictures lie ------------------------------------------------------------------------
@@ -186,26 +158,6 @@ def test_a_zip_lists_its_pictures_without_folders_and_notes_of_systems(archive, 
     pictures = PictureZip(archive)
     assert pictures.names == sorted(files)
     assert {name: pictures.read(name) for name in pictures.names} == files
-
-
-def test_threads_read_one_zip_at_the_same_time(archive, files):
-    pictures = PictureZip(archive)
-    names = list(files) * 10
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(pictures.read, names)) == [files[name] for name in names]
-
-
-def test_a_damaged_zip_is_named_with_the_picture(archive):
-    content = archive.read_bytes()
-    archive.write_bytes(content[:200])
-    with pytest.raises(UserError, match="pictures.zip is damaged or cannot be read: replace it"):
-        PictureZip(archive)
-    damaged = bytearray(content)
-    damaged[content.index(b"Pictures/7.jpg") + 40] ^= 1
-    archive.write_bytes(damaged)
-    pictures = PictureZip(archive)
-    with pytest.raises(UserError, match=r"cannot be read at 7\.jpg: replace it"):
-        pictures.read("7.jpg")
 
 
 def test_a_folder_lists_what_lies_below_but_nothing_hidden(tmp_path):

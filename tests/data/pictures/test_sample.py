@@ -1,14 +1,9 @@
 import itertools
 import re
-import subprocess
-import sys
 import zipfile
-from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
-from nltk.translate.bleu_score import corpus_bleu
 
 from common.errors import UserError
 from data.pictures.captions import load_captions
@@ -23,7 +18,6 @@ from data.pictures.sample import (
     Shape,
     scenes,
     write_captioning_sample,
-    write_captions_folder,
 )
 
 pytestmark = pytest.mark.no_backend
@@ -91,22 +85,6 @@ def test_captions_that_say_something_else_are_not_true():
         assert not is_true(caption, scene), caption
 
 
-def test_captions_hardly_ever_suit_another_picture():
-    frequent = Counter(caption for _, _, _, captions in SAMPLE[:300] for caption in captions)
-    for caption, _ in frequent.most_common(40):
-        suiting = [is_true(caption, scene) for _, scene, _, _ in SAMPLE[300:]]
-        assert np.mean(suiting) < 0.1, caption
-
-
-def test_the_most_frequent_caption_scores_far_below_a_caption_of_each_picture():
-    train, test = ([row[3] for row in part] for part in (SAMPLE[:300], SAMPLE[300:]))
-    ((frequent, _),) = Counter(itertools.chain(*train)).most_common(1)
-    references = [[caption.split() for caption in captions[1:]] for captions in test]
-    blind = corpus_bleu(references, [frequent.split()] * len(test))
-    looking = corpus_bleu(references, [captions[0].split() for captions in test])
-    assert blind < looking / 2
-
-
 def nearest(colour, palette):
     names, values = zip(*palette.items(), strict=True)
     return names[np.abs(np.array(values) - colour).sum(axis=1).argmin()]
@@ -148,34 +126,10 @@ def test_the_same_seed_writes_the_same_bytes_and_replaces_its_own(tmp_path):
     assert all(other[name] != first[name] for name in first)
 
 
-@pytest.mark.parametrize("name", ["Flickr8k_text.zip", "Flicker8k_Dataset"])
-def test_generated_pictures_do_not_replace_others(tmp_path, name):
-    if name.endswith(".zip"):
-        with zipfile.ZipFile(tmp_path / name, "w") as archive:
-            archive.writestr("Flicker8k_Dataset/1.jpg", b"")
-    else:
-        (tmp_path / name).mkdir()
+def test_generated_pictures_do_not_replace_others(tmp_path):
+    name = "Flickr8k_text.zip"
+    with zipfile.ZipFile(tmp_path / name, "w") as archive:
+        archive.writestr("captions.txt", b"")
     with pytest.raises(UserError, match=f"{name} is there already: name another --data-dir"):
         write_captioning_sample(tmp_path, train=5, validation=2, test=2)
     assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def test_your_own_folder_loads(tmp_path):
-    folder = write_captions_folder(tmp_path / "own", pictures=60, seed=2)
-    loaded = load_captions(str(folder), data_dir=tmp_path)
-    captions = {
-        name: lines
-        for split in loaded.splits.values()
-        for name, lines in zip(split.names, split.captions, strict=True)
-    }
-    assert captions == {name: lines for name, _, _, lines in scenes(60, seed=2)}
-    assert loaded.warnings == ()
-
-
-def test_the_command_writes_1500_pictures(tmp_path):
-    command = [sys.executable, "-m", "data.pictures.sample", "--data-dir", str(tmp_path)]
-    root = Path(__file__).parents[3]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{tmp_path}\n"
-    with zipfile.ZipFile(tmp_path / "Flickr8k_text.zip") as archive:
-        assert archive.read("Flickr8k.token.txt").count(b"\n") == 5 * 1_500

@@ -31,10 +31,7 @@ def load(tmp_path):
 
 def write_table(path, rows, columns=("text", "label")):
     frame = pd.DataFrame(rows, columns=list(columns))
-    if path.suffix == ".parquet":
-        frame.to_parquet(path, index=False)
-    else:
-        frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
     return path
 
 
@@ -98,22 +95,6 @@ def test_a_damaged_cache_is_named(load, imdb_dir, tmp_path):
         refuses(load, "imdb", "train.parquet is damaged", data_dir=imdb_dir)
 
 
-def test_a_cache_that_cannot_be_written_is_named(load, imdb_dir, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    cache = tmp_path / "file" / "cache"
-    refuses(load, "imdb", str(cache), "CACHE_DIR", data_dir=imdb_dir, cache_dir=cache)
-
-
-def test_without_a_network_imdb_leaves_nothing_behind(load, tmp_path, monkeypatch):
-    # Nobody listens on port 9, so the connection is refused at once.
-    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", "")
-    monkeypatch.setenv("NO_PROXY", "")
-    refuses(load, "imdb", "cannot be downloaded", "--data-dir", "check the connection")
-    assert not list(tmp_path.iterdir())
-
-
 def test_importing_the_pipelines_imports_no_tensorflow():
     modules = "data.text.batching, data.reviews.sample, data.reviews.read, data.text.tokenization"
     code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
@@ -125,8 +106,8 @@ def test_importing_the_pipelines_imports_no_tensorflow():
 
 
 @pytest.mark.parametrize("at_a_time", [7, 10_000])
-@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
-def test_all_three_formats_give_the_same(load, tmp_path, monkeypatch, suffix, at_a_time):
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_both_formats_give_the_same(load, tmp_path, monkeypatch, suffix, at_a_time):
     monkeypatch.setattr(own_file, "_ROWS", at_a_time)
     rows = [(f'A "quoted", film {number}\nin two lines', number % 3) for number in range(80)]
     rows += [("NA", 0), ("null", 1), ("nan", 2), ("None", 0)]
@@ -167,7 +148,7 @@ def test_unlabelled_rows_need_no_label(load, tmp_path):
     rows = [
         (*row, "test" if number % 4 == 0 else "train") for number, row in enumerate(many_rows(80))
     ]
-    for path in (tmp_path / "own.csv", tmp_path / "own.parquet"):
+    for path in (tmp_path / "own.csv", tmp_path / "own.tsv"):
         rows = [(text, number % 8 // 4, split) for number, (text, _, split) in enumerate(rows)]
         data = load(
             write_table(path, [*rows, ("more", None, "unlabelled")], ("text", "label", "split"))
@@ -212,13 +193,6 @@ def test_no_copy_of_a_held_out_review_is_left_among_the_unlabelled(load, tmp_pat
     assert f"{len(copies)} of {len(copies) + len(kept)} unlabelled reviews" in line
 
 
-def test_unlabelled_reviews_that_are_all_copies_leave_none(load, tmp_path):
-    rows = [(text, label, "train") for text, label in many_rows(40)]
-    rows += [("odd", "no", "test"), ("Odd!", "", "unlabelled")]
-    data = load(write_table(tmp_path / "own.csv", rows, ("text", "label", "split")))
-    assert "unlabelled" not in data.splits
-
-
 HEADER = b"text,label\n"
 
 
@@ -236,7 +210,6 @@ HEADER = b"text,label\n"
         ("own.csv", HEADER + b"fine,yes\n\nbad,\n", ["row 4", "label"]),
         ("own.csv", HEADER + b"fine,yes\nbad,no\n", ["--validation-share"]),
         ("own.csv", b"text,label,split\nfine,yes,train\nbad,no,dev\n", ["row 3", "split"]),
-        ("own.parquet", b"PAR1 not really", ["own.parquet"]),
     ],
 )
 @pytest.mark.parametrize("at_a_time", [1, 10_000])
@@ -249,44 +222,3 @@ def test_a_faulty_file_is_refused_in_one_line(
         path.write_bytes(content)
     message = refused(load, path)
     assert all(part in message for part in expected), message
-
-
-@pytest.mark.parametrize("at_a_time", [4, 10_000])
-def test_a_parquet_cell_of_bytes_is_read_as_utf_8_or_named(load, tmp_path, monkeypatch, at_a_time):
-    monkeypatch.setattr(own_file, "_ROWS", at_a_time)
-    rows = [(text.encode(), label) for text, label in many_rows()]
-    assert flat(load(write_table(tmp_path / "bytes.parquet", rows))) == flat(
-        load(write_table(tmp_path / "texts.parquet", many_rows()))
-    )
-    rows[6] = (b"not f\xefne", "no")
-    refuses(load, write_table(tmp_path / "own.parquet", rows), "own.parquet", "UTF-8")
-
-
-def test_parquet_types_mean_the_same_in_every_part(load, tmp_path, monkeypatch):
-    monkeypatch.setattr(own_file, "_ROWS", 5)
-    large = 2**53 + 1
-    frame = pd.DataFrame(
-        {
-            "text": [f"text {number}" for number in range(60)],
-            "label": pd.array([large, large + 2] * 28 + [None, large, None, large], dtype="Int64"),
-            # As a table that was filtered: some values no row has.
-            "split": pd.Categorical(
-                ["train"] * 40 + ["test"] * 16 + ["unlabelled", "train"] * 2,
-                categories=["train", "test", "unlabelled", "left out"],
-            ),
-            "vector": [[0.0]] * 60,
-        }
-    )
-    frame.to_parquet(tmp_path / "own.parquet", row_group_size=13)
-    data = load(tmp_path / "own.parquet")
-    assert data.label_names == (str(large), str(large + 2))
-    sizes = {split: len(reviews.texts) for split, reviews in data.splits.items()}
-    assert sizes["train"] + sizes["validation"] == 42
-    assert (sizes["test"], sizes["unlabelled"]) == (16, 2)
-
-
-def test_a_label_that_train_never_shows_is_refused(load, tmp_path):
-    rows = [(text, label, "train") for text, label in many_rows()]
-    rows.append(("odd one", "maybe", "test"))
-    path = write_table(tmp_path / "own.csv", rows, ("text", "label", "split"))
-    refuses(load, path, '"maybe"', "test split", "never in train")

@@ -39,18 +39,6 @@ def test_every_row_fits_into_exactly_one_batch_of_every_epoch(shuffle):
         dataset.on_epoch_end()
 
 
-def test_at_most_one_batch_is_not_full_and_it_has_the_greatest_length():
-    for seed in range(20):
-        shapes = shapes_of(make(some_lengths(seed, 50 + seed)))
-        partial = [shape for shape in shapes if shape[0] != 64 // shape[1]]
-        assert len(partial) <= 1
-        assert all(length == max(shapes, key=lambda shape: shape[1])[1] for _, length in partial)
-
-
-def test_a_row_longer_than_the_token_budget_is_a_batch_of_its_own():
-    assert shapes_of(make([30, 31], tokens=10)) == [(1, 40), (1, 40)]
-
-
 def test_the_order_depends_on_seed_and_epoch_alone():
     lengths = some_lengths(2, 90)
     through = make(lengths, seed=5)
@@ -60,20 +48,6 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert all(map(np.array_equal, through.batches, resumed.batches))
     for other in (make(lengths, seed=5), make(lengths, seed=6, epoch=3)):
         assert not np.array_equal(np.concatenate(through.batches), np.concatenate(other.batches))
-
-
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_the_first_two_batches_differ_in_every_dimension_that_varies(shuffle):
-    generator = np.random.default_rng(4)
-    for trial in range(150):
-        lengths = generator.integers(1, 41, generator.integers(2, 40))
-        tokens = int(generator.choice([8, 24, 40, 64, 200]))
-        dataset = make(lengths, shuffle=shuffle, tokens=tokens, seed=trial)
-        for _ in range(2):
-            shapes = shapes_of(dataset)
-            for sizes in zip(*shapes, strict=True):
-                assert len(set(sizes)) == 1 or sizes[0] != sizes[1]
-            dataset.on_epoch_end()
 
 
 def test_keras_trains_on_all_lengths_and_a_resumed_run_sees_the_same_batches():
@@ -101,11 +75,6 @@ def test_keras_trains_on_all_lengths_and_a_resumed_run_sees_the_same_batches():
         return seen[-len(dataset) :]
 
     assert fit(initial_epoch=0, epochs=2) == fit(initial_epoch=1, epochs=2)
-
-
-def test_a_row_beyond_the_last_boundary_is_refused():
-    with pytest.raises(ValueError, match="last boundary, 40"):
-        make([3, 41])
 
 
 def test_the_boundaries_waste_as_little_as_the_best_of_all_choices():

@@ -3,7 +3,6 @@ import pytest
 
 from common.errors import UserError
 from data.text.tokenization import (
-    PAD_ID,
     UNK_ID,
     encode,
     kept_positions,
@@ -39,20 +38,6 @@ def test_tags_case_and_typographic_quotes_make_no_difference():
     plain = tokenizer.encode("i can't complain ... good film").ids
     for other in ("I CAN\u2019T complain<br />... good film", "I can`t complain... good \ufb01lm"):
         assert tokenizer.encode(other).ids == plain
-
-
-def test_offsets_lead_back_to_the_original_text():
-    tokenizer = train_tokenizer(TEXTS, vocab_size=300)
-    text = "Not<br /><br />BAD, \u201ca \ufb01lm\u201d I can\u2019t\u2026 complain"
-    words = [text[start:end] for start, end in tokenizer.encode(text).offsets]
-    expected = ["Not", "BAD", ",", "\u201c", "a", "\ufb01lm", "\u201d", "I", "can\u2019t"]
-    assert words == [*expected, "\u2026", "complain"]
-
-
-def test_padding_and_unknown_words_have_the_first_two_numbers():
-    tokenizer = train_tokenizer(TEXTS, vocab_size=60)
-    assert tokenizer.token_to_id("[PAD]") == PAD_ID
-    assert [ids.tolist() for ids in encode(tokenizer, ["zebra"], max_length=5)] == [[UNK_ID]]
 
 
 def test_a_special_token_that_a_review_spells_is_text():
@@ -93,11 +78,3 @@ def test_a_long_text_keeps_its_first_quarter_and_its_last_three_quarters():
     assert kept_positions(8, 8).tolist() == list(range(8))
     assert kept_positions(9, 1).tolist() == [8]
     assert kept_positions(3, 8).tolist() == [0, 1, 2]
-
-
-def test_a_text_without_any_token_becomes_one_unknown_token():
-    tokenizer = train_tokenizer(TEXTS, vocab_size=60)
-    for text in ("", "  \n", "<br />"):
-        (ids,) = encode(tokenizer, [text], max_length=5)
-        assert ids.tolist() == [UNK_ID]
-        assert ids.dtype == np.int32

@@ -7,7 +7,6 @@ from keras import ops
 
 from models.attention_decoder import build_attention_decoder
 from models.decode import generation
-from models.decode import writer as hypotheses
 from models.decode.generation import build_generator, set_seed
 from models.translation import build_encoder
 from tests.helpers import sequence_scores
@@ -15,10 +14,10 @@ from tests.helpers import sequence_scores
 PAD, UNKNOWN, START, END, VOCAB = 0, 1, 2, 3, 8
 MAX_LENGTH = 7
 LIMITS = np.array([7, 2, 5, 1, 6], "int32")
-PARTS = [("simple_rnn", 1, False), ("lstm", 2, True), ("gru", 1, False)]
+PARTS = [("simple_rnn", 1), ("lstm", 2), ("gru", 1)]
 
 
-def build_parts(cell="gru", num_layers=1, share=False, *, vocab_size=VOCAB, likes_to_end=True):
+def build_parts(cell="gru", num_layers=1, *, vocab_size=VOCAB):
     encoder = build_encoder(
         vocab_size=vocab_size,
         embed_dim=4,
@@ -26,7 +25,6 @@ def build_parts(cell="gru", num_layers=1, share=False, *, vocab_size=VOCAB, like
         units=3,
         decoder_units=5,
         decoder_layers=num_layers,
-        share_embedding=share,
     )
     decoder = build_attention_decoder(
         vocab_size=vocab_size,
@@ -35,16 +33,12 @@ def build_parts(cell="gru", num_layers=1, share=False, *, vocab_size=VOCAB, like
         units=5,
         num_layers=num_layers,
         memory_dim=6,
-        share_embedding=share,
-        tie_embeddings=share,
+        share_embedding=True,
     )
     # Weights as large as those of a trained model.
     generator = np.random.default_rng(5)
     for weight in encoder.trainable_weights + decoder.trainable_weights:
         weight.assign(generator.normal(0.0, 1.2, weight.shape))
-    if not likes_to_end:
-        bias = decoder.get_layer("logits").bias
-        bias.assign(np.where(np.arange(vocab_size) == END, -9.0, ops.convert_to_numpy(bias)))
     return encoder, decoder
 
 
@@ -80,7 +74,7 @@ def log_probabilities(model, source, target_out):
     return sequence_scores(forced(model, source, target_out)["logits"], target_out)
 
 
-def written_greedily(model, source, limits, *, no_repeat_ngram=0):
+def written_greedily(model, source, limits):
     """What `greedy` has to write, word by word in plain Python."""
     sequences = np.zeros((len(source), MAX_LENGTH), "int32")
     for step in range(MAX_LENGTH):
@@ -90,11 +84,6 @@ def written_greedily(model, source, limits, *, no_repeat_ngram=0):
             if END in words:
                 continue
             allowed = [END] if step == limit - 1 else range(END, VOCAB)
-            if no_repeat_ngram and step < limit - 1:
-                size = no_repeat_ngram
-                seen = {tuple(words[at : at + size]) for at in range(len(words) - size + 1)}
-                recent = tuple(words[len(words) - size + 1 :])
-                allowed = [word for word in allowed if (*recent, word) not in seen]
             sequences[row, step] = max(allowed, key=lambda word: logits[row, word])
     return sequences
 
@@ -188,17 +177,6 @@ def test_a_beam_of_one_is_greedy():
     np.testing.assert_array_equal(greedy[:, 0], expected)
 
 
-@pytest.mark.parametrize("size", [1, 3])
-def test_no_ngram_is_written_twice_if_none_may_be(size):
-    parts, source = build_parts(likes_to_end=False), random_source()
-    model = generator_of(parts, method="greedy", no_repeat_ngram=size)
-    written = model.predict_on_batch({"source": source, "length_limit": LIMITS})["sequences"][:, 0]
-    forcing = forcing_model(parts)
-    expected = written_greedily(forcing, source, LIMITS, no_repeat_ngram=size)
-    np.testing.assert_array_equal(written, expected)
-    assert np.any(written_greedily(forcing, source, LIMITS) != expected)
-
-
 def test_samples_without_temperature_are_greedy():
     parts, source = build_parts(), random_source()
     model = generator_of(parts, method="sample", n_best=2, temperature=1e-4)
@@ -233,35 +211,6 @@ def test_samples_are_as_frequent_as_they_are_probable_and_repeat_with_their_seed
     np.testing.assert_array_equal(again.predict_on_batch(inputs)["sequences"][0], samples)
 
 
-def test_many_seeds_share_one_loop_and_each_draws_as_if_it_were_alone(monkeypatch):
-    built = []
-
-    def counted(*arguments, **options):
-        built.append(build_generator(*arguments, **options))
-        return built[-1]
-
-    monkeypatch.setattr(hypotheses, "build_generator", counted)
-    parts, inputs = build_parts(), {"source": random_source(), "length_limit": LIMITS}
-
-    def samples(writer, seed):
-        found = writer(inputs, method="sample", n_best=4, seed=seed)
-        return [[one.tokens.tolist() for one in row] for row in found]
-
-    def new_writer():
-        return hypotheses.SequenceWriter(*parts, start_id=START, end_id=END, max_length=MAX_LENGTH)
-
-    shared = new_writer()
-    # Two batches of each seed, by turns.
-    together = [(seed, samples(shared, seed)) for seed in (3, 4, 3, 4)]
-    assert len(built) == 1
-    for seed in (3, 4):
-        alone = new_writer()
-        own = [drawn for one, drawn in together if one == seed]
-        assert own == [samples(alone, seed) for _ in own]
-        assert own[0] != own[1]
-    assert together[0][1] != together[1][1]
-
-
 def test_the_loop_stops_when_the_last_sequence_has_ended(monkeypatch):
     steps = []
 
@@ -277,13 +226,3 @@ def test_the_loop_stops_when_the_last_sequence_has_ended(monkeypatch):
     longest = lengths_of(ops.convert_to_numpy(written["sequences"])).max()
     assert steps == [longest]
     assert longest < 50
-
-
-def test_settings_that_contradict_each_other_are_refused():
-    parts = build_parts()
-    with pytest.raises(ValueError, match="none of greedy, beam, sample"):
-        generator_of(parts, method="best")
-    with pytest.raises(ValueError, match="n_best=2 is more than the 1 that greedy search keeps"):
-        generator_of(parts, method="greedy", n_best=2)
-    with pytest.raises(ValueError, match="temperature=0 must be above 0"):
-        generator_of(parts, method="sample", temperature=0)

@@ -1,0 +1,1 @@
+"""What an export gains: each format of the pretrained models beside Keras."""

@@ -1,0 +1,1 @@
+"""The page that tries all four models, and the JSON service behind it."""

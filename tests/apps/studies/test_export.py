@@ -1,0 +1,102 @@
+"""Tests of the study of exports, on the pretrained forecaster and random windows."""
+
+import numpy as np
+import pytest
+
+from apps.forecasting.predictor import PRETRAINED
+from apps.studies.cells import fill_cells
+from apps.studies.export import study
+from apps.studies.export.formats import FORMATS, load
+from apps.studies.export.samples import SAMPLES, Sample
+from common.errors import UserError
+from common.files import write_json
+from tests.helpers import call
+
+pytestmark = pytest.mark.no_backend
+
+
+@pytest.fixture(scope="module")
+def sample():
+    size = load("forecasting").network.inputs["features"].shape[-1]
+    features = np.random.default_rng(0).normal(size=(3, 20, size)).astype("float32")
+    inputs = {"features": features, "log_scale": np.full((3, 20), -4.5, "float32")}
+    return Sample(
+        items=[0, 1, 2],
+        predict=lambda predictor, items: list(
+            predictor.network(**{name: value[items] for name, value in inputs.items()})[
+                "parameters"
+            ][:, -1, 0, -1]
+        ),
+        score=lambda outcomes: float(np.mean(outcomes)),
+        metric="crps_1",
+        output="parameters",
+        first=[],
+    )
+
+
+@pytest.fixture(scope="module")
+def rows(sample, tmp_path_factory):
+    """The figures of each format of the pretrained forecaster, without starts of `predict`."""
+    run = tmp_path_factory.mktemp("study") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "first_answer", lambda *_: (2.0, 100.0))
+        return {
+            title: study.measure_format("forecasting", title, run, sample=sample)
+            for title in FORMATS
+        }
+
+
+def test_every_format_answers_as_nearly_like_keras_as_its_weights_are_stored(rows):
+    differences = [rows[title]["difference"] for title in FORMATS]
+    assert differences[0] == 0
+    assert max(differences[1:3]) < 1e-4 < differences[3]
+    qualities = [rows[title]["metric"] for title in FORMATS]
+    assert qualities == pytest.approx([qualities[0]] * 4, rel=0.05)
+    assert qualities[:3] == pytest.approx([qualities[0]] * 3, rel=1e-5)
+
+
+def test_fewer_bits_make_a_smaller_graph(rows):
+    float32, float16, int8 = (rows[title]["megabytes"] for title in list(FORMATS)[1:])
+    assert float32 > 1.5 * float16 > 1.5 * int8
+    # All weights of an LSTM have a quantized operator.
+    assert rows["ONNX int8"]["left_in_float32"] == {}
+
+
+def test_the_table_has_a_line_a_format_and_names_where_it_was_measured(rows, tmp_path):
+    origin = {"device": "CPU, 2 threads", "processor": "X", "date": "today", "commit": "abc"}
+    last = {**rows["ONNX int8"], "left_in_float32": {"GRU": 2}}
+    results = {"items": 3, "metric": "crps_1", "formats": [*list(rows.values())[:3], last]}
+    write_json(
+        tmp_path / "apps" / "studies" / "results" / "export.json",
+        {"study": "export", "parts": {"forecasting": {**origin, "results": results}}},
+    )
+    text = fill_cells("<!-- table: export -->\n<!-- /table -->", tmp_path)
+    lines = text.splitlines()
+    assert [line.split(" | ")[1] for line in lines[3:7]] == list(FORMATS)
+    assert "- forecasting: 3 items; CPU, 2 threads; X; today; commit abc; int8 leaves" in text
+    assert "2 GRU in float32" in text
+    assert fill_cells(text, tmp_path / "empty").splitlines()[1] == "Not measured yet."
+
+
+def test_a_start_is_measured_and_one_that_fails_is_named():
+    seconds, memory = study.first_answer("forecasting", PRETRAINED, "onnx", ["--help"])
+    assert seconds > 0 and memory > 5
+    with pytest.raises(UserError, match="predict of forecasting failed: error: "):
+        study.first_answer("forecasting", PRETRAINED, "onnx", ["--days", "-1"])
+
+
+@pytest.mark.parametrize("flags", ["--parts weather", "--limit 0"])
+def test_a_mistake_is_named_before_anything_is_measured(flags, tmp_path):
+    with pytest.raises(UserError, match=flags.split()[0]):
+        call(study.main, *flags.split(), "--output", tmp_path / "export.json")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("task", ["translation", "captioning"])
+def test_a_sample_holds_the_first_items_of_the_test_split(task, request, tmp_path):
+    folder = request.getfixturevalue(f"{task}_dir")
+    found = SAMPLES[task](load(task).config, 3, str(folder), tmp_path)
+    assert len(found.items) == 3
+    answers = found.predict(load(task), found.items)
+    assert all(isinstance(answer, str) for answer in answers)
+    assert found.score(answers) >= 0
