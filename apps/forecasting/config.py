@@ -139,7 +139,6 @@ TUNING = Tuning(
         "learning_rate": Range(5e-4, 8e-3, log=True),
         "units": (16, 32, 48, 64, 96),
         "dropout": Range(0.0, 0.5),
-        "input_dropout": Range(0.0, 0.5),
         "batch_size": (4, 8, 16, 32),
         "cell": ("lstm", "gru"),
     },

@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from apps.export.runtime import runtime_line
+from apps.forecasting.baselines import BASELINES, FEWEST_DAYS, score_baselines
 from apps.forecasting.inputs import SPLITS, load_inputs, split_span
-from apps.forecasting.predictor import PRETRAINED
+from apps.forecasting.metrics import (
+    Scored,
+    diebold_mariano,
+    forecasting_metrics,
+    outcomes_of,
+    score,
+)
+from apps.forecasting.predictor import PRETRAINED, Predictor
 from common.cli import aside, open_console, run_command, split_list, warn
 from common.device import device_line
 from common.errors import UserError
@@ -61,15 +69,6 @@ def evaluate_run(
     Raises:
         UserError: If no ticker has a day to forecast from.
     """
-    from apps.forecasting.baselines import BASELINES, FEWEST_DAYS, score_baselines
-    from apps.forecasting.metrics import (
-        Scored,
-        diebold_mariano,
-        forecasting_metrics,
-        outcomes_of,
-        score,
-    )
-    from apps.forecasting.predictor import Predictor
     from apps.forecasting.report import MODEL, REFERENCE, ForecastScores
 
     predictor = Predictor.load(run, runtime=runtime)
@@ -89,13 +88,15 @@ def evaluate_run(
         warnings.append(
             f"the model was trained on the days up to {config.train_end}: the test is not fair"
         )
-    histories, origins, distributions = [], {}, []
+    histories, origins, systems = [], {}, {MODEL: []}
     for history, features in zip(inputs.histories, inputs.features, strict=True):
         days = features.origins(start, end, horizon=config.horizon, lookback=config.lookback)
         if len(days) and np.sum(history.dates <= fit_until) > FEWEST_DAYS:
             histories.append(history)
             origins[history.ticker] = days
-            distributions.append(predictor.distribution(features, days))
+            outcomes = outcomes_of(history, days, horizon=config.horizon, fit_until=fit_until)
+            scores = score(predictor.distribution(features, days), outcomes["outcome"])
+            systems[MODEL].append(Scored(**outcomes, **scores))
     if not histories:
         raise UserError(
             f"No ticker has a day between {start} and {end} with enough days before it and"
@@ -104,13 +105,6 @@ def evaluate_run(
         )
     if short := [one.ticker for one in inputs.histories if one.ticker not in origins]:
         warnings.append(f"too short for {split}, left out: {', '.join(short)}")
-    systems = {MODEL: []}
-    for history, distribution in zip(histories, distributions, strict=True):
-        outcomes = outcomes_of(
-            history, origins[history.ticker], horizon=config.horizon, fit_until=fit_until
-        )
-        scores = score(distribution, outcomes["outcome"])
-        systems[MODEL].append(Scored(**outcomes, **scores))
     systems |= score_baselines(
         histories,
         fit_until=fit_until,
@@ -167,7 +161,7 @@ def main(
     console = open_console(stderr=json)
     # A mistake is answered before Keras starts.
     read_config(run, "forecasting")
-    from apps.forecasting.report import by_ticker, draw, metrics_tables, verdicts
+    from apps.forecasting.report import by_ticker, draw, metrics_tables
 
     aside(console, device_line() if runtime == "keras" else runtime_line())
     # Scores of other dates, tickers or data are not recorded in the run.
@@ -200,8 +194,6 @@ def main(
     else:
         for table in metrics_tables(scores, split):
             console.print(table)
-        for line in verdicts(scores):
-            console.print(line)
     aside(console, f"scores by ticker, pictures: {folder}")
     if not recorded:
         reason = "not its own split" if foreign else why_not_recorded(run, scores.hashes)

@@ -1,4 +1,4 @@
-"""The report of an evaluation: tables, comparison with GARCH, scores by ticker, pictures."""
+"""The report of an evaluation: tables, scores by ticker, pictures."""
 
 import dataclasses
 from pathlib import Path
@@ -45,28 +45,11 @@ def metrics_tables(scores: ForecastScores, title: str) -> list[Table]:
             cells = [f"{metrics[f'{name}_{days}']:.4f}" for name in ("crps", "rel_mae", "mase")]
             shares = ("coverage_80", "coverage_95", "direction")
             cells += [f"{metrics[f'{name}_{days}']:.1%}" for name in shares]
-            p_value = scores.metrics.get(f"dm_p_{system}_{days}")
-            cells += [_p_text(p_value)] if p_value is not None else []
+            if (p_value := scores.metrics.get(f"dm_p_{system}_{days}")) is not None:
+                cells.append("< .0001" if p_value < 1e-4 else f"{p_value:.4f}")
             table.add_row(system, *cells, style="bold" if system == MODEL else "")
         tables.append(table)
     return tables
-
-
-def _p_text(p_value: float) -> str:
-    return "< .0001" if p_value < 1e-4 else f"{p_value:.4f}"
-
-
-def verdicts(scores: ForecastScores) -> list[str]:
-    """Returns one line a horizon: the model's CRPS against the better GARCH's."""
-    lines = []
-    for days in scores.horizons() if scores.baselines else ():
-        best = scores.best_garch(days)
-        change = scores.metrics[f"crps_{days}"] / scores.baselines[best][f"crps_{days}"] - 1
-        lines.append(
-            f"{ahead(days)}: CRPS {abs(change):.2%} {'below' if change < 0 else 'above'} {best}"
-            f" (Diebold-Mariano p: {_p_text(scores.metrics[f'dm_p_{best}_{days}'])})"
-        )
-    return lines
 
 
 def by_ticker(scores: ForecastScores) -> str:

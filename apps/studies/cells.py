@@ -74,34 +74,33 @@ def read_cells(task: Task, root: Path) -> dict[str, dict[str, Any]]:
     return {cell: read_json(path) for cell, path in paths.items() if path.is_file()}
 
 
-def _table(titles: list[str], words: int, lines: list[list[str]], caveats: list[str]) -> str:
-    """Returns a Markdown table, its first `words` columns left-aligned, with the caveats below."""
+def _table(titles: list[str], words: int, lines: list[list[str]], rows: list[dict]) -> str:
+    """Returns a Markdown table, its first `words` columns left-aligned, and the rows' caveats."""
     rule = ["---"] * words + ["---:"] * (len(titles) - words)
-    notes = [f"\n† {caveat}" for caveat in dict.fromkeys(caveats)]
+    caveats = dict.fromkeys(row["caveat"] for row in rows if "caveat" in row)
+    notes = [f"\n† {caveat}" for caveat in caveats]
     return "\n".join([*map(table_line, (titles, rule, *lines)), *notes]) + "\n"
+
+
+def _mark(row: dict[str, Any]) -> str:
+    return " †" if "caveat" in row else ""
 
 
 def cells_table(root: Path) -> str:
     """Returns the Markdown table of the cells in all tasks."""
     titles = ["task, on its test split", "cell", "quality", "parameters", "memory"]
-    lines, caveats = [], []
+    lines, rows = [], []
     for task in STUDIED:
         for cell, row in read_cells(task, root).items():
-            caveats += [row["caveat"]] if "caveat" in row else []
+            rows.append(row)
             values = task.values(row)
             quality = f"{statistics.mean(values):.{task.digits}f}"
             if len(values) > 1:
                 quality += f" ± {statistics.stdev(values):.{task.digits}f}"
-            lines.append(
-                [
-                    f"{task.name}, {task.title}",
-                    f"`{cell}`{' †' if 'caveat' in row else ''}",
-                    quality,
-                    f"{row['parameters']:,}",
-                    f"{row['peak_memory_mb'] / 1000:.1f} GB",
-                ]
-            )
-    return _table(titles, 2, lines, caveats)
+            memory = f"{row['peak_memory_mb'] / 1000:.1f} GB"
+            name = f"{task.name}, {task.title}"
+            lines.append([name, f"`{cell}`{_mark(row)}", quality, f"{row['parameters']:,}", memory])
+    return _table(titles, 2, lines, rows)
 
 
 # Of the front page: task, measure, row, metric, baseline, and the published figure of a recurrent
@@ -146,28 +145,18 @@ def front_table(root: Path) -> str:
     """Returns the Markdown table of `LINES`, from the published rows below `root`."""
     titles = ["task", "measure, test split", "recurrent network", "baseline"]
     titles.append("published, recurrent")
-    lines, caveats = [], []
+    lines, shown = [], []
     for task, measure, name, metric, baseline, published in LINES:
         rows = rows_of(root / "apps" / task / "results", "test,test_2016_flickr")
         row = next(row for row in rows if row["name"] == name)
-        # The pretrained model has none; those of Multi30k stand in the row `gru`.
-        baselines = next(r for r in rows if r["name"] in (name, "gru") and r["baselines"])[
-            "baselines"
-        ]
-        caveats += [row["caveat"]] if "caveat" in row else []
-        mark = " †" if "caveat" in row else ""
-        score = show_metric(row["scores"][metric], metric)
-        baseline_score = show_metric([baselines[baseline]["test"][metric]], metric)
-        lines.append(
-            [
-                f"[{task}](apps/{task}/README.md)",
-                measure,
-                f"**{score}**{mark} `{name}`",
-                f"{baseline_score} {baseline}",
-                published,
-            ]
-        )
-    return _table(titles, len(titles), lines, caveats)
+        # The pretrained model has no baselines; those of Multi30k stand in the row `gru`.
+        scored = next(row for row in rows if row["name"] in (name, "gru") and row["baselines"])
+        score = f"**{show_metric(row['scores'][metric], metric)}**{_mark(row)} `{name}`"
+        other = show_metric([scored["baselines"][baseline]["test"][metric]], metric)
+        link = f"[{task}](apps/{task}/README.md)"
+        lines.append([link, measure, score, f"{other} {baseline}", published])
+        shown.append(row)
+    return _table(titles, len(titles), lines, shown)
 
 
 def fill_cells(text: str, root: Path) -> str:

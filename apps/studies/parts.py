@@ -32,7 +32,7 @@ def write_part(
     *,
     study: str,
     part: str,
-    command: str,
+    command: str = "",
     packages: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Replaces one part of a study's JSON file, and leaves the others with their provenance.
@@ -42,12 +42,13 @@ def write_part(
         results: What was measured.
         study: Name of the study.
         part: Name of the part.
-        command: Command that measures this part again.
+        command: Command that measures this part again, if it takes more than `--parts`.
         packages: More packages whose versions matter.
 
     Returns:
         The whole record.
     """
+    command = command or f"python -m apps.studies.{study} --parts {part}"
     parts = read_json(path).get("parts", {}) if path.is_file() else {}
     parts[part] = {**provenance(command, packages=packages), "results": results}
     record = {"study": study, "parts": parts}

@@ -28,19 +28,19 @@ _COLOURS = {"moved": "red", "identical": "green", "within chance": "green"}
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One metric of one row on one split, published and retrained."""
+    """One metric of one row on one split, published and retrained: means over the seeds.
+
+    `bound` is the greatest difference that chance explains, None where no row has two seeds;
+    `verdict` is `identical`, `within chance`, `moved`, or `no spread is published`.
+    """
 
     row: str
     split: str
     metric: str
     published: float
-    """Mean over the published seeds, or over the retrained ones alone where these must repeat."""
     again: float
-    """Mean over the retrained seeds."""
     bound: float | None
-    """Greatest difference that chance explains; None where no row has two seeds."""
     verdict: str
-    """`identical`, `within chance`, `moved`, or `no spread is published`."""
 
 
 def why_it_may_differ(published: dict[str, Any], again: dict[str, Any]) -> str:
@@ -57,24 +57,21 @@ def why_it_may_differ(published: dict[str, Any], again: dict[str, Any]) -> str:
 
 
 def seed_spread(rows: list[dict[str, Any]], split: str, metric: str) -> tuple[float, int]:
-    """Returns the standard deviation between seeds, and its degrees of freedom.
+    """Returns the standard deviation between seeds, pooled over rows, and its degrees of freedom.
 
-    The variances of all rows of a task are pooled, because two or three seeds tell little of their
-    own spread.
+    Two or three seeds of a row tell little of their own spread.
     """
-    squares, freedom = 0.0, 0
-    for row in rows:
-        values = row["metrics"].get(split, {}).get(metric, [])
-        if len(values) > 1:
-            squares += (len(values) - 1) * statistics.variance(values)
-            freedom += len(values) - 1
+    rows_values = [row["metrics"].get(split, {}).get(metric, []) for row in rows]
+    repeated = [values for values in rows_values if len(values) > 1]
+    freedom = sum(len(values) - 1 for values in repeated)
+    squares = sum((len(values) - 1) * statistics.variance(values) for values in repeated)
     return (math.sqrt(squares / freedom) if freedom else 0.0), freedom
 
 
 def compare_row(
     published: dict[str, Any], again: dict[str, Any], rows: list[dict[str, Any]]
 ) -> list[Comparison]:
-    """Compares a retrained row with its published figures.
+    """Returns the judged metrics of a retrained row, and all others that had to repeat and did not.
 
     Where the row must repeat, each metric must be equal. Elsewhere the judged metrics take a t-test
     with the spread of the task's rows. The rate of false alarms is divided by the number of these
@@ -84,9 +81,6 @@ def compare_row(
         published: The row as published.
         again: The same row, retrained with some of its seeds.
         rows: All published rows of the task.
-
-    Returns:
-        The judged metrics, and all others that had to repeat and did not.
     """
     from scipy.stats import t as student_t
 

@@ -1,5 +1,6 @@
 """The adding problem, small networks for it, their training, and a probe of their gradients."""
 
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -28,13 +29,10 @@ ERROR_WITHOUT_MEMORY = 1 / 6
 
 
 def adding_problem(rows: int, length: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns rows of the adding problem (Hochreiter and Schmidhuber, 1997).
+    """Returns sequences `(rows, length, 2)` and answers `(rows, 1)` of the adding problem.
 
     Each step has a number and a mark. One step of each half is marked; the answer is the sum of
-    their numbers, so a network must remember the first one.
-
-    Returns:
-        Sequences `(rows, length, 2)` and answers `(rows, 1)`, both float32.
+    their numbers, so a network must remember the first one (Hochreiter and Schmidhuber, 1997).
     """
     generator = np.random.default_rng(seed)
     numbers, marks = generator.random((rows, length)), np.zeros((rows, length))
@@ -47,8 +45,8 @@ def adding_problem(rows: int, length: int, *, seed: int) -> tuple[np.ndarray, np
 
 def adding_batches(length: int, *, rows: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields batches without end; no batch comes twice."""
-    for number in range(2**31):
-        yield adding_problem(rows, length, seed=seed + 1_000_003 * (number + 1))
+    for number in itertools.count(1):
+        yield adding_problem(rows, length, seed=seed + 1_000_003 * number)
 
 
 def build_adder(
@@ -67,10 +65,10 @@ def build_adder(
     sequence = keras.Input((length, 2), name="sequence")
     layer = recurrent_layer(cell, units, activation=activation, return_state=True, name="recurrent")
     piece = truncation or length
-    initial_state = None
+    carried = None
     for first in range(0, length, piece):
-        steps, *states = layer(sequence[:, first : first + piece], initial_state=initial_state)
-        initial_state = [ops.stop_gradient(state) for state in states]
+        steps, *states = layer(sequence[:, first : first + piece], initial_state=carried)
+        carried = [ops.stop_gradient(state) for state in states]
     if activation == "relu":
         # The identity forgets nothing (Le et al., 2015): inputs of the usual size would add up to
         # states that no learning rate fits.
@@ -99,10 +97,7 @@ def fit(
     """Trains at a constant rate until the last epoch or the first loss that is not finite.
 
     Without targets, the inputs are an endless iterator of batches, and an epoch takes 25 of these.
-
-    Returns:
-        The history, with None for infinity and NaN and with the accuracy on `validation`, if there
-        is any; and the seconds.
+    Returns the history, with None for infinity and NaN, and the seconds.
     """
     metrics = [keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)] if validation else []
     optimizer = build_optimizer(optimizer, learning_rate=learning_rate)
@@ -153,7 +148,7 @@ def train_adder(
 class ProbedCell(layers.Layer):
     """A recurrent cell that adds the last features of its input, the probe, to its new states.
 
-    The probe is zero; the gradient with respect to it is that with respect to the states.
+    The probe is zero; its gradient is that of the states.
     """
 
     def __init__(self, cell: layers.Layer, **options):
@@ -202,7 +197,7 @@ def state_gradients(
         kind: One of `KINDS`.
         recurrent: The recurrent layer, whose weights are copied.
         answer: The dense layer, whose weights are copied.
-        loss: As Keras takes it, a mean over rows.
+        loss: A mean over rows.
 
     Returns:
         `(rows, time)`, for the LSTM of both its states together.

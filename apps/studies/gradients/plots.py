@@ -22,15 +22,14 @@ _CLIPPINGS = {
 
 def clipping_table(record: dict[str, Any]) -> str:
     """Returns a Markdown table of the last error of each way of clipping, a column a seed."""
-    rows: dict[str, list[str]] = {}
+    errors: dict[str, list[str]] = {}
     runs = record["parts"]["clipping"]["results"]["runs"]
     for run in sorted(runs, key=lambda run: run["seed"]):
-        error = run["loss"][-1]
-        shown = "not finite" if error is None else f"{error:.3f}"
-        rows.setdefault(_clipping_label(run), []).append(shown)
+        error = "not finite" if run["loss"][-1] is None else f"{run['loss'][-1]:.3f}"
+        errors.setdefault(_clipping_label(run), []).append(error)
     seeds = sorted({run["seed"] for run in runs})
     lines = [["clipping", *(f"seed {seed}" for seed in seeds)], ["---", *["---:"] * len(seeds)]]
-    lines += [[label, *errors] for label, errors in rows.items()]
+    lines += [[label, *row] for label, row in errors.items()]
     return "\n".join(map(table_line, lines)) + "\n"
 
 
@@ -82,15 +81,13 @@ def _draw_clipping(results: dict[str, Any]) -> Figure:
         f"A ReLU network over {results['length']} steps, with and without clipping"
         f" ({seeds} seeds, a curve each)",
     )
-    colours: dict[str, str] = {}
+    names = list(dict.fromkeys(map(_clipping_label, results["runs"])))
     for run in results["runs"]:
         name = _clipping_label(run)
-        label = None if name in colours else name
-        # Thick and behind the others, which end beside it.
-        options = {
-            "color": colours.setdefault(name, _COLOURS[len(colours) % len(_COLOURS)]),
-            "linewidth": 4 if run["mode"] == "none" else 1.3,
-        }
+        # Without clipping: thick and behind the others, which end beside it.
+        width = 4 if run["mode"] == "none" else 1.3
+        options = {"color": _COLOURS[names.index(name)], "linewidth": width}
+        label = name if run["seed"] == 1 else None
         _draw_curve(errors, results["recorded"], run["loss"], label=label, **options)
         _draw_curve(norms, results["recorded"], run["gradient_norm_max"], **options)
     _finish_errors(errors)
@@ -114,13 +111,12 @@ def _draw_truncation(results: dict[str, Any]) -> Figure:
         _draw_curve(errors, results["recorded"], curve["loss"], color=colour, label=label)
         distances.plot(middles, curve["error_by_distance"], "o-", color=colour, markersize=4)
     _finish_errors(errors)
-    worst = ERROR_WITHOUT_MEMORY
-    distances.axhline(worst, color="#999999", linewidth=1, linestyle="--")
-    distances.text(middles[0], worst, "no memory", color="#777777", fontsize=8, va="bottom")
+    distances.axhline(ERROR_WITHOUT_MEMORY, color="#999999", linewidth=1, linestyle="--")
     distances.set(
-        xlabel="steps between the two numbers to add", ylabel="squared error after all updates"
+        xlabel="steps between the two numbers to add",
+        ylabel="squared error after all updates",
+        ylim=(0, 1.15 * ERROR_WITHOUT_MEMORY),
     )
-    distances.set_ylim(0, 1.15 * worst)
     return figure
 
 
@@ -148,17 +144,9 @@ PARTS = {
 
 
 def write_plots(record: dict[str, Any], folder: Path) -> None:
-    """Draws the parts that a record of the study holds, each above its command.
-
-    Args:
-        record: The JSON file of the study.
-        folder: Where the pictures go.
-    """
+    """Draws the parts that a record of the study holds into a folder."""
     for part, (draw, name) in PARTS.items():
         if part in record["parts"]:
             figure = draw(record["parts"][part]["results"])
-            command = f'make study-gradients ARGS="--parts {part}"'
-            look = {"family": "monospace", "fontsize": 8, "color": "#777777"}
-            figure.text(0.01, -0.06, command, **look)
             save_figure(figure, folder / name)
             print(f"drawn: {folder / name}")

@@ -23,9 +23,11 @@ from keras import layers
 from apps.sentiment.config import Config as SentimentConfig
 from apps.sentiment.evaluate import load_split_reviews
 from apps.studies.gradients.adding import (
+    BATCH,
     KINDS,
     RECORDED,
     SEED,
+    UNITS,
     adding_problem,
     build_adder,
     fit,
@@ -34,14 +36,15 @@ from apps.studies.gradients.adding import (
     train_adder,
 )
 from apps.studies.gradients.plots import PARTS, write_plots
-from apps.studies.parts import choose_parts, write_part
-from apps.studies.speed_worker import BATCH, UNITS
+from apps.studies.parts import RESULTS, choose_parts, write_part
 from common.device import device_line
-from common.errors import UserError
 from common.optimization import GradientClipping
 from data.text.tokenization import encode, train_tokenizer
 from models.recurrent import recurrent_layer
 
+# Updates of a training and steps of a sequence of the adding problem; words of a review, which are
+# the steps that gradients are followed back through; passes over the reviews.
+STEPS, LENGTH, REACH, EPOCHS = 4000, 40, 400, 3
 # Rows that a gradient is averaged over.
 _PROBED = 256
 # Steps of a sequence and a learning rate at which a network without clipping explodes.
@@ -63,26 +66,26 @@ def mean_by_distance(norms: np.ndarray) -> list[float | None]:
     return [rounded(value) for value in norms.mean(axis=0)[::-1]]
 
 
-def reach_on_adding(*, steps: int, length: int) -> dict[str, Any]:
+def reach_on_adding() -> dict[str, Any]:
     """Measures all kinds on the adding problem, before and after training."""
-    sample = adding_problem(_PROBED, length, seed=SEED)
+    sample = adding_problem(_PROBED, LENGTH, seed=SEED)
     kinds = {}
     for kind in KINDS:
         keras.utils.set_random_seed(SEED)
-        model = build_adder(kind, UNITS, length=length)
+        model = build_adder(kind, UNITS, length=LENGTH)
         network = {"kind": kind, "recurrent": model.get_layer("recurrent"), "loss": "mse"}
         network["answer"] = model.get_layer("answer")
         start = mean_by_distance(state_gradients(*sample, **network))
-        curves = train_adder(f"adding problem, {kind}", model, steps=steps, length=length)
+        curves = train_adder(f"adding problem, {kind}", model, steps=STEPS, length=LENGTH)
         trained = mean_by_distance(state_gradients(*sample, **network))
         kinds[kind] = {"start": start, "trained": trained, **curves}
-    return {"length": length, "steps": steps, "kinds": kinds}
+    return {"length": LENGTH, "steps": STEPS, "kinds": kinds}
 
 
-def reach_on_imdb(*, data_dir: str, epochs: int, length: int) -> dict[str, Any]:
+def reach_on_imdb(data_dir: str) -> dict[str, Any]:
     """Measures all kinds on film reviews: one direction, the last state decides.
 
-    Reviews of at least `length` tokens are cut to their last ones, so nothing is padded.
+    Reviews of at least `REACH` tokens are cut to their last ones, so nothing is padded.
     """
     config = SentimentConfig()
     data = load_split_reviews(config, data=config.data, data_dir=data_dir)
@@ -90,17 +93,15 @@ def reach_on_imdb(*, data_dir: str, epochs: int, length: int) -> dict[str, Any]:
     reviews = {}
     for split in ("train", "validation"):
         sequences = encode(tokenizer, data.splits[split].texts, max_length=10**6)
-        rows = [row for row, sequence in enumerate(sequences) if len(sequence) >= length]
-        if len(rows) < 2:
-            raise UserError(f"Fewer than two {split} reviews have {length} words: lower --reach.")
-        tokens = np.stack([sequences[row][-length:] for row in rows]).astype("int32")
+        rows = [row for row, sequence in enumerate(sequences) if len(sequence) >= REACH]
+        tokens = np.stack([sequences[row][-REACH:] for row in rows]).astype("int32")
         reviews[split] = tokens, data.splits[split].labels[rows].astype("float32")[:, None]
     tokens, labels = (array[:_PROBED] for array in reviews["validation"])
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     kinds = {}
     for kind, (cell, activation) in KINDS.items():
         keras.utils.set_random_seed(SEED)
-        words = keras.Input((length,), dtype="int32")
+        words = keras.Input((REACH,), dtype="int32")
         vectors = layers.Embedding(tokenizer.get_vocab_size(), UNITS)(words)
         recurrent = recurrent_layer(cell, UNITS, activation=activation, name="recurrent")
         answer = layers.Dense(1)
@@ -113,7 +114,7 @@ def reach_on_imdb(*, data_dir: str, epochs: int, length: int) -> dict[str, Any]:
             *reviews["train"],
             loss=loss,
             clipping=GradientClipping("global_norm"),
-            epochs=epochs,
+            epochs=EPOCHS,
             validation=reviews["validation"],
         )
         trained = state_gradients(embedder.predict_on_batch(tokens), labels, **network)
@@ -125,13 +126,20 @@ def reach_on_imdb(*, data_dir: str, epochs: int, length: int) -> dict[str, Any]:
         }
         accuracy = history["val_accuracy"][-1]
         print(f"IMDB, {kind}: validation accuracy {accuracy}, {seconds:.0f} s", flush=True)
-    sizes = {"length": length, "epochs": epochs, "reviews": len(reviews["train"][0])}
+    sizes = {"length": REACH, "epochs": EPOCHS, "reviews": len(reviews["train"][0])}
     return {**sizes, "data": data.hashes, "kinds": kinds}
 
 
-def clipping(*, steps: int) -> dict[str, Any]:
+def reach(data_dir: str) -> dict[str, Any]:
+    """Measures how far back gradients reach."""
+    return {"adding": reach_on_adding(), "imdb": reach_on_imdb(data_dir)}
+
+
+def clipping(data_dir: str) -> dict[str, Any]:
     """Trains the network that explodes most easily, ReLU from the identity, with each clipping."""
     length, rate = _EXPLODING
+    # Where it learns at all, it does so within the first half of the updates.
+    steps = STEPS // 2
     runs = []
     for (mode, threshold), seed in itertools.product(_CLIPPINGS, (1, 2, 3)):
         keras.utils.set_random_seed(seed)
@@ -150,17 +158,17 @@ def clipping(*, steps: int) -> dict[str, Any]:
     return {"length": length, "steps": steps, "learning_rate": rate, "runs": runs}
 
 
-def truncation(*, steps: int, length: int) -> dict[str, Any]:
+def truncation(data_dir: str) -> dict[str, Any]:
     """Trains an LSTM whose gradient flows back through all steps, half of them, and so on."""
-    sequences, targets = adding_problem(2000, length, seed=SEED + 1)
+    sequences, targets = adding_problem(2000, LENGTH, seed=SEED + 1)
     places = np.argsort(-sequences[:, :, 1], axis=1)[:, :2]
     distances = np.abs(places[:, 0] - places[:, 1])
-    edges = np.linspace(0, length, 6).astype(int)
+    edges = np.linspace(0, LENGTH, 6).astype(int)
     pieces = {}
-    for piece in (length, length // 2, length // 4, length // 10):
+    for piece in (LENGTH, LENGTH // 2, LENGTH // 4, LENGTH // 10):
         keras.utils.set_random_seed(SEED)
-        model = build_adder("lstm", UNITS, length=length, truncation=piece)
-        curves = train_adder(f"truncated after {piece}", model, steps=steps, length=length)
+        model = build_adder("lstm", UNITS, length=LENGTH, truncation=piece)
+        curves = train_adder(f"truncated after {piece}", model, steps=STEPS, length=LENGTH)
         errors = (model.predict(sequences, verbose=0, batch_size=BATCH) - targets)[:, 0] ** 2
         pieces[str(piece)] = {
             **curves,
@@ -170,35 +178,30 @@ def truncation(*, steps: int, length: int) -> dict[str, Any]:
                 for low, high in itertools.pairwise(edges)
             ],
         }
-    return {"length": length, "steps": steps, "distances": edges.tolist(), "pieces": pieces}
+    return {"length": LENGTH, "steps": STEPS, "distances": edges.tolist(), "pieces": pieces}
 
 
-def optimizers(*, steps: int, length: int) -> dict[str, Any]:
+def optimizers(data_dir: str) -> dict[str, Any]:
     """Trains an LSTM with each optimizer at three rates."""
     curves: dict[str, dict[str, Any]] = {name: {} for name in _RATES}
     for name, rates in _RATES.items():
         for rate in rates:
             keras.utils.set_random_seed(SEED)
-            model = build_adder("lstm", UNITS, length=length)
             curves[name][f"{rate:g}"] = train_adder(
                 f"{name} at {rate:g}",
-                model,
+                build_adder("lstm", UNITS, length=LENGTH),
                 optimizer=name,
                 learning_rate=rate,
-                steps=steps,
-                length=length,
+                steps=STEPS,
+                length=LENGTH,
             )
-    return {"length": length, "steps": steps, "optimizers": curves}
+    return {"length": LENGTH, "steps": STEPS, "optimizers": curves}
 
 
 def main(
     parts: str = ",".join(PARTS),
     data_dir: str = "",
-    steps: int = 4000,
-    length: int = 40,
-    reach: int = 400,
-    epochs: int = 3,
-    output: Path = Path("apps/studies/results/gradients.json"),
+    output: Path = RESULTS / "gradients.json",
     plots: Path = Path("docs"),
 ) -> None:
     """Measures, writes the results, and draws them.
@@ -207,46 +210,14 @@ def main(
         parts: Which of reach, clipping, truncation and optimizers, separated by commas; the other
             parts of the file stay.
         data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
-        steps: Updates of each training on the adding problem; clipping takes half of them.
-        length: Steps of a sequence of the adding problem.
-        reach: Words of a review, and steps that gradients are followed back through.
-        epochs: Passes over the reviews.
         output: JSON file to write.
         plots: Folder of the pictures.
     """
-    chosen = choose_parts(parts, PARTS, output=output)
-    if steps < 2 * RECORDED or steps % (2 * RECORDED) or epochs < 1:
-        raise UserError(
-            f"--steps must be a multiple of {2 * RECORDED}, and --epochs must be at least 1."
-        )
-    if length < 20 or length % 20 or reach < 20:
-        raise UserError("--length must be 20, 40, 60 ..., and --reach at least 20.")
+    studies = {study.__name__: study for study in (reach, clipping, truncation, optimizers)}
     print(device_line(), flush=True)
-    size = {"steps": steps, "length": length}
-    # Each part with the flags that it reads.
-    studies = {
-        "reach": (
-            {**size, "reach": reach, "epochs": epochs},
-            lambda: {
-                "adding": reach_on_adding(**size),
-                "imdb": reach_on_imdb(data_dir=data_dir, epochs=epochs, length=reach),
-            },
-        ),
-        # Where it learns at all, it does so within the first half of the updates.
-        "clipping": ({"steps": steps}, lambda: clipping(steps=steps // 2)),
-        "truncation": (size, lambda: truncation(**size)),
-        "optimizers": (size, lambda: optimizers(**size)),
-    }
     sizes = {"units": UNITS, "batch": BATCH, "recorded": RECORDED}
-    for part in chosen:
-        values, measure = studies[part]
-        flags = "".join(f" --{name} {value}" for name, value in values.items())
+    for part in choose_parts(parts, PARTS, output=output):
         # Part by part, so that an interruption loses one at most.
-        record = write_part(
-            output,
-            {**sizes, **measure()},
-            study="gradients",
-            part=part,
-            command=f"python -m apps.studies.gradients --parts {part}{flags}",
-        )
+        results = {**sizes, **studies[part](data_dir)}
+        record = write_part(output, results, study="gradients", part=part)
     write_plots(record, plots)

@@ -57,24 +57,6 @@ def test_all_systems_are_scored_on_the_same_days_and_outcomes(scored, prices_dir
             assert other.naive_error == pytest.approx(naive)
 
 
-def test_the_scores_are_the_means_over_all_forecasts(scored):
-    rows = {"model": scored.metrics, **scored.baselines}
-    for name, systems in scored.systems.items():
-        losses = np.concatenate([one.crps for one in systems]).astype(float)
-        for days in (1, HORIZON):
-            assert rows[name][f"crps_{days}"] == pytest.approx(100 * losses[:, days - 1].mean())
-            inside = [
-                (one.quantiles[:, days - 1, 1] <= one.outcome[:, days - 1])
-                & (one.outcome[:, days - 1] <= one.quantiles[:, days - 1, -2])
-                for one in systems
-            ]
-            share = np.concatenate(inside).mean()
-            assert rows[name][f"coverage_80_{days}"] == pytest.approx(share)
-    for name in BASELINES:
-        for days in (1, HORIZON):
-            assert 0 <= scored.metrics[f"dm_p_{name}_{days}"] <= 1
-
-
 def test_the_test_split_is_recorded_once_and_evaluating_again_changes_nothing(
     copy, scored, prices_dir, capsys
 ):

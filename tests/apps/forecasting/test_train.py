@@ -132,34 +132,14 @@ def loaded(folder, tickers=(), data="yahoo"):
 
 
 @pytest.mark.no_backend
-def test_the_set_gives_the_same_features_whatever_its_files_hold_besides(
-    small_set, prices_dir, here
-):
-    tickers = ["SIMA", "SIMB", "^SIM"]
-
-    def short(table):
-        # The first five days are those before the set's.
-        return table[5:][table.Date[5:] <= "2015-06-30"]
-
-    names = {name.removeprefix("^"): short for name in tickers}
-    exact = prices_like(prices_dir, here / "exact" / "prices", tickers=tickers, **names)
-    longer, shorter = loaded(prices_dir), loaded(exact.parent)
-    for found in (longer, shorter):
-        assert [one.ticker for one in found.features] == tickers
-        assert str(found.market.dates[-1]) == "2015-06-30"
-        assert list(found.hashes) == ["large_us, prices of 3 tickers to 2015-06-30"]
-    for long, short_ in zip(longer.features, shorter.features, strict=True):
-        np.testing.assert_array_equal(long.dates, short_.dates)
-        np.testing.assert_allclose(long.inputs, short_.inputs, atol=1e-4)
-        np.testing.assert_allclose(long.outcomes(5), short_.outcomes(5), atol=1e-6)
-
-
-@pytest.mark.no_backend
 def test_prices_that_are_named_are_neither_cut_nor_called_by_the_set(small_set, prices_dir):
     last = table_of(prices_dir / "prices", "SIMA").Date.iloc[-1]
     for found in (loaded(prices_dir, ["SIMA", "^SIM"]), loaded("", data=prices_dir / "prices")):
         assert str(found.histories[0].dates[-1]) == last
         assert list(found.hashes) == [f"prices of {len(found.histories)} tickers"]
+    whole_set = loaded(prices_dir)
+    assert str(whole_set.market.dates[-1]) == "2015-06-30"
+    assert list(whole_set.hashes) == ["large_us, prices of 3 tickers to 2015-06-30"]
 
 
 @pytest.mark.parametrize(
