@@ -12,7 +12,7 @@ import numpy as np
 
 from apps.export.graph import OPSET, Precision
 from apps.export.runtime import FACTS, FORMAT, GRAPH, Network, sha256
-from common.artifact import EXPORT, MODEL
+from common.artifact import BACKBONE, EXPORT, MODEL, TOKENIZER
 from common.console import open_console
 from common.errors import UserError
 from common.files import atomic_path, write_json
@@ -73,6 +73,9 @@ def write_export(run: Path, *, task: str, precision: Precision = "auto") -> dict
             "bytes": draft.stat().st_size,
             "sha256": sha256(draft),
             "model_sha256": sha256(run / MODEL),
+            "files": {
+                name: sha256(run / name) for name in (TOKENIZER, BACKBONE) if (run / name).is_file()
+            },
             "versions": _versions(),
             "difference": difference,
         }

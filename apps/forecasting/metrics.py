@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from apps.forecasting.distributions import Distribution
 
@@ -126,6 +126,9 @@ def _metrics_at(scored: list[Scored], reference: list[Scored], horizon: int) -> 
     right = (rise == (outcome > 0))[moved]
     share = low = high = np.nan
     if right.size:
+        # Slow to import, and predictions, which need the levels above, do without.
+        from scipy import stats
+
         share = right.mean()
         low, high = stats.binomtest(int(right.sum()), right.size).proportion_ci(method="wilson")
     return metrics | {"direction": share, "direction_low": low, "direction_high": high}
