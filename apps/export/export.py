@@ -15,7 +15,7 @@ from apps.export.runtime import FACTS, FORMAT, GRAPH, Network, sha256
 from common.cli import open_console
 from common.errors import UserError
 from common.files import atomic_path, write_json
-from common.run_folder import EXPORT, MODEL, lock_run, read_config
+from common.run_folder import BACKBONE, EXPORT, MODEL, TOKENIZER, lock_run, read_config
 
 TASKS = ("forecasting", "sentiment", "translation", "captioning")
 # Answers of a graph that are further from those of Keras are an error of the export.
@@ -72,6 +72,9 @@ def write_export(run: Path, *, task: str, precision: Precision = "auto") -> dict
             "bytes": draft.stat().st_size,
             "sha256": sha256(draft),
             "model_sha256": sha256(run / MODEL),
+            "files": {
+                name: sha256(run / name) for name in (TOKENIZER, BACKBONE) if (run / name).is_file()
+            },
             "versions": _versions(),
             "difference": difference,
         }

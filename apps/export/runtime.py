@@ -137,7 +137,7 @@ class SearchNetwork:
 
 
 def open_network(run: Path, *, task: str, threads: int = 0) -> Network:
-    """Opens the graph of a run folder, which must have been made from the model beside it.
+    """Opens the graph of a run folder, which must have been made from the files beside it.
 
     Args:
         run: Run folder.
@@ -145,7 +145,8 @@ def open_network(run: Path, *, task: str, threads: int = 0) -> Network:
         threads: Threads to compute with; 0 for one a core.
 
     Raises:
-        UserError: If it is missing, damaged, of another task or version, or older than the model.
+        UserError: If it is missing, damaged, of another task or version, or was exported with
+            another model, tokenizer or backbone.
     """
     folder = run / EXPORT
     facts = _read_facts(folder, task, run)
@@ -156,12 +157,10 @@ def open_network(run: Path, *, task: str, threads: int = 0) -> Network:
         raise UserError(
             f"{path} is cut short or not the graph that {FACTS} describes: {_remedy(run, task)}"
         )
-    model = run / MODEL
-    # A run folder that is only to answer needs no Keras model.
-    if model.is_file() and sha256(model) != facts["model_sha256"]:
-        raise UserError(
-            f"{path} was exported from another model than {model}: {_remedy(run, task)}"
-        )
+    for name, known in {MODEL: facts["model_sha256"], **facts.get("files", {})}.items():
+        # A run folder that is only to answer needs neither a Keras model nor a backbone.
+        if (run / name).is_file() and sha256(run / name) != known:
+            raise UserError(f"{path} was exported with another {name}: {_remedy(run, task)}")
     return Network(path, facts, threads=threads)
 
 

@@ -12,15 +12,7 @@ import numpy as np
 
 from apps.export.decoder import IMPOSSIBLE, DecoderNodes, Member, spread
 from apps.export.graph import Graph
-
-# What stands beside the encoder's inputs, and its type.
-INPUTS = {
-    "length_limit": "int32",
-    "beam_size": "int32",
-    "length_penalty": "float32",
-    "n_best": "int32",
-    "attention_wanted": "bool",
-}
+from apps.export.greatest import greatest
 
 # A probability whose logarithm is a number.
 _LEAST = np.float32(1e-37)
@@ -39,9 +31,9 @@ def add_search(
     """Adds the search to a graph that ends in the inputs of the decoders.
 
     Inputs: `length_limit` `<int32>(batch,)`, the most tokens of each row with the end, and the
-    others of `INPUTS` as `build_generator` takes them. Outputs as those of `build_generator`:
-    `sequences` `<int32>(batch, n_best, length)`, `scores` `(batch, n_best)` and `attention`
-    `(batch, n_best, length, places)`, without rows where it is not wanted.
+    scalars `beam_size`, `length_penalty` and `n_best` as `build_generator` takes them, and
+    `attention_wanted`. Outputs as its own: `sequences` `<int32>(batch, n_best, length)`, `scores`
+    `(batch, n_best)`, `attention` `(batch, n_best, length, places)`, empty where it is not wanted.
 
     Args:
         graph: The graph.
@@ -85,18 +77,22 @@ class _Search:
     def run(self) -> None:
         """Adds the loop, and `sequences` and `scores`."""
         graph = self.graph
-        shape = graph.Concat(self.batch, self.width, axis=0)
-        # All begin alike: only one may be carried on, or the beam fills with its copies.
-        first = graph.Equal(graph.range(self.width), 0)
+        # All would begin alike, so there is one, if the first step finds enough to go on with.
+        enough = graph.LessOrEqual(self.double, self.vocab_size)
+        width = graph.Where(enough, [1], self.width)
+        # Of copies only one may be carried on, or the beam fills with them.
+        first = graph.Equal(graph.range(width), 0)
+        shape = graph.Concat(self.batch, width, axis=0)
         sums = graph.Expand(graph.Where(first, np.float32(0), IMPOSSIBLE), shape)
         tokens = graph.Expand(self.start_id, shape)
-        blank = graph.Concat(shape, graph.Reshape(self.length, [1]), axis=0)
-        sequences, scores = graph.Expand(0, blank), graph.Expand(IMPOSSIBLE, shape)
-        states = [
-            spread(graph, state, self.width) for member in self.members for state in member.states
-        ]
+        length = graph.Reshape(self.length, [1])
+        sequences = graph.Expand(0, graph.Concat(shape, length, axis=0))
+        full = graph.Concat(self.batch, self.width, axis=0)
+        ended = graph.Expand(0, graph.Concat(full, length, axis=0))
+        scores = graph.Expand(IMPOSSIBLE, full)
+        states = [spread(graph, state, width) for one in self.members for state in one.states]
         everyone = graph.range(self.batch)
-        start = [everyone, tokens, sums, sequences, sequences, scores, *states]
+        start = [everyone, tokens, sums, sequences, ended, scores, *states]
         results = graph.Loop(
             self.length, np.bool_(True), *start, body=self._body(), outputs=len(start)
         )
@@ -112,9 +108,9 @@ class _Search:
         step = body.input("step", "int64", [])
         body.input("goes_on", "bool", [])
         alive = body.input("alive", "int64", ["alive"])
-        tokens = body.input("tokens", "int64", ["alive", "width"])
-        sums = body.input("sums", "float32", ["alive", "width"])
-        sequences = body.input("sequences_before", "int64", ["alive", "width", "length"])
+        tokens = body.input("tokens", "int64", ["alive", "before"])
+        sums = body.input("sums", "float32", ["alive", "before"])
+        sequences = body.input("sequences_before", "int64", ["alive", "before", "length"])
         all_ended = body.input("ended", "int64", ["batch", "width", "length"])
         all_scores = body.input("scores_before", "float32", ["batch", "width"])
         states = [
@@ -151,6 +147,7 @@ class _Search:
 
         # Among those that go on, unless enough have ended.
         full = _possible(body, body.ReduceMin(scores, [1], keepdims=1))
+        sums_before = sums
         sums, order = body.TopK(body.Where(ends, IMPOSSIBLE, best), self.width, axis=1, outputs=2)
         sums = body.Where(full, IMPOSSIBLE, sums)
         parents = body.GatherElements(parents, order, axis=1)
@@ -161,7 +158,7 @@ class _Search:
         kept = body.Squeeze(kept, [0])
         more = body.Greater(body.Squeeze(body.size(kept, 0), [0]), 0)
         where = body.Unsqueeze(alive, [1])
-        rows = self._rows(body, parents, kept)
+        rows = self._rows(body, parents, kept, body.size(sums_before, 1))
         results = [(more, "bool", [])]
         results += [(body.Gather(alive, kept), "int64", ["alive_after"])]
         results += [(body.Gather(tokens, kept), "int64", ["alive_after", "width"])]
@@ -192,28 +189,34 @@ class _Search:
             states: Of each member.
         """
         likelihoods, after = self._likelihoods(body, tokens, states, alive)
-        best, candidates = body.TopK(likelihoods, self.some, axis=-1, outputs=2)
+        best, candidates = greatest(body, likelihoods, self.some, size=self.vocab_size)
+        likeliest = body.part(candidates, 0, 1)
         # Where nothing but the end may come, it stands in the place of the first candidate.
         end = body.part(likelihoods, self.end_id, self.end_id + 1)
         first = body.Equal(body.range(self.some), 0)
         ending = body.And(last, first)
         candidates = body.Where(last, body.Where(first, self.end_id, 0), candidates)
         logs = body.Where(ending, end, best)
-        if not self.is_alone:
+        if self.is_alone:
+            # The logarithm of the sum over the vocabulary, from the share of the greatest.
+            top = body.GatherElements(body.Softmax(likelihoods, axis=-1), likeliest, axis=-1)
+            logs = body.Sub(logs, body.Sub(body.part(best, 0, 1), body.Log(top)))
+        else:
             logs = body.Log(body.Max(logs, _LEAST))
         forbidden = [body.Equal(candidates, number) for number in self.forbidden_ids]
-        return candidates, body.Where(_any(body, forbidden), IMPOSSIBLE, logs), after
+        return candidates, body.Where(functools.reduce(body.Or, forbidden), IMPOSSIBLE, logs), after
 
     def _likelihoods(
         self, body: Graph, tokens: str, states: list[list[str]], alive: str
     ) -> tuple[str, list[list[str]]]:
         """Returns those of all tokens, `(alive, width, vocab_size)`, and the decoders' states.
 
-        They are log-probabilities of one decoder and one view, and probabilities of several.
+        They are logits of one decoder and one view, and probabilities of several.
         """
+        width = body.size(tokens, 1)
         tokens, groups = body.Unsqueeze(tokens, [1]), alive
         if self.views is not None:
-            shape = body.Concat(body.size(alive, 0), self.views, self.width, axis=0)
+            shape = body.Concat(body.size(alive, 0), self.views, width, axis=0)
             tokens = body.Expand(tokens, shape)
             first = body.Unsqueeze(body.Mul(alive, self.views), [1])
             groups = body.Reshape(body.Add(first, body.range(self.views)), [-1])
@@ -223,9 +226,8 @@ class _Search:
             one, changed = decoder.step(body, tokens, before, groups)
             logits.append(one)
             after.append(changed)
-        if self.is_alone:
-            likelihoods = body.LogSoftmax(logits[0], axis=-1)
-        else:
+        likelihoods = logits[0]
+        if not self.is_alone:
             shares = [
                 body.Mul(body.Softmax(one, axis=-1), np.float32(member.share))
                 for one, member in zip(logits, self.members, strict=True)
@@ -234,14 +236,17 @@ class _Search:
         if self.views is not None:
             by_view = body.Concat(body.size(alive, 0), self.views, [-1], axis=0)
             likelihoods = body.ReduceMean(body.Reshape(likelihoods, by_view), [1], keepdims=0)
-        shape = body.Concat(body.size(alive, 0), self.width, [self.vocab_size], axis=0)
+        shape = body.Concat(body.size(alive, 0), width, [self.vocab_size], axis=0)
         return body.Reshape(likelihoods, shape), after
 
-    def _rows(self, body: Graph, parents: str, kept: str) -> str:
-        """Returns `<int64>(rows,)`: whose states the hypotheses of the rows that are kept go on."""
+    def _rows(self, body: Graph, parents: str, kept: str, width: str) -> str:
+        """Returns `<int64>(rows,)`: whose states the hypotheses of the rows that are kept go on.
+
+        There were `width` of each row before.
+        """
         views = [1] if self.views is None else self.views
         count = body.Mul(body.size(parents, 0), views)
-        first = body.Mul(body.range(count), self.width)
+        first = body.Mul(body.range(count), width)
         first = body.Reshape(first, body.Concat(body.size(parents, 0), views, [1], axis=0))
         rows = body.Add(first, body.Unsqueeze(parents, [1]))
         return body.Reshape(body.Gather(rows, kept), [-1])
@@ -282,10 +287,6 @@ class _Search:
         mean = graph.ReduceMean(mean, [1], keepdims=0)
         real = graph.Unsqueeze(graph.Not(graph.Equal(self.sequences, 0)), [3])
         return graph.Where(real, mean, np.float32(0))
-
-
-def _any(graph: Graph, conditions: Sequence[str]) -> str:
-    return functools.reduce(graph.Or, conditions)
 
 
 def _possible(graph: Graph, sums: str) -> str:

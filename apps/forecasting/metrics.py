@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from apps.forecasting.distributions import Distribution
 
@@ -138,6 +138,9 @@ def _metrics_at(scored: list[Scored], reference: list[Scored], horizon: int) -> 
     moved = outcome != 0
     rise = _pool(scored, "probability_of_rise", horizon) > 0.5
     right = (rise == (outcome > 0))[moved]
+    # Slow to import, and predictions, which need the levels above, do without.
+    from scipy import stats
+
     low, high = stats.binomtest(int(right.sum()), right.size).proportion_ci(method="wilson")
     return metrics | {"direction": right.mean(), "direction_low": low, "direction_high": high}
 

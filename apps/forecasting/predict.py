@@ -50,7 +50,8 @@ def main(
         exchange: Code of the market whose trading days are forecast, as XNYS, XLON or 24/7.
         refresh: Download the prices again, up to yesterday.
         json: Print one line of JSON.
-        picture: PNG file of the fan chart (default: runs/forecasts/<ticker>-<day>.png).
+        picture: PNG file of the fan chart (default: runs/forecasts/<ticker>-<day>.png, or none
+            with --json).
     """
     if not 0 < change < 100:
         raise UserError("--change must lie between 0 and 100 per cent.")
@@ -88,14 +89,15 @@ def main(
         print(as_json(prediction))
     else:
         console.print(forecast_table(prediction))
-    path = picture or PICTURES / f"{prediction.ticker}-{prediction.origin}.png"
-    history = inputs.histories[0]
-    if as_of:
-        # The outcome is drawn if it can be read; the forecast does not need it.
-        with contextlib.suppress(UserError):
-            history = read_prices(history.path)
-    draw(prediction, history, path)
-    console.print(f"fan chart: {path}")
+    if picture or not json:
+        path = picture or PICTURES / f"{prediction.ticker}-{prediction.origin}.png"
+        history = inputs.histories[0]
+        if as_of:
+            # The outcome is drawn if it can be read; the forecast does not need it.
+            with contextlib.suppress(UserError):
+                history = read_prices(history.path)
+        draw(prediction, history, path)
+        console.print(f"fan chart: {path}")
     aside(console, "A model's probabilities, learned from the past. No investment advice.")
 
 

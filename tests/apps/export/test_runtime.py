@@ -48,6 +48,7 @@ def test_an_export_says_what_it_is(exported):
     facts = read_json(exported / "export" / FACTS)
     assert (facts["task"], facts["opset"]) == ("sentiment", OPSET)
     assert facts["sha256"] == sha256(exported / "export" / GRAPH)
+    assert facts["files"] == {"tokenizer.json": sha256(exported / "tokenizer.json")}
     assert facts["model_sha256"] == sha256(exported / "model.keras")
     assert facts["bytes"] == (exported / "export" / GRAPH).stat().st_size
     assert max(facts["difference"].values()) < 1e-4
@@ -131,6 +132,11 @@ def newer_model(run):
     path.write_bytes(path.read_bytes() + b"\0")
 
 
+def another_tokenizer(run):
+    path = run / "tokenizer.json"
+    path.write_text(path.read_text() + "\n")
+
+
 def another_format(run):
     facts = read_json(run / "export" / FACTS)
     write_json(run / "export" / FACTS, facts | {"format": FORMAT + 1})
@@ -157,6 +163,7 @@ FAULTS = {
     "cut short": cut_short,
     "with another graph": another_graph,
     "older than its model": newer_model,
+    "with another tokenizer": another_tokenizer,
     "of another format": another_format,
     "of another task": another_task,
     "of an unknown opset": unknown_opset,

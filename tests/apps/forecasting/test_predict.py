@@ -97,9 +97,13 @@ def test_without_the_index_a_warning_says_what_is_lost(trained, forecast, prices
     assert "the index" not in silence
 
 
-def test_the_table_shows_the_numbers_of_the_json(trained, forecast, capsys, prices_dir):
+def test_the_table_shows_the_numbers_of_the_json_and_has_a_chart(
+    trained, forecast, capsys, prices_dir, here
+):
     record, _ = forecast(trained, "SIMA", "--data-dir", prices_dir)
+    assert not list(here.iterdir())
     call(predict.main, "--run", trained, "--ticker", "SIMA", "--data-dir", prices_dir)
+    assert (here / "runs" / "forecasts" / f"SIMA-{record['origin']}.png").is_file()
     lines = capsys.readouterr().out.splitlines()
     for day in record["days"]:
         cells = next(line for line in lines if line.split()[:1] == [day["date"]]).split()

@@ -37,3 +37,13 @@ def test_the_pretrained_model_translates_as_the_readme_tells():
     sources, texts = zip(*everyday(), strict=True)
     translations = Predictor.load(PRETRAINED).predict(list(sources))
     assert [translation.text for translation in translations] == list(texts)
+
+
+def test_a_training_goes_on_from_the_weights_of_a_run_that_is_exported_too():
+    from apps.translation.config import Config
+    from apps.translation.second_stage import load_start
+
+    assert (APP / "pretrained" / "export" / "model.onnx").is_file()
+    start = load_start(Config(init_from=str(APP / "pretrained")))
+    parameters = read_json(APP / "pretrained" / "metrics.json")["parameters"]
+    assert start.network.model.count_params() == parameters
