@@ -170,7 +170,7 @@ def driver(folder, runs, prices_dir, shared):
     script = folder / "driver.py"
     script.write_text(DRIVER, encoding="utf-8")
     # One core, so that one run comes after the other.
-    command = ["taskset", "-c", "0"] if shutil.which("taskset") else []
+    command = ["taskset", "-c", "1"] if shutil.which("taskset") else []
     command += [sys.executable, str(script), str(runs), str(prices_dir), shared]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
