@@ -139,6 +139,8 @@ def run_many(
     if not shared_disk and runs.is_absolute():
         raise UserError("--no-shared-disk needs a relative folder of --runs.")
     steps = [step for step in steps if not step.done()]
+    if not steps:
+        return {}
     by_name = {job_name(step): step for step in steps}
     home, durations = Path.cwd(), runs / DURATIONS
 
