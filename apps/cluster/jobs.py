@@ -21,7 +21,7 @@ _LOCKED = 120
 
 
 class Command(Protocol):
-    """What `run_command` starts: a step of the benchmark, or a trial."""
+    """What `run_command` starts, such as a step of the benchmark."""
 
     run: Path
     verb: str
@@ -125,7 +125,7 @@ def run_jobs(
             now = time.monotonic()
             expected, taken = expected + job.seconds, taken + now - since
             # How this machine compares with the recorded times.
-            pace = taken / expected if expected else 1.0
+            pace = taken / expected if taken and expected else 1.0
             begun = {other.name: (now - start) / pace for other, start in running.values()}
             left = [
                 dataclasses.replace(one, seconds=max(0.0, one.seconds - begun.get(one.name, 0.0)))

@@ -96,18 +96,22 @@ class RayPool:
             gpus: That a task keeps busy.
         """
         self._options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": _RETRIES}
-        self._cpus, self._gpus = cpus, gpus
+        self._shares = {"CPU": cpus, "GPU": gpus}
 
     @property
     def slots(self) -> int:
-        """How many tasks the cluster, as it is now, runs at once; at least 1."""
+        """How many tasks the nodes that are there now run at once; at least 1."""
+        return max(1, self.room())
+
+    def room(self) -> int:
+        """Returns the same, 0 if no node is large enough for a task."""
         import ray
 
-        there = ray.cluster_resources()
-        fitting = there.get("CPU", 0) // self._cpus if self._cpus else sys.maxsize
-        if self._gpus:
-            fitting = min(fitting, there.get("GPU", 0) // self._gpus)
-        return max(1, int(fitting))
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        shares = {kind: share for kind, share in self._shares.items() if share}
+        return sum(
+            int(min(node.get(kind, 0) // share for kind, share in shares.items())) for node in nodes
+        )
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Begins a task, at once if a node has room."""
@@ -155,7 +159,6 @@ def open_pool(
     workers: int = 0,
     cpus: float = 1,
     gpus: float = 0,
-    environment: dict[str, str] | None = None,
     code: Path | None = None,
 ) -> Iterator[Pool]:
     """Lends what runs tasks, and ends it with all that it started.
@@ -166,7 +169,6 @@ def open_pool(
         workers: Processes, or CPUs of `local`; 0 for one a core.
         cpus: That a task keeps busy, on Ray.
         gpus: That a task keeps busy, on Ray.
-        environment: Variables that the tasks see, on Ray.
         code: A copy of the project that Ray takes to nodes that do not see this folder.
 
     Raises:
@@ -181,9 +183,14 @@ def open_pool(
             pool.close()
         return
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        _join(cluster, workers, Path(folder), environment or {}, code)
+        _join(cluster, workers, Path(folder), code)
         pool = RayPool(cpus=cpus, gpus=gpus)
         try:
+            if not pool.room():
+                raise UserError(
+                    f"CLUSTER={cluster} has no node with {cpus} CPUs and {gpus} GPUs: lower CPUS"
+                    " or GPUS."
+                )
             yield pool
         finally:
             pool.close()
@@ -196,9 +203,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _join(
-    cluster: str, workers: int, folder: Path, environment: dict[str, str], code: Path | None
-) -> None:
+def _join(cluster: str, workers: int, folder: Path, code: Path | None) -> None:
     """Joins a cluster; the files of one that is started here lie in `folder`."""
     if "://" in cluster:
         raise UserError(
@@ -211,23 +216,18 @@ def _join(
         # Whoever else uses this machine has no business in the cluster, and no file in the user's
         # home folder says who has.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-        options |= {
-            "num_cpus": workers,
-            "include_dashboard": False,
-            "_temp_dir": str(folder),
-        }
+        options |= {"num_cpus": workers, "include_dashboard": False, "_temp_dir": str(folder)}
     if cluster.partition(":")[0] in ("local", "localhost", _LOOPBACK):
         options["_node_ip_address"] = _LOOPBACK
     try:
         import ray
     except ImportError:
         raise UserError(f"CLUSTER needs Ray, which is not installed: {_INSTALL}") from None
-    shipped = {"working_dir": str(code)} if code else {}
-    variables = dict(environment) if code else {"PYTHONPATH": str(CODE), **environment}
+    shared = {"env_vars": {"PYTHONPATH": str(CODE)}}
     try:
         ray.init(
             **options,
-            runtime_env={**shipped, "env_vars": variables},
+            runtime_env={"working_dir": str(code)} if code else shared,
             log_to_driver=False,
             logging_level="error",
         )

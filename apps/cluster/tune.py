@@ -79,8 +79,8 @@ def main(
         study = open_study(folder)
         left = trials - _take_up(study)
         if left > 0:
-            options = {"workers": workers, "cpus": cpus, "gpus": gpus}
-            with open_pool(cluster, **options) as pool:
+            processes = 0 if cluster else workers
+            with open_pool(cluster, workers=processes, cpus=cpus, gpus=gpus) as pool:
                 problems = _run_trials(pool, study, folder, left, seed, console)
             for problem in problems.values():
                 console.print(problem, style="red", markup=False)

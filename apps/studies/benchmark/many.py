@@ -138,6 +138,8 @@ def run_many(
     if not shared_disk and runs.is_absolute():
         raise UserError("--no-shared-disk needs a relative folder of --runs.")
     steps = [step for step in steps if not step.done()]
+    if not steps:
+        return {}
     by_name = {job_name(step): step for step in steps}
     home, durations = Path.cwd(), runs / DURATIONS
 
@@ -157,14 +159,14 @@ def run_many(
                 step = by_name[job.name]
                 if ended.run:
                     unpack(ended.run, step.run)
-                if not ended.status:
-                    recorded = read_json(durations) if durations.is_file() else {}
-                    # A run that was resumed took less the second time.
-                    seconds = max(round(ended.seconds, 1), recorded.get(job.name, 0.0))
-                    write_json(durations, {**recorded, job.name: seconds})
-                    return ""
-                where = f" ({runs / 'logs'})" if shared_disk else ""
-                return f"exit status {ended.status}: {ended.last_line}{where}"
+                if ended.status:
+                    where = f" ({runs / 'logs'})" if shared_disk else ""
+                    return f"exit status {ended.status}: {ended.last_line}{where}"
+                recorded = read_json(durations) if durations.is_file() else {}
+                # A run that was resumed took less the second time.
+                if ended.seconds > recorded.get(job.name, 0.0):
+                    write_json(durations, {**recorded, job.name: round(ended.seconds, 1)})
+                return ""
 
             problems = run_jobs(jobs_of(steps, runs), pool, begin=begin, end=end, console=console)
     return {by_name[name].run: f"{name}: {problem}" for name, problem in problems.items()}

@@ -23,9 +23,11 @@ from keras import layers
 from apps.sentiment.config import Config as SentimentConfig
 from apps.sentiment.evaluate import load_split_reviews
 from apps.studies.gradients.adding import (
+    BATCH,
     KINDS,
     RECORDED,
     SEED,
+    UNITS,
     adding_problem,
     build_adder,
     fit,
@@ -35,7 +37,6 @@ from apps.studies.gradients.adding import (
 )
 from apps.studies.gradients.plots import PARTS, write_plots
 from apps.studies.parts import RESULTS, choose_parts, write_part
-from apps.studies.speed import BATCH, UNITS
 from common.device import device_line
 from common.optimization import GradientClipping
 from data.text.tokenization import encode, train_tokenizer
