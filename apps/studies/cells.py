@@ -117,7 +117,7 @@ LINES = (
     (
         "sentiment",
         "accuracy %, IMDB",
-        "pretrained_self_trained",
+        PRETRAINED,
         "accuracy",
         "nb_svm",
         "92.61 (Miyato et al., 2017, LM-pretrained LSTM)",
