@@ -13,6 +13,7 @@ from typing import Any
 
 from apps.studies.export.study import export_table
 from apps.studies.gradients.plots import clipping_table
+from apps.studies.load import load_table
 from apps.studies.speed import speed_table
 from common.cli import run_command
 from common.errors import UserError
@@ -160,12 +161,13 @@ def front_table(root: Path) -> str:
 
 
 def fill_cells(text: str, root: Path) -> str:
-    """Returns a Markdown text with up-to-date tables of cells, exports, speed and clipping."""
+    """Returns a Markdown text with up-to-date tables of the studies."""
     tables = {
         "clipping": lambda: clipping_table(read_json(root / _RESULTS / "gradients.json")),
         "cells": lambda: cells_table(root),
         "front": lambda: front_table(root),
         "export": lambda: export_table(root / _RESULTS / "export.json"),
+        "load": lambda: load_table(root / _RESULTS / "load.json"),
         "speed": lambda: speed_table(sorted((root / _RESULTS).glob("speed*.json"))),
     }
     return fill_blocks(text, lambda name: tables[name]() if name in tables else None)
