@@ -70,7 +70,8 @@ def test_the_front_page_shows_the_published_mean_beside_its_baseline():
         mean = float(re.search(r"\*\*([\d.]+)", columns[2])[1])
         if name == PRETRAINED:
             record = read_json(root / "apps" / task / "pretrained" / "metrics.json")
-            values, beside = [record["metrics"]["test_2016_flickr"][metric]], "gru"
+            split = "test_2016_flickr" if task == "translation" else "test"
+            values, beside = [record["metrics"][split][metric]], "gru"
         else:
             row = read_json(root / "apps" / task / "results" / f"{name}.json")
             values, beside = row["metrics"]["test"][metric], name
