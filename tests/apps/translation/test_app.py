@@ -798,9 +798,9 @@ def test_a_line_that_is_not_utf_8_is_named(refused, whole, typed):
     [
         ("--split train", "--no-baselines"),
         ("--split tomorrow", '--split "tomorrow": these data have train, validation, test;'),
-        ("--beam-sizes 0,a", "--beam-sizes 0,a takes numbers from 1"),
-        ("--beam-sizes 3,-1", "--beam-sizes 3,-1 takes numbers from 1"),
-        ("--beam-sizes 2.5", "--beam-sizes 2.5 takes numbers from 1"),
+        ("--beam-sizes 0,a", "--beam-sizes 0,a must be numbers from 1"),
+        ("--beam-sizes 3,-1", "--beam-sizes 3,-1 must be numbers from 1"),
+        ("--beam-sizes 2.5", "--beam-sizes 2.5 must be numbers from 1"),
         ("--data nowhere", "--data nowhere is neither"),
         ("--data german.tsv", 'not "fr"'),
         ("--run nowhere", "no run folder nowhere"),
