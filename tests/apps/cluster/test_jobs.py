@@ -96,7 +96,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has the switch")
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is of Linux alone")
 def test_kill_9_of_the_command_ends_all_that_it_started(tmp_path):
     script = tmp_path / "script.py"
     write_text(script, SCRIPT)

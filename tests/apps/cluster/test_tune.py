@@ -143,7 +143,7 @@ def test_a_bad_training_is_stopped_early(sweep, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has the switch")
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is of Linux alone")
 def test_a_sweep_of_real_trainings_survives_kill_9(tmp_path, prices_dir):
     train = (
         f"--data {prices_dir}/prices --market ^SIM --lookback 32 --stride 2 --warmup-days 10"
