@@ -66,7 +66,8 @@ class Config(TrainingSettings):
     not, from the words before it and from those after it (Dai and Le, 2015)."""
     spans: int = 0
     """Spans of one to three sentences that are cut from each training review and learned with its
-    label, so that short texts are read well too."""
+    label (and with what --teachers that are networks make of them), so that short texts are read
+    well too."""
     teachers: str = ""
     """Run folders or nb_svm, separated by commas, whose mean verdict labels the unlabelled reviews;
     training then learns from those too (self-training)."""

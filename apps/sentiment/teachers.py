@@ -1,7 +1,7 @@
-"""Self-training: trained runs, or NB-SVM, label the reviews that nobody did."""
+"""Self-training: trained runs, or NB-SVM, label the reviews and spans that nobody did."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,27 +131,66 @@ def targets_of(
         return targets
     if unlabelled is None:
         raise UserError("--teachers label unlabelled reviews, but --data has none: leave it out.")
-    predictors = {
-        name: load_teacher(Path(name), config, labels) for name in teachers if name != NB_SVM
-    }
-
-    files = [
-        [] if name == NB_SVM else [sha256_of(Path(name) / file) for file in _READ]
-        for name in teachers
-    ]
-    reviews = [(part.labels, part.texts) for part in (labelled, validation, unlabelled)]
-    path = cache_path(
-        cache_directory() / "sentiment_verdicts", [files, reviews], modules=_CODE, suffix=".npz"
-    )
+    networks = _networks(config, labels)
 
     def mean_verdicts() -> dict[str, np.ndarray]:
         verdicts = [
             nb_svm_verdicts(labelled, validation, unlabelled.texts)
             if name == NB_SVM
-            else predict_probabilities(predictors[name], unlabelled.texts)
+            else predict_probabilities(networks[name], unlabelled.texts)
             for name in teachers
         ]
         return {"verdicts": np.mean(verdicts, axis=0)}
 
-    verdicts = cached(path, mean_verdicts)["verdicts"]
+    reviews = [(part.labels, part.texts) for part in (labelled, validation, unlabelled)]
+    verdicts = _kept(teachers, reviews, mean_verdicts)
     return np.concatenate([targets, verdicts]).astype("float32")
+
+
+def span_targets(
+    spans: Sequence[str], targets: np.ndarray, *, config: Config, labels: list[str]
+) -> np.ndarray:
+    """Returns what to learn of spans: the target of their text, which many a span contradicts.
+
+    Where networks teach, it is the mean of that target and of what they make of the span itself.
+    NB-SVM knows how sure to be of whole reviews alone, so it is not asked.
+
+    Args:
+        spans: As many of each text as of any other.
+        targets: `(texts, classes)`.
+        config: Settings of the student.
+        labels: Names of the labels.
+
+    Returns:
+        `(spans, classes)`, summing to 1.
+    """
+    repeated = np.repeat(targets, len(spans) // len(targets), axis=0)
+    networks = _networks(config, labels)
+    if not networks:
+        return repeated
+
+    def mean_verdicts() -> dict[str, np.ndarray]:
+        found = [predict_probabilities(network, spans) for network in networks.values()]
+        return {"verdicts": np.mean(found, axis=0)}
+
+    verdicts = _kept(list(networks), [spans], mean_verdicts)
+    return ((repeated + verdicts) / 2).astype("float32")
+
+
+def _networks(config: Config, labels: list[str]) -> dict[str, Predictor]:
+    """Loads the runs among the teachers, by their folders."""
+    return {
+        folder: load_teacher(Path(folder), config, labels) for folder in teacher_folders(config)
+    }
+
+
+def _kept(teachers: list[str], read: list, verdicts: Callable[[], dict]) -> np.ndarray:
+    """Returns what teachers said of what they read, from the cache if it is there."""
+    files = [
+        [] if name == NB_SVM else [sha256_of(Path(name) / file) for file in _READ]
+        for name in teachers
+    ]
+    path = cache_path(
+        cache_directory() / "sentiment_verdicts", [files, read], modules=_CODE, suffix=".npz"
+    )
+    return cached(path, verdicts)["verdicts"]

@@ -125,7 +125,7 @@ def main(flags: TrainFlags, config: Config) -> None:
 
         from apps.export.after_training import export_trained
         from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
-        from apps.sentiment.teachers import checked_teachers, targets_of
+        from apps.sentiment.teachers import checked_teachers, span_targets, targets_of
         from common.fitting import first_epoch, record_training, run_written
         from common.optimization import build_optimizer
         from data.text.batching import text_batches
@@ -153,6 +153,12 @@ def main(flags: TrainFlags, config: Config) -> None:
             chained = itertools.chain(everything, unlabelled.texts)
             everything = texts_on_disk(chained, cache_dir)
         texts = everything if config.teachers else train_split.texts
+        if config.spans:
+            drawn = sentence_spans(texts, count=config.spans, seed=config.seed)
+            spans = texts_on_disk(drawn, cache_dir)
+            of_spans = span_targets(spans, targets, config=config, labels=labels)
+            texts = texts_on_disk(itertools.chain(texts, spans), cache_dir)
+            targets = np.concatenate([targets, of_spans])
         if flags.resume:
             tokenizer = load_tokenizer(run / TOKENIZER)
         else:
@@ -177,10 +183,6 @@ def main(flags: TrainFlags, config: Config) -> None:
                 **options,
             )
 
-        if config.spans:
-            spans = sentence_spans(texts, count=config.spans, seed=config.seed)
-            texts = texts_on_disk(itertools.chain(texts, spans), cache_dir)
-            targets = np.concatenate([targets, np.repeat(targets, config.spans, axis=0)])
         batches = batches_of(texts, targets, shuffle=True, seed=config.seed, epoch=epochs_done)
         validation_batches = batches_of(
             validation_split.texts, np.eye(len(labels), dtype="float32")[validation_split.labels]

@@ -14,7 +14,13 @@ import pytest
 
 from apps.sentiment import evaluate, predict, pretraining, teachers, train
 from apps.sentiment.predictor import Predictor
-from apps.sentiment.teachers import checked_teachers, load_teacher, nb_svm_verdicts, targets_of
+from apps.sentiment.teachers import (
+    checked_teachers,
+    load_teacher,
+    nb_svm_verdicts,
+    span_targets,
+    targets_of,
+)
 from common.cli import parse_call, run_command
 from common.errors import UserError
 from common.files import read_json, write_json
@@ -497,6 +503,24 @@ def test_teachers_label_the_unlabelled_reviews_with_their_mean_verdict(trained, 
         np.testing.assert_allclose(targets[row], np.mean(verdicts, axis=0), atol=1e-5)
 
 
+def test_spans_learn_what_their_text_and_the_networks_among_the_teachers_say(trained):
+    spans, labels = ["a good film", "a dull one", "great", "bad"], ["negative", "positive"]
+    targets = np.array([[0, 1], [0.7, 0.3]], "float32")
+    repeated = targets[[0, 0, 1, 1]]
+    config = Predictor.load(trained).config
+
+    def learned(given):
+        student = dataclasses.replace(config, teachers=given)
+        return span_targets(spans, targets, config=student, labels=labels)
+
+    np.testing.assert_array_equal(learned("nb_svm"), repeated)
+    verdicts = [
+        list(found.probabilities.values()) for found in Predictor.load(trained).predict(spans)
+    ]
+    expected = (repeated + np.array(verdicts)) / 2
+    np.testing.assert_allclose(learned(f"nb_svm,{trained}"), expected, atol=1e-5)
+
+
 def test_nb_svm_as_a_teacher_is_as_sure_as_it_is_right():
     rows = [
         (f"{word} film {index}", int(word == "fine"))
@@ -617,6 +641,7 @@ def test_a_run_that_goes_on_computes_no_start_and_no_labels_again(
     )
     change_config(teacher, data=str(with_unlabelled))
     arguments = ["--data", with_unlabelled, "--teachers", teacher, "--pretrain-epochs", "1"]
+    arguments += ["--spans", "1"]
     with photographed(tmp_path / "whole"):
         run_train(*arguments, "--run", tmp_path / "whole")
     monkeypatch.setattr(train, "train_word_vectors", None)
