@@ -11,7 +11,7 @@ from apps.export.runtime import Runtime, SearchNetwork, choose
 from apps.translation.alignment import merge_words
 from apps.translation.config import Config
 from apps.translation.decoding import SequenceTranslator
-from apps.translation.typed_text import normalized, sentences_of, without_loops
+from apps.translation.typed_text import normalized, restored, sentences_of, without_loops
 from common.errors import UserError
 from common.run_folder import CONFIG, TOKENIZER, read_config
 from common.settings import Search, config_from_flags
@@ -140,6 +140,8 @@ class Predictor:
         most = self.config.max_length
         parts = []
         for sentence in sentences_of(normalized(text)):
+            if self.config.source_language == "en":
+                sentence = restored(sentence)
             if self._length(sentence) <= most:
                 parts.append((number, sentence))
                 continue

@@ -9,6 +9,21 @@ _END = re.compile(
     r"(?<=[.!?\u2026])(?<!\b[A-Z]\.)(?<!\b(?:Mr|Ms|Dr|St)\.)(?<!\bMrs\.)\s+(?=\W{0,2}(\w))"
 )
 _LONGEST_PHRASE = 8
+# English as it is typed in a hurry. "id", "ill", "its", "were" and "well" are words too.
+_HURRIED = {
+    form.replace("'", ""): form
+    for form in (
+        "don't doesn't didn't isn't aren't wasn't weren't can't couldn't won't wouldn't shouldn't"
+        " hasn't haven't hadn't I'm I've you're you've you'll they're they've they'll we've that's"
+        " what's where's who's how's there's here's he's she's let's"
+    ).split()
+} | {"i": "I", "u": "you"}
+_AUXILIARIES = (
+    "is are am was were do does did can could will would shall should has have had may might must"
+    " isn't aren't don't doesn't didn't can't couldn't won't wouldn't"
+).split()
+_SUBJECTS = "i you he she it we they this that there the my your his her our their anybody".split()
+_ASKING = "who where why how which whose whom what's where's who's how's".split()
 
 
 def normalized(text: str) -> str:
@@ -19,6 +34,25 @@ def normalized(text: str) -> str:
         begin = re.compile(r"(^|[.!?]\s+)(\w)")
         text = begin.sub(lambda match: match[1] + match[2].upper(), text.lower())
     return text
+
+
+def restored(sentence: str) -> str:
+    """Returns an English sentence with the apostrophes, capital and final mark that it may lack."""
+
+    def written(match: re.Match) -> str:
+        form = _HURRIED.get(match[0].lower(), match[0])
+        return form[0].upper() + form[1:] if match[0][0].isupper() else form
+
+    sentence = re.sub(r"(?<![\w'])[A-Za-z]+(?![\w'])", written, sentence)
+    if not sentence[-1:].isalnum():
+        return sentence
+    first, second = [*sentence.lower().split(), ""][:2]
+    asks = (
+        first in _ASKING
+        or (first in _AUXILIARIES and second in _SUBJECTS)
+        or (first in ("what", "when") and second in ("time", "kind", *_AUXILIARIES))
+    )
+    return sentence[0].upper() + sentence[1:] + ("?" if asks else ".")
 
 
 def sentences_of(text: str) -> list[str]:

@@ -1,6 +1,6 @@
 import pytest
 
-from apps.translation.typed_text import normalized, sentences_of, without_loops
+from apps.translation.typed_text import normalized, restored, sentences_of, without_loops
 
 pytestmark = pytest.mark.no_backend
 
@@ -35,3 +35,22 @@ def test_no_phrase_stands_three_times_in_a_row():
 def test_a_long_loop_of_long_phrases_ends_after_two():
     phrase = "la femme qui porte un chapeau rouge"
     assert without_loops(" ".join([phrase] * 9)) == f"{phrase} {phrase}"
+
+
+@pytest.mark.parametrize(
+    "typed, written",
+    [
+        ("i dont know", "I don't know."),
+        ("Dont worry", "Don't worry."),
+        ("whats your name", "What's your name?"),
+        ("can u help me", "Can you help me?"),
+        ("when i was young", "When I was young."),
+        ("no", "No."),
+        ("i'm ill!", "i'm ill!"),
+        ("Its owner wont sell it.", "Its owner won't sell it."),
+        ("rock 'n' roll", "Rock 'n' roll."),
+        ("It's fine.", "It's fine."),
+    ],
+)
+def test_what_is_typed_in_a_hurry_is_written_out(typed, written):
+    assert restored(typed) == written
