@@ -22,7 +22,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 from scipy import optimize, signal, stats
-from threadpoolctl import threadpool_limits
 
 from apps.forecasting.distributions import Distribution, Joined, Samples, StudentT
 from apps.forecasting.metrics import History, Scored, outcomes_of, score
@@ -258,6 +257,9 @@ def score_baselines(
             Scored(**outcomes, **{key: arrays[f"{name} {key}"] for key in _ARRAYS}, note=note)
             for name, note in zip(names, notes, strict=True)
         ]
+
+    # Here, because the page asks this module for one forecast and has no such package.
+    from threadpoolctl import threadpool_limits
 
     console = Console(stderr=True)
     # Optimisers warn of much that does no harm. Filters are global, so they are set only here.

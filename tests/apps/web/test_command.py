@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from apps.web.__main__ import main
+from apps.web.start import ServiceFlags
 from common.errors import UserError
 
 pytestmark = pytest.mark.no_backend
@@ -22,25 +23,33 @@ ROOT = Path(__file__).parents[3]
 def test_a_port_that_is_taken_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         with pytest.raises(UserError, match="--port"):
-            main(port=taken.getsockname()[1])
+            main(ServiceFlags(port=taken.getsockname()[1]))
 
 
 def test_prices_that_are_not_there_are_named(tmp_path):
     with pytest.raises(UserError, match="--prices"):
-        main(prices=tmp_path)
+        main(ServiceFlags(prices=tmp_path))
 
 
-def test_the_service_answers_without_a_backend():
-    code = (
-        "from apps.web.__main__ import *\n"
-        "runs = {'sentiment': SENTIMENT, 'translation': TRANSLATION, 'captioning': CAPTIONING}\n"
-        "Answers(runs | {'forecasting': FORECASTING}).warm_up()\n"
-        "import sys\n"
-        "names = ('keras', 'tensorflow', 'jax', 'torch', 'sklearn', 'matplotlib')\n"
-        "print([name for name in names if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+ONLY_LOCKED = """
+import importlib.metadata, re, sys
+locked = {re.split("[= ;]", line)[0] for line in open("requirements-web.lock")}
+owners = importlib.metadata.packages_distributions()
+names = {name: {re.sub("[-_.]+", "-", one).lower() for one in owners[name]} for name in owners}
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if not names.get(name.partition(".")[0], locked) & locked:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+from apps.web.start import ServiceFlags, start_service
+print(start_service(ServiceFlags()).title)
+"""
+
+
+def test_the_service_answers_with_its_own_requirements_alone():
+    command = [sys.executable, "-c", ONLY_LOCKED]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("Recurrent-network applications\n", "")
 
 
 def test_a_service_that_is_told_to_stop_finishes_what_it_was_asked():
