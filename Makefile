@@ -5,7 +5,6 @@
 TASKS := forecasting sentiment translation captioning
 PYTHON ?= python3
 VENV := .venv
-WEB := .venv-web
 PY := $(VENV)/bin/python
 DEMO := runs/demo
 TORCH := 2.13.0
@@ -39,7 +38,7 @@ plan_flag = $(if $(CLUSTER_CPUS),--cluster-cpus=$(CLUSTER_CPUS))
 cluster_packages = $(if $(CLUSTER),$(VENV)/.cluster)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed study-export study-load web test test-web test-slow test-torch check format tables \
+.PHONY: help setup lock demo ensemble benchmark benchmark-check benchmark-quick study-gradients study-speed study-export study-load web serve test test-web test-slow test-torch check format tables \
         $(foreach task,$(TASKS),$(addsuffix -$(task),demo train evaluate predict export))
 
 help:  ## list the targets
@@ -66,6 +65,7 @@ lock: | $(PY)  ## pin in requirements*.lock all that requirements*.txt need (ARG
 	$(compile) requirements.txt --output-file requirements.lock
 	$(compile) --constraints requirements.lock requirements-dev.txt --output-file requirements-dev.lock
 	$(compile) --constraints requirements.lock requirements-web.txt --output-file requirements-web.lock
+	$(compile) --constraints requirements-web.lock requirements-serve.txt --output-file requirements-serve.lock
 	$(compile) --constraints requirements.lock requirements-gpu.txt --output-file requirements-gpu.lock
 	$(compile) --constraints requirements.lock requirements-cluster.txt --output-file requirements-cluster.lock
 
@@ -86,14 +86,17 @@ $(VENV)/.developer: requirements-dev.lock | $(PY)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@ $(VENV)/.user
 
-$(WEB)/.ready: requirements-web.lock
-	@echo "installing requirements-web.lock into $(WEB) (a minute the first time)"
-	$(PYTHON) -m venv $(WEB) || { rm -rf $(WEB); exit 1; }
-	$(WEB)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-web.lock
+.venv-%/.ready: requirements-%.lock
+	@echo "installing $< into .venv-$* (a minute the first time)"
+	$(PYTHON) -m venv .venv-$* || { rm -rf .venv-$*; exit 1; }
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-web: $(WEB)/.ready  ## serve a page to try all four models, and its JSON service (PORT=8000, RUN_SENTIMENT=runs/...)
-	@$(WEB)/bin/python -m apps.web $(web_flags) $(ARGS)
+web: .venv-web/.ready  ## serve a page to try all four models, and its JSON service (PORT=8000, RUN_SENTIMENT=runs/...)
+	@.venv-web/bin/python -m apps.web $(web_flags) $(ARGS)
+
+serve: .venv-serve/.ready  ## the same service with replicas on Ray (REPLICAS=4 CLUSTER=HOST:PORT; docs/serving.md)
+	@.venv-serve/bin/python -m apps.cluster.serve $(web_flags) $(cluster_flag) $(if $(REPLICAS),--replicas=$(REPLICAS)) $(ARGS)
 
 demo: $(VENV)/.user  ## train, evaluate and predict on the embedded samples, offline
 	@echo "four apps, two at a time: each prints what it did when it is done"

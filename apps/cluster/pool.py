@@ -216,6 +216,8 @@ def _join(cluster: str, workers: int, folder: Path, code: Path | None) -> None:
         # Whoever else uses this machine has no business in the cluster, and no file in the user's
         # home folder says who has.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+        # What Ray does by itself on Windows and macOS: it listens on the loopback address alone.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         options |= {"num_cpus": workers, "include_dashboard": False, "_temp_dir": str(folder)}
     if cluster.partition(":")[0] in ("local", "localhost", _LOOPBACK):
         options["_node_ip_address"] = _LOOPBACK

@@ -68,15 +68,14 @@ def two_nodes(tmp_path, monkeypatch):
     # Ray's workers would give way to whatever else this machine computes.
     monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # Nothing may listen beyond this machine.
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     # Ray reads these when it is imported.
     pytest.importorskip("ray", reason="needs requirements-cluster.txt")
-    from ray._private import services
     from ray.cluster_utils import Cluster
 
-    # Nothing may listen beyond this machine.
-    monkeypatch.setattr(services, "resolve_ip_for_localhost", lambda host: host)
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         monkeypatch.setenv("RAY_TMPDIR", folder)
         node = {"node_ip_address": LOOPBACK, "object_store_memory": 100 << 20}
