@@ -4,17 +4,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from common.cli import word_colour
 from common.files import atomic_path
-
-# No screen is needed, and none is opened.
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter  # noqa: E402
 
 TRAIN, VALIDATION, MARK = "#8a8f98", "#0b6e99", "#d1495b"
 # Of a text that is drawn: characters a line, the longest part without a score that is shown whole,
@@ -22,16 +19,17 @@ TRAIN, VALIDATION, MARK = "#8a8f98", "#0b6e99", "#d1495b"
 _COLUMNS, _LONGEST_GAP, _SHOWN = 92, 2000, 60
 
 
-def save_figure(figure: plt.Figure, path: Path) -> None:
-    """Writes a figure as a PNG file, whole or not at all, and closes it."""
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as a PNG file, whole or not at all."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130, bbox_inches="tight", facecolor="white")
-    plt.close(figure)
 
 
-def new_axes(count: int, title: str, *, width: float = 5.2) -> tuple[plt.Figure, list[plt.Axes]]:
+def new_axes(count: int, title: str, *, width: float = 5.2) -> tuple[Figure, list[Axes]]:
     """Returns a figure with `count` panels of a width in inches side by side, in our look."""
-    figure, axes = plt.subplots(1, count, figsize=(width * count, 3.6), squeeze=False)
+    # Without pyplot: that takes long to import and keeps figures.
+    figure = Figure(figsize=(width * count, 3.6))
+    axes = figure.subplots(1, count, squeeze=False)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left", fontweight="bold")
     for axis in axes[0]:
         axis.spines[["top", "right"]].set_visible(False)
@@ -136,7 +134,7 @@ def plot_words(pieces: Sequence[tuple[str, float]], path: Path, *, title: str) -
     # DejaVu Sans Mono, which Matplotlib brings, is .602 of its size wide.
     size, line = 10, 0.235
     character = 0.602 * size / 72
-    figure = plt.figure(figsize=(character * (_COLUMNS + 2), line * (len(lines) + 2)))
+    figure = Figure(figsize=(character * (_COLUMNS + 2), line * (len(lines) + 2)))
     axis = figure.add_axes((0, 0, 1, 1), xlim=(-1, _COLUMNS + 1), ylim=(0, len(lines) + 2))
     axis.axis("off")
     # The text is the user's: a dollar sign is a dollar sign, not mathematics.
@@ -148,7 +146,7 @@ def plot_words(pieces: Sequence[tuple[str, float]], path: Path, *, title: str) -
             red, green, blue = word_colour(score, greatest)
             colour = (red / 255, green / 255, blue / 255)
             axis.add_patch(
-                plt.Rectangle((column, y - 0.46), len(word), 0.92, facecolor=colour, linewidth=0)
+                Rectangle((column, y - 0.46), len(word), 0.92, facecolor=colour, linewidth=0)
             )
             axis.text(column, y, word, family="DejaVu Sans Mono", fontsize=size, **style)
             column += len(word)

@@ -35,7 +35,7 @@ def plot_attention(picture: np.ndarray, candidate, path: Path) -> None:
         candidate: A `Candidate` with attention.
         path: PNG file to write.
     """
-    from common.plots import plt, save_figure
+    from common.plots import Figure, save_figure
 
     panels = [("", picture)]
     for word, shares in zip(candidate.words, candidate.attention, strict=True):
@@ -43,7 +43,8 @@ def plot_attention(picture: np.ndarray, candidate, path: Path) -> None:
     lines = -(-len(panels) // _COLUMNS)
     # Spread the panels evenly over the lines.
     columns = -(-len(panels) // lines)
-    figure, axes = plt.subplots(lines, columns, figsize=(1.6 * columns, 1.8 * lines), squeeze=False)
+    figure = Figure(figsize=(1.6 * columns, 1.8 * lines))
+    axes = figure.subplots(lines, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, (word, pixels) in zip(axes.flat, panels, strict=False):

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colors
-from matplotlib import pyplot as plt
+from matplotlib import colors, rc_context
+from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
 from apps.forecasting.metrics import INTERVALS, LEVELS, Scored, pit_histogram
@@ -31,32 +31,29 @@ _PANELS, _PAST = 6, 60
 @contextlib.contextmanager
 def _picture(
     path: Path, title: str, *, size: tuple[float, float], count: int = 1, titled: bool = False
-) -> Iterator[list[plt.Axes]]:
+) -> Iterator[list[Axes]]:
     """Yields panels of a size in inches, three in a row, and writes them if the block succeeds."""
     columns, rows = min(count, 3), -(-count // 3)
     width, height = size[0] * columns, size[1] * rows
     # Tickers and titles are the user's: a dollar sign is a dollar sign, not mathematics.
-    with plt.rc_context({"text.parse_math": False}):
+    with rc_context({"text.parse_math": False}):
         figure, axes = new_axes(count, title)
-        try:
-            figure.set_size_inches(width, height)
-            grid = figure.add_gridspec(
-                rows,
-                columns,
-                left=0.65 / width,
-                right=1 - 0.1 / width,
-                bottom=0.5 / height,
-                # The panels' own titles take room.
-                top=0.98 - (0.55 if titled else 0.3) / height,
-                hspace=0.38,
-                wspace=0.22,
-            )
-            for axis, cell in zip(axes, grid, strict=False):
-                axis.set_subplotspec(cell)
-            yield axes
-            save_figure(figure, path)
-        finally:
-            plt.close(figure)
+        figure.set_size_inches(width, height)
+        grid = figure.add_gridspec(
+            rows,
+            columns,
+            left=0.65 / width,
+            right=1 - 0.1 / width,
+            bottom=0.5 / height,
+            # The panels' own titles take room.
+            top=0.98 - (0.55 if titled else 0.3) / height,
+            hspace=0.38,
+            wspace=0.22,
+        )
+        for axis, cell in zip(axes, grid, strict=False):
+            axis.set_subplotspec(cell)
+        yield axes
+        save_figure(figure, path)
 
 
 def ahead(days: int) -> str:
@@ -139,7 +136,7 @@ def plot_fans(path: Path, fans: Sequence[Fan], *, title: str) -> None:
         _legend_below(axes)
 
 
-def _draw_fan(axis: plt.Axes, fan: Fan) -> None:
+def _draw_fan(axis: Axes, fan: Fan) -> None:
     # Nothing is uncertain at the origin: everything starts from its close.
     dates = np.concatenate([fan.past_dates[-1:], fan.dates])
     origin = np.asarray(fan.past_close[-1:], np.float64)
@@ -166,7 +163,7 @@ def _draw_fan(axis: plt.Axes, fan: Fan) -> None:
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
-def _legend_below(axes: Sequence[plt.Axes]) -> None:
+def _legend_below(axes: Sequence[Axes]) -> None:
     """Draws one legend for all panels, which have the same lines, where it hides nothing."""
     figure = axes[0].figure
     figure.legend(

@@ -47,11 +47,12 @@ def plot_alignment(candidate, path: Path) -> None:
         candidate: A `Candidate` with its attention.
         path: PNG file to write.
     """
-    from common.plots import VALIDATION, plt, save_figure
+    from common.plots import VALIDATION, Figure, save_figure
 
     rows, columns = candidate.attention.shape
     width, height = 1.6 + 0.42 * columns, 1.2 + 0.34 * rows
-    figure, axis = plt.subplots(figsize=(width, height))
+    figure = Figure(figsize=(width, height))
+    axis = figure.subplots()
     if candidate.attention.size:
         axis.imshow(candidate.attention, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     # The words are the user's: a dollar sign is a dollar sign, not mathematics.

@@ -2,7 +2,6 @@ import re
 from pathlib import Path
 
 import pytest
-from matplotlib import pyplot as plt
 
 from apps.captioning.config import Config as CaptioningConfig
 from apps.forecasting.config import Config as ForecastingConfig
@@ -58,7 +57,6 @@ def test_the_picture_of_cells_holds_a_point_a_seed(tmp_path, monkeypatch):
     plot_cells(tmp_path, tmp_path / "cells.png")
     points = [list(line.get_ydata()) for line in figures[0].axes[1].get_lines()]
     assert points == [pytest.approx([90, 92]), pytest.approx([91])]
-    plt.close(figures[0])
 
 
 def test_the_front_page_shows_the_published_mean_beside_its_baseline():

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from apps.studies import parts, speed
 from apps.studies.gradients import plots as gradient_plots
@@ -23,8 +22,7 @@ def drawn(monkeypatch):
     monkeypatch.setattr(
         gradient_plots, "save_figure", lambda figure, path: figures.update({path.name: figure})
     )
-    yield figures
-    plt.close("all")
+    return figures
 
 
 # ---- Parts -----------------------------------------------------------------------------------
