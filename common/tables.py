@@ -13,10 +13,13 @@ such as `<!-- table: cells -->`, are written by `python -m apps.studies.cells`:
 import re
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rich.table import Table
+
+from common.cli import new_table
 from common.errors import UserError, in_one_line
 from common.files import read_json, write_text
 from common.run_folder import METRICS
@@ -58,6 +61,7 @@ _LOOKS = {
     # Of forecasts, some days ahead.
     r"crps_(\d+)": _Look("CRPS %, {} d", digits=4, lower_is_better=True),
     r"rel_mae_(\d+)": _Look("MAE / last value's, {} d", digits=4, lower_is_better=True),
+    r"mase_(\d+)": _Look("MASE, {} d", digits=4, lower_is_better=True),
     r"coverage_(\d+)_(\d+)": _Look("in {} %, {} d", 100, 1),
     r"direction_(\d+)": _Look("direction %, {} d", 100, 1),
     r"dm_p_(\w+)_(\d+)": _Look("p against {}, {} d", digits=4),
@@ -222,6 +226,36 @@ def show_metric(values: list[float] | None, metric: str) -> str:
     if len(values) < 2:
         return mean
     return f"{mean} ± {statistics.stdev(values) * look.scale:.{look.digits}f}"
+
+
+def metrics_table(
+    title: str,
+    rows: dict[str, dict[str, float]],
+    metrics: Sequence[str],
+    *,
+    known: str = "",
+    bold: str = "",
+) -> Table:
+    """Returns a table for the terminal that shows metrics as the tables of READMEs do.
+
+    Args:
+        title: Line above it.
+        rows: The metrics of each system, in their order; `<metric>_ci` is half a confidence
+            interval.
+        metrics: The columns.
+        known: What the titles of columns need not say again.
+        bold: The system whose line stands out.
+    """
+    titles = [metric_title(metric).removesuffix(known) for metric in metrics]
+    table = new_table(title, [""], titles)
+    for system, scores in rows.items():
+        cells = []
+        for metric in metrics:
+            cells.append(show_metric([scores[metric]], metric) if metric in scores else "")
+            if f"{metric}_ci" in scores:
+                cells[-1] += f" ± {show_metric([scores[f'{metric}_ci']], metric)}"
+        table.add_row(system, *cells, style="bold" if system == bold else "")
+    return table
 
 
 def metric_title(metric: str) -> str:

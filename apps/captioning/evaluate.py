@@ -11,14 +11,13 @@ from typing import Literal
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from apps.captioning.config import Config
 from apps.captioning.metrics import caption_metrics, caption_statistics, signature
 from apps.captioning.predictor import PRETRAINED, Predictor
 from apps.export.runtime import Runtime, runtime_line
 from common.cache import cache_path, cached
-from common.cli import aside, new_table, open_console, run_command, warn
+from common.cli import aside, open_console, run_command, warn
 from common.device import device_line
 from common.errors import UserError
 from common.results import (
@@ -34,12 +33,14 @@ from common.results import (
 )
 from common.run_folder import lock_run, read_config
 from common.settings import Search, parse_beam_sizes
+from common.tables import metrics_table
 from data.download import cache_directory, data_directory
 from data.pictures.captions import load_captions
 from data.pictures.splits import Captions, CaptionSplit
 
 # Metrics recorded for greedy decoding and for every beam size.
 _BRIEF = ("bleu_4", "cider")
+TABLE_METRICS = ("bleu_1", "bleu_4", "rouge_l", "cider", "distinct")
 
 
 def load_split_captions(
@@ -186,26 +187,6 @@ def _cached_baselines(
     )
 
 
-def metrics_table(split: str, rows: dict[str, dict[str, float]]) -> Table:
-    """Returns a table with a row for each system."""
-    columns = {
-        "bleu_1": ("BLEU-1", 100, 1),
-        "bleu_4": ("BLEU-4", 100, 1),
-        "rouge_l": ("ROUGE-L", 100, 1),
-        "cider": ("CIDEr", 1, 3),
-        "distinct": ("distinct", 100, 0),
-    }
-    titles = [title for title, *_ in columns.values()]
-    table = new_table(f"captioning, {split} split", [""], titles)
-    for system, metrics in rows.items():
-        cells = [
-            f"{metrics[name] * scale:.{digits}f}" if name in metrics else ""
-            for name, (_, scale, digits) in columns.items()
-        ]
-        table.add_row(system, *cells)
-    return table
-
-
 def main(
     run: Path = PRETRAINED,
     data: str = "",
@@ -261,7 +242,9 @@ def main(
         }
         print(json_format.dumps(record))
     else:
-        console.print(metrics_table(split, table_rows(run, scores)))
+        console.print(
+            metrics_table(f"captioning, {split} split", table_rows(run, scores), TABLE_METRICS)
+        )
         aside(console, signature())
         for beam_size, seconds in scores.seconds.items():
             values = [scores.metrics[f"{name}_beam_{beam_size}"] for name in _BRIEF]

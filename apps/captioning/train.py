@@ -20,6 +20,7 @@ from common.devices import start_devices
 from common.errors import UserError
 from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
 from common.run_folder import MODEL, TOKENIZER, save_model
+from common.tables import metrics_table
 from data.pictures.splits import CaptionSplit
 from data.text.subwords import (
     END_ID,
@@ -171,7 +172,7 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         import keras
 
         from apps.captioning.decoding import PictureDescriber
-        from apps.captioning.evaluate import evaluate_run, load_split_captions, metrics_table
+        from apps.captioning.evaluate import TABLE_METRICS, evaluate_run, load_split_captions
         from apps.captioning.features import PictureInputs, takes_pixels
         from apps.captioning.metrics import readable
         from apps.captioning.network import ValidationCaptions, caption_writer
@@ -247,8 +248,7 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         )
         console.print(
             f"{len(train_split.names)} pictures to train on, {len(validation_split.names)} to"
-            f" validate · {model.count_params():,} parameters · {len(batches)} steps an"
-            " epoch"
+            f" validate · {model.count_params():,} parameters · {len(batches)} steps an epoch"
         )
         batches, validation_batches = devices.share(
             batches, validation_batches, epochs_done=epochs_done
@@ -286,7 +286,8 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
             console=Console(quiet=True),
         )
         record_training(run, scores, metric="cider")
-        console.print(metrics_table("validation", {str(run): scores.metrics}))
+        rows = {str(run): scores.metrics}
+        console.print(metrics_table("captioning, validation split", rows, TABLE_METRICS))
         export_trained(run, task="captioning", console=console)
         console.print(f"Score it on the test split: make evaluate-captioning RUN={run}")
 

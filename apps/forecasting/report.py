@@ -8,8 +8,8 @@ from rich.table import Table
 
 from apps.forecasting.metrics import Scored, forecasting_metrics
 from apps.forecasting.plots import ahead, example_fans, plot_calibration, plot_fans, plot_horizons
-from common.cli import new_table
 from common.results import Scores
+from common.tables import metrics_table
 
 MODEL, REFERENCE = "model", "last_value"
 
@@ -37,18 +37,18 @@ def metrics_tables(scores: ForecastScores, title: str) -> list[Table]:
     """Returns a table for the nearest and one for the farthest day, the best CRPS on top."""
     tables = []
     for days in sorted({scores.horizons()[0], scores.horizons()[-1]}):
-        names = ["CRPS %", "rel MAE", "MASE", "in 80 %", "in 95 %", "direction"]
-        names += ["DM p"] if scores.baselines else []
-        table = new_table(f"{title}, {ahead(days)}", [""], names)
-        rows = {MODEL: scores.metrics, **scores.baselines}
-        for system, metrics in sorted(rows.items(), key=lambda item: item[1][f"crps_{days}"]):
-            cells = [f"{metrics[f'{name}_{days}']:.4f}" for name in ("crps", "rel_mae", "mase")]
-            shares = ("coverage_80", "coverage_95", "direction")
-            cells += [f"{metrics[f'{name}_{days}']:.1%}" for name in shares]
-            if (p_value := scores.metrics.get(f"dm_p_{system}_{days}")) is not None:
-                cells.append("< .0001" if p_value < 1e-4 else f"{p_value:.4f}")
-            table.add_row(system, *cells, style="bold" if system == MODEL else "")
-        tables.append(table)
+        names = ["crps", "rel_mae", "mase", "coverage_80", "coverage_95", "direction"]
+        names += ["dm_p_model"] if scores.baselines else []
+        rows = {MODEL: scores.metrics}
+        for system, metrics in scores.baselines.items():
+            p_value = scores.metrics.get(f"dm_p_{system}_{days}")
+            own = {} if p_value is None else {f"dm_p_model_{days}": p_value}
+            rows[system] = metrics | own
+        ordered = dict(sorted(rows.items(), key=lambda item: item[1][f"crps_{days}"]))
+        columns = [f"{name}_{days}" for name in names]
+        title_of_day = f"{title}, {ahead(days)}"
+        known = f", {days} d"
+        tables.append(metrics_table(title_of_day, ordered, columns, known=known, bold=MODEL))
     return tables
 
 

@@ -11,24 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from rich.table import Table
 
 from apps.export.runtime import Network, runtime_line
 from apps.sentiment.config import BUCKETS, Config
 from apps.sentiment.predictor import PRETRAINED, Predictor
 from common.cache import cache_path, cached
-from common.cli import aside, new_table, open_console, run_command
+from common.cli import aside, open_console, run_command
 from common.device import device_line
 from common.earlier_runs import recorded_data
 from common.errors import UserError
 from common.results import Scores, check_baselines, record_scores, why_not_recorded
 from common.run_folder import lock_run, read_config
+from common.tables import metrics_table
 from data.download import cache_directory, data_directory
 from data.row_files import tokens_on_disk
 from data.text.tokenization import encoded
 
 if TYPE_CHECKING:
     from data.reviews.read import Reviews, SentimentData
+
+TABLE_METRICS = ("accuracy", "f1", "roc_auc", "ece")
 
 
 def load_split_reviews(
@@ -186,16 +188,6 @@ def evaluate_run(
     )
 
 
-def metrics_table(rows: dict[str, dict[str, float]], title: str) -> Table:
-    """Returns a table with one line a system, in percent."""
-    names = ["accuracy", "f1", "roc_auc", "ece"]
-    table = new_table(title, [""], names)
-    for system, metrics in rows.items():
-        cells = [f"{metrics[name]:.2%}" if name in metrics else "" for name in names]
-        table.add_row(system, *cells)
-    return table
-
-
 def main(
     run: Path = PRETRAINED,
     data: str = "",
@@ -234,7 +226,8 @@ def main(
         print(json_format.dumps(record))
     else:
         rows = {str(run): scores.metrics, **scores.baselines}
-        console.print(metrics_table(rows, f"sentiment, {split} split, {scores.reviews:,} reviews"))
+        title = f"sentiment, {split} split, {scores.reviews:,} reviews"
+        console.print(metrics_table(title, rows, TABLE_METRICS))
         aside(console, f"{scores.reviews_per_second:.0f} reviews a second")
     if runtime == "onnx":
         aside(console, "not recorded: published scores are those of the Keras model")

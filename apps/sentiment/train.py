@@ -22,6 +22,7 @@ from common.devices import start_devices
 from common.earlier_runs import run_folder
 from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
 from common.run_folder import MODEL, TOKENIZER, save_model
+from common.tables import metrics_table
 from data.download import cache_directory
 from data.row_files import RowFile, texts_on_disk, tokens_on_disk
 from data.text.tokenization import encoded, load_tokenizer, train_tokenizer
@@ -124,7 +125,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         import keras
 
         from apps.export.after_training import export_trained
-        from apps.sentiment.evaluate import evaluate_run, load_split_reviews, metrics_table
+        from apps.sentiment.evaluate import TABLE_METRICS, evaluate_run, load_split_reviews
         from apps.sentiment.teachers import checked_teachers, span_targets, targets_of
         from common.fitting import first_epoch, record_training, run_written
         from common.optimization import build_optimizer
@@ -238,7 +239,9 @@ def main(flags: TrainFlags, config: Config) -> None:
             run, data="", data_dir=flags.data_dir, split="validation", baselines=False
         )
         record_training(run, scores, metric="accuracy")
-        console.print(metrics_table({str(run): scores.metrics}, "sentiment, validation split"))
+        console.print(
+            metrics_table("sentiment, validation split", {str(run): scores.metrics}, TABLE_METRICS)
+        )
         export_trained(run, task="sentiment", console=console)
         console.print(f"Score it on the test split: make evaluate-sentiment RUN={run}")
 

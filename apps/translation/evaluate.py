@@ -9,14 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rich.table import Table
-
 from apps.export.runtime import Runtime, runtime_line
 from apps.translation.config import Config
 from apps.translation.metrics import signatures
 from apps.translation.predictor import PRETRAINED, Predictor
 from common.cache import cache_path, cached
-from common.cli import aside, new_table, open_console, run_command
+from common.cli import aside, open_console, run_command
 from common.device import device_line
 from common.files import write_json
 from common.results import (
@@ -32,6 +30,7 @@ from common.results import (
 )
 from common.run_folder import OUTPUTS, lock_run, read_config
 from common.settings import Search, parse_beam_sizes
+from common.tables import metrics_table
 from data.download import cache_directory, data_directory
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
 # Draws of sacreBLEU's bootstrap.
 BOOTSTRAP = 1000
+TABLE_METRICS = ("bleu", "chrf", "bleu_tok_lc")
 
 
 def load_split_pairs(
@@ -164,20 +164,6 @@ def _cached_baselines(pairs: "Pairs", split: "PairSplit") -> dict:
     )
 
 
-def metrics_table(scores: TranslationScores, rows: dict[str, dict[str, float]]) -> Table:
-    """Returns a table with one line a system."""
-    columns = {"bleu": "BLEU", "chrf": "chrF", "bleu_tok_lc": "BLEU, tokenised lower case"}
-    table = new_table(f"translation, {scores.split} split", [""], columns.values())
-    for system, metrics in rows.items():
-        cells = []
-        for name in columns:
-            half_width = metrics.get(f"{name}_ci")
-            cell = f"{metrics[name]:.2f}" if name in metrics else ""
-            cells.append(cell + (f" ± {half_width:.2f}" if half_width is not None else ""))
-        table.add_row(system, *cells)
-    return table
-
-
 def main(
     run: Path = PRETRAINED,
     data: tuple[str, ...] = (),
@@ -234,7 +220,8 @@ def main(
         }
         print(json_format.dumps(record))
     else:
-        console.print(metrics_table(scores, table_rows(run, scores)))
+        title, rows = f"translation, {split} split", table_rows(run, scores)
+        console.print(metrics_table(title, rows, TABLE_METRICS))
         for name, signature in scores.signatures.items():
             aside(console, f"{name}: {signature}")
         for beam_size, seconds in scores.seconds.items():

@@ -19,6 +19,7 @@ from common.earlier_runs import run_folder, with_shape_of
 from common.errors import UserError
 from common.fitting import TrainFlags, first_facts, open_training, training_callbacks
 from common.run_folder import MODEL, TOKENIZER, save_model
+from common.tables import metrics_table
 from data.pairs.mixture import with_typed_copies
 from data.pairs.sources import Pairs
 from data.pairs.splits import PairSplit
@@ -128,7 +129,7 @@ def main(flags: TrainFlags, config: Config) -> None:
 
         from apps.export.after_training import export_trained
         from apps.translation.decoding import SequenceTranslator
-        from apps.translation.evaluate import evaluate_run, load_split_pairs, metrics_table
+        from apps.translation.evaluate import TABLE_METRICS, evaluate_run, load_split_pairs
         from apps.translation.network import KerasNetwork, ValidationBleu
         from apps.translation.second_stage import load_start, origin_facts
         from common.fitting import first_epoch, record_training, run_written
@@ -236,7 +237,8 @@ def main(flags: TrainFlags, config: Config) -> None:
             run, data=(), data_dir=flags.data_dir, split="validation", baselines=False
         )
         record_training(run, scores, metric="bleu")
-        console.print(metrics_table(scores, {str(run): scores.metrics}))
+        rows = {str(run): scores.metrics}
+        console.print(metrics_table("translation, validation split", rows, TABLE_METRICS))
         export_trained(run, task="translation", console=console)
         console.print(f"Score it on the test split: make evaluate-translation RUN={run}")
 
