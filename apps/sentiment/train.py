@@ -191,7 +191,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         model.compile(
             optimizer=build_optimizer(config.optimizer, learning_rate=config.learning_rate),
             loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
+            weighted_metrics=["accuracy"],
             jit_compile=XLA[config.jit_compile],
         )
         callbacks = training_callbacks(
@@ -209,7 +209,7 @@ def main(flags: TrainFlags, config: Config) -> None:
             f" {model.count_params():,} parameters · {len(batches)} steps an epoch"
         )
         batches, validation_batches = devices.share(
-            batches, validation_batches, epochs_done=epochs_done
+            batches, validation_batches, epochs_done=epochs_done, unknown=None
         )
         with run_written(
             config,
