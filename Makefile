@@ -124,7 +124,7 @@ demo-sentiment: $(VENV)/.user
 	$(PY) -m data.reviews.sample --data-dir $(DEMO)/data
 	@echo "— train"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.sentiment.train --data-dir $(DEMO)/data --run $(DEMO)/sentiment --overwrite \
-	  --epochs 10 --units 32 --embed-dim 48 --bigram-buckets 0 --max-length 100 --region-length 0 --tokens-per-batch 3000 --warmup-steps 20 --learning-rate 4e-3 --word-dropout 0 --dropout 0.2
+	  --epochs 6 --units 32 --embed-dim 48 --bigram-buckets 0 --max-length 100 --region-length 0 --tokens-per-batch 3000 --warmup-steps 20 --learning-rate 6e-3 --word-dropout 0 --dropout 0.2
 	@echo "— evaluate: the saved model on the test split, beside systems without a recurrent network"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.sentiment.evaluate --data-dir $(DEMO)/data --run $(DEMO)/sentiment
 	@echo "— predict: the model just trained"
@@ -137,7 +137,7 @@ demo-translation: $(VENV)/.user
 	$(PY) -m data.pairs.sample --data-dir $(DEMO)/data
 	@echo "— train"
 	$(PY) -m apps.translation.train --data-dir $(DEMO)/data --run $(DEMO)/translation --overwrite \
-	  --epochs 6 --vocab-size 480 --embed-dim 64 --units 64 --decoder-units 96 --decoder-layers 1 --tokens-per-batch 2000 \
+	  --epochs 5 --vocab-size 480 --embed-dim 64 --units 64 --decoder-units 96 --decoder-layers 1 --tokens-per-batch 2000 \
 	  --warmup-steps 50 --learning-rate 5e-3 --dropout 0.1 --embedding-dropout 0
 	@echo "— evaluate: the saved model on the test split, beside systems without a network"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.translation.evaluate --data-dir $(DEMO)/data --run $(DEMO)/translation
@@ -149,8 +149,8 @@ demo-captioning: $(VENV)/.user
 	$(PY) -m data.pictures.sample --data-dir $(DEMO)/data --folder $(DEMO)/pictures
 	@echo "— train: a small CNN and the decoder together, from scratch"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.captioning.train --data-dir $(DEMO)/data --run $(DEMO)/captioning --overwrite \
-	  --backbone small_cnn --picture-size 64 --no-mirror --cell gru --epochs 6 --beam-size 3 --vocab-size 330 --embed-dim 64 --decoder-units 96 \
-	  --decoder-layers 1 --tokens-per-batch 2500 --warmup-steps 50 --learning-rate 4e-3 --dropout 0.1 --embedding-dropout 0 --word-dropout 0
+	  --backbone small_cnn --picture-size 64 --no-mirror --cell gru --epochs 4 --beam-size 3 --vocab-size 330 --embed-dim 64 --decoder-units 96 \
+	  --decoder-layers 1 --tokens-per-batch 2500 --warmup-steps 50 --learning-rate 5e-3 --dropout 0.1 --embedding-dropout 0 --word-dropout 0
 	@echo "— evaluate: the saved model on the test split, beside systems without a recurrent network"
 	CACHE_DIR=$(DEMO)/cache $(PY) -m apps.captioning.evaluate --data-dir $(DEMO)/data --run $(DEMO)/captioning
 	@echo "— predict: the model just trained, with where each word looked in $(DEMO)/looked.png"
