@@ -6,7 +6,6 @@ import pytest
 from rich.console import Console
 
 from apps.captioning import evaluate, train
-from apps.captioning.attention_maps import tinted
 from apps.captioning.config import Config
 from apps.captioning.features import PictureInputs, load_backbone
 from apps.captioning.predict import find_pictures
@@ -22,27 +21,12 @@ pytestmark = pytest.mark.no_backend
     ("settings", "message"),
     [
         ({"dropout": 1.0}, "--dropout is a share"),
-        ({"decoder_units": 0}, "--decoder-units must be at least 1"),
         ({"picture_size": 8}, "--picture-size must be at least 16"),
-        ({"max_length": 3}, "--max-length must be at least 4"),
-        ({"validation_share": 0.95}, "--validation-share must be below 0.9"),
         ({"variant": "initial_state", "cell": "feedforward"}, "--variant initial_state needs"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(settings, message):
     assert message in refused(Config, **settings)
-
-
-@pytest.mark.parametrize(
-    ("settings", "names"),
-    [
-        ({}, set()),
-        ({"data": "flickr8k"}, {"validation_share", "split_seed"}),
-    ],
-)
-def test_a_setting_is_ignored_only_in_the_modes_that_do_not_read_it(settings, names):
-    ignored = Config(**{"data": "mine", **settings}).ignored()
-    assert (ignored.keys() - Config(data="mine").ignored().keys()) == names
 
 
 def test_images_that_do_not_exist_and_folders_without_pictures_are_named(here):
@@ -86,15 +70,6 @@ def test_a_damaged_training_picture_is_named(captions_folder, tmp_path):
     inputs = PictureInputs(Config(backbone="small_cnn", picture_size=32), None)
     quiet = Console(quiet=True)
     assert names[1] in refused(inputs.stored, damaged, names, views=1, console=quiet)
-
-
-def test_a_picture_takes_a_colour_where_a_word_attended():
-    shares = np.zeros(16)
-    shares[3] = 0.4
-    shown = tinted(np.full((32, 32, 3), 200, "uint8"), shares).astype(int)
-    red, blue = shown[:, :, 0], shown[:, :, 2]
-    assert (red - blue)[3, 28] > 100
-    assert np.abs((red - blue)[16:]).max() < 20
 
 
 def test_files_folders_and_patterns_are_found_in_their_order(tmp_path):
