@@ -3,29 +3,17 @@ from pathlib import Path
 
 import pytest
 
-from apps.captioning.config import Config as CaptioningConfig
-from apps.forecasting.config import Config as ForecastingConfig
-from apps.studies import cells
 from apps.studies.cells import (
     LINES,
     STUDIED,
     cells_table,
     fill_cells,
     front_table,
-    plot_cells,
 )
-from common.errors import UserError
 from common.files import read_json, write_json
 from common.tables import PRETRAINED
 
 pytestmark = pytest.mark.no_backend
-
-
-def test_a_network_without_states_neither_carries_nor_starts_from_one():
-    with pytest.raises(UserError, match="--stateful carries states"):
-        ForecastingConfig(cell="feedforward", stateful=True)
-    with pytest.raises(UserError, match="--variant initial_state needs a state"):
-        CaptioningConfig(cell="feedforward", variant="initial_state")
 
 
 def write_row(root, task, cell, *, quality):
@@ -46,17 +34,6 @@ def test_the_table_of_cells_shows_mean_and_spread_of_the_seeds(tmp_path):
     assert line in table.splitlines()
     start, end = "before\n<!-- table: cells -->\n", "<!-- /table -->\nafter"
     assert fill_cells(f"{start}old\n{end}", tmp_path) == f"{start}{table}{end}"
-
-
-def test_the_picture_of_cells_holds_a_point_a_seed(tmp_path, monkeypatch):
-    accuracy = STUDIED[1]
-    write_row(tmp_path, accuracy, "gru", quality=[0.9, 0.92])
-    write_row(tmp_path, accuracy, "lstm", quality=[0.91])
-    figures = []
-    monkeypatch.setattr(cells, "save_figure", lambda figure, path: figures.append(figure))
-    plot_cells(tmp_path, tmp_path / "cells.png")
-    points = [list(line.get_ydata()) for line in figures[0].axes[1].get_lines()]
-    assert points == [pytest.approx([90, 92]), pytest.approx([91])]
 
 
 def test_the_front_page_shows_the_published_mean_beside_its_baseline():
