@@ -157,21 +157,3 @@ def check_refused(main, arguments, message, *, folder: Path, capsys) -> None:
     assert len(lines) == 1 and lines[0].startswith("error: ")
     assert message in lines[0]
     assert files_of(folder) == before
-
-
-@contextlib.contextmanager
-def stopped_in_the_second_epoch() -> Iterator[None]:
-    """Lets a training be interrupted once, when its second epoch ends."""
-    from common.callbacks import History
-
-    original, calls = History.on_epoch_end, []
-
-    def stop(self, epoch, logs=None):
-        if epoch == 1 and not calls:
-            calls.append(epoch)
-            raise KeyboardInterrupt
-        original(self, epoch, logs)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(History, "on_epoch_end", stop)
-        yield

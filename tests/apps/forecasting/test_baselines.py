@@ -188,16 +188,3 @@ def test_a_second_run_computes_only_what_has_changed(returns, tmp_path, monkeypa
     scores([tickers[0], dearer], tmp_path)
     scores(tickers[:1], tmp_path, horizon=4)
     assert computed[2:] == ["XYZ", "ABC"]
-
-
-def test_a_baseline_that_stood_in_leaves_a_note(returns, tmp_path):
-    tickers = histories(returns[:200], ("ABC",))
-    scored = scores(
-        tickers,
-        tmp_path,
-        fit_until=tickers[0].dates[100],
-        origins={"ABC": np.arange(100, 150)},
-        names=("ewma", "garch_t"),
-    )
-    assert "fewer than 250" in scored["garch_t"][0].note
-    np.testing.assert_array_equal(scored["garch_t"][0].crps, scored["ewma"][0].crps)

@@ -81,11 +81,6 @@ def test_two_quantiles_make_a_gaussian():
         assert grid.crps(value) == pytest.approx(GAUSSIAN.crps(value), rel=2e-3)
 
 
-def test_quantiles_that_cross_are_put_in_order():
-    crossed = QuantileGrid([0.2, 0.5, 0.8], [[1.0, 0.0, 2.0]])
-    np.testing.assert_array_equal(crossed.quantile([0.2, 0.5, 0.8]), [[0.0, 1.0, 2.0]])
-
-
 def test_joined_distributions_answer_as_each_alone():
     first, rest = families((3, 1))["student"], families((3, 2))["samples"]
     joined = Joined(first, rest)
