@@ -118,7 +118,6 @@ STEPS = 4
     [
         ("epochs", 0),
         ("warmup_steps", -1),
-        ("patience", -1),
         ("learning_rate", float("nan")),
         ("clip_threshold", float("inf")),
         ("seed", 2**32),
@@ -145,11 +144,6 @@ def test_a_training_that_is_stopped_names_the_flag_to_go_on_with(capsys):
 
 
 # ---- Where a training begins -------------------------------------------------------------------
-
-
-def opened(config, run, **flags):
-    with open_training(config, TrainFlags(**flags), run, task="sentiment") as settings:
-        return settings
 
 
 def stored_run(folder, **more):
@@ -184,17 +178,6 @@ def test_a_flag_counts_also_when_it_equals_its_default(tmp_path):
 
 
 @pytest.mark.no_backend
-def test_a_flag_that_the_chosen_mode_does_not_read_is_refused(tmp_path):
-    flags, config = typed("--clipping", "none", "--clip-threshold", "1")
-    with (
-        pytest.raises(UserError, match="^--clip-threshold has no effect"),
-        open_training(config, flags, tmp_path / "run", task="sentiment"),
-    ):
-        pass
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.no_backend
 def test_what_a_training_reads_is_not_trained_meanwhile(tmp_path):
     teacher = stored_run(tmp_path / "teacher")
     flags = TrainFlags(overwrite=True)
@@ -206,20 +189,6 @@ def test_what_a_training_reads_is_not_trained_meanwhile(tmp_path):
             open_training(Config(), flags, teacher, task="sentiment"),
         ):
             pass
-
-
-@pytest.mark.no_backend
-def test_a_run_without_a_state_may_be_gone_on_from_only_where_there_is_a_flag_for_it(tmp_path):
-    @dataclasses.dataclass(frozen=True)
-    class GoesOn(Config):
-        init_from: str = ""
-
-    write_json(tmp_path / "config.json", {"task": "sentiment"})
-    (tmp_path / "model.keras").touch()
-    for config, named in ((Config(), False), (GoesOn(), True)):
-        with pytest.raises(UserError, match=r"no state\.npz.*another --run") as caught:
-            opened(config, tmp_path, resume=True)
-        assert ("--init-from" in str(caught.value)) == named
 
 
 # ---- The callbacks -----------------------------------------------------------------------------

@@ -46,19 +46,17 @@ def recorded(clipping: GradientClipping) -> dict[str, float]:
 KERNEL, BIAS = [[3.0], [0.0], [-4.0]], [12.0]  # Of norms 5 and 12, together 13.
 
 
-def test_the_norm_of_each_variable_is_limited_by_itself():
-    model, _ = installed("norm", threshold=10.0)
-    np.testing.assert_allclose(apply(model, KERNEL, BIAS), [3, 0, -4, 10], rtol=1e-6)
-
-
-def test_the_global_norm_shortens_all_gradients_alike():
-    model, _ = installed("global_norm", threshold=6.5)
-    np.testing.assert_allclose(apply(model, KERNEL, BIAS), [1.5, 0, -2, 6], rtol=1e-6)
-
-
-def test_values_are_cut_one_by_one():
-    model, _ = installed("value", threshold=3.5)
-    np.testing.assert_allclose(apply(model, KERNEL, BIAS), [3, 0, -3.5, 3.5], rtol=1e-6)
+@pytest.mark.parametrize(
+    ("mode", "threshold", "step"),
+    [
+        ("norm", 10.0, [3, 0, -4, 10]),
+        ("global_norm", 6.5, [1.5, 0, -2, 6]),
+        ("value", 3.5, [3, 0, -3.5, 3.5]),
+    ],
+)
+def test_a_clipped_step_is_as_long_as_its_mode_allows(mode, threshold, step):
+    model, _ = installed(mode, threshold=threshold)
+    np.testing.assert_allclose(apply(model, KERNEL, BIAS), step, rtol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["none", *MODES])
@@ -143,24 +141,12 @@ def test_gradients_whose_squares_overflow_are_clipped_all_the_same():
     assert recorded(clipping)["gradient_norm"] == pytest.approx(1.3e31, rel=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_a_gradient_that_is_not_finite_is_left_out_of_the_record(wrong):
-    model, clipping = installed("global_norm", threshold=6.0)
-    apply(model, [[0.0], [0.0], [3.0]], [4.0])
-    apply(model, [[0.0], [wrong], [3.0]], [4.0])
-    apply(model, KERNEL, BIAS)
-    assert recorded(clipping) == {
-        "gradient_norm": pytest.approx(9),
-        "gradient_norm_max": pytest.approx(13),
-        "clipped_share": 0.5,
-    }
-
-
 @pytest.mark.parametrize("mode", ["none", *MODES])
-def test_nan_is_not_hidden_from_the_weights(mode):
-    model, clipping = installed(mode)
+def test_nan_is_left_out_of_the_record_and_not_hidden_from_the_weights(mode):
+    model, clipping = installed(mode, threshold=20.0)
+    apply(model, KERNEL, BIAS)
     assert np.isnan(apply(model, [[0.0], [np.nan], [3.0]], [4.0])[1])
-    assert np.isnan(recorded(clipping)["gradient_norm"])
+    assert recorded(clipping)["gradient_norm"] == pytest.approx(13)
 
 
 def test_a_recurrent_model_that_explodes_trains_with_clipping():
@@ -211,9 +197,8 @@ def test_a_scaled_loss_is_recorded_in_its_own_unit():
 SCHEDULES = ["constant", "cosine", "plateau"]
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_rise_is_linear_and_ends_at_the_peak(schedule):
-    rates = rate_at(np.arange(40), peak=2.0, schedule=schedule, total_steps=100, warmup_steps=40)
+def test_the_rise_is_linear_and_ends_at_the_peak():
+    rates = rate_at(np.arange(40), peak=2.0, schedule="cosine", total_steps=100, warmup_steps=40)
     np.testing.assert_allclose(rates, 2.0 * np.arange(1, 41) / 40)
 
 
