@@ -58,24 +58,11 @@ def words_of(french):
 @pytest.mark.parametrize(
     ("noun", "determiner", "options", "english", "french"),
     [
-        ("apple", "the", {}, "The apple.", "La pomme."),
-        ("tree", "the", {"size": "new"}, "The new tree.", "Le nouvel arbre."),
         ("tree", "the", {"size": "new", "plural": True}, "The new trees.", "Les nouveaux arbres."),
-        ("orange", "a", {}, "An orange.", "Une orange."),
         ("apple", "a", {"size": "big", "plural": True}, "Some big apples.", "De grandes pommes."),
         ("apple", "a", {"negated": True, "plural": True}, "Any apples.", "De pommes."),
-        (
-            "book",
-            "a",
-            {"size": "new", "quality": "red"},
-            "A new red book.",
-            "Un nouveau livre rouge.",
-        ),
         ("orange", "my", {}, "My orange.", "Mon orange."),
-        ("orange", "my", {"size": "new"}, "My new orange.", "Ma nouvelle orange."),
-        ("man", "this", {}, "This man.", "Cet homme."),
         ("man", "this", {"size": "beautiful"}, "This beautiful man.", "Ce bel homme."),
-        ("horse", "this", {"plural": True}, "These horses.", "Ces chevaux."),
     ],
 )
 def test_noun_phrases_are_those_of_a_grammar_book(noun, determiner, options, english, french):
@@ -132,10 +119,6 @@ def test_a_negation_stands_around_the_verb_and_changes_the_article():
     assert 0.2 < negated / len(SAMPLE) < 0.4
 
 
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_the_files_load_as_multi30k_and_no_sentence_stands_in_two_splits(tmp_path):
     write_translation_sample(tmp_path, train=300, validation=40, test=30)
     loaded = load_pairs("multi30k", data_dir=tmp_path)
@@ -151,16 +134,6 @@ def test_the_files_load_as_multi30k_and_no_sentence_stands_in_two_splits(tmp_pat
     rows = pairs(400, seed=0)
     assert loaded.splits["train"].source == [english for english, _ in rows[:300]]
     assert loaded.split("test").target == [french for _, french in rows[340:370]]
-
-
-def test_the_same_seed_writes_the_same_bytes_and_replaces_its_own(tmp_path):
-    options = {"train": 30, "validation": 5, "test": 5}
-    first = contents(write_translation_sample(tmp_path / "a", **options))
-    assert len(first) == 9
-    assert contents(write_translation_sample(tmp_path / "b", **options)) == first
-    other = contents(write_translation_sample(tmp_path / "a", seed=1, **options))
-    assert all(other[name] != first[name] for name in first if name.endswith(".gz"))
-    assert contents(write_translation_sample(tmp_path / "a", **options)) == first
 
 
 def test_generated_pairs_do_not_replace_others(tmp_path):
