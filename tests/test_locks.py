@@ -35,12 +35,6 @@ def locked(name):
     return versions
 
 
-def test_every_file_of_requirements_has_its_lock():
-    # What prediction alone needs is pinned in its own file.
-    requirements = {path.stem for path in ROOT.glob("requirements*.txt")} - {"requirements-predict"}
-    assert requirements == {Path(name).stem for name in LOCKS}
-
-
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_holds_every_requirement_in_the_version_that_it_pins(lock):
     versions = locked(lock)

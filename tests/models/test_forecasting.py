@@ -91,17 +91,6 @@ def test_a_forecast_depends_on_no_later_day():
     assert both(earlier).tolist() == [False] * 6
 
 
-def test_input_dropout_drops_the_same_features_on_all_days_and_in_training_alone():
-    model = build(dropout=0.5)
-    seen = keras.Model(model.input, model.get_layer("input_dropout").output)
-    inputs = make_inputs(batch=50)
-    dropped = keras.ops.convert_to_numpy(seen(inputs, training=True)) == 0
-    np.testing.assert_array_equal(dropped.all(axis=1), dropped.any(axis=1))
-    # 200 draws of one half: five standard deviations are 35.
-    assert 65 < dropped[:, 0].sum() < 135
-    assert np.all(outputs_of(seen, inputs) != 0)
-
-
 # ---- What comes out --------------------------------------------------------------------------
 
 

@@ -84,9 +84,7 @@ def test_outputs_states_and_all_gradients_are_those_of_keras(name, options, step
     ("name", "options"),
     [
         ("SimpleRNN", {"activation": "sigmoid"}),
-        ("SimpleRNN", {"use_bias": False}),
         ("SimpleRNN", {"go_backwards": True}),
-        ("LSTM", {"recurrent_activation": "relu"}),
         ("LSTM", {"activation": "relu"}),
         ("GRU", {"reset_after": False}),
     ],
