@@ -177,14 +177,3 @@ def test_another_version_of_a_library_makes_the_result_anew(
         cache._code.cache_clear()
         result(monkeypatch)
         assert kept() == count, library
-
-
-@pytest.mark.parametrize("result", [language_model, features])
-def test_a_flag_or_a_console_that_changes_trains_nothing_again(project, monkeypatch, result):
-    result(monkeypatch)
-    for name in ("training", "console", "config", "plots"):
-        with open(project / f"common/{name}.py", "a") as file:
-            file.write("ANOTHER = 1\n")
-    cache._code.cache_clear()
-    result(monkeypatch)
-    assert kept() == 1

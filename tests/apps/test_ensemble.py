@@ -178,10 +178,3 @@ def test_classifiers_are_joined_to_one_that_explains_its_verdict_too(readers, tm
     sizes = [member["units"] for member in read_json(tmp_path / "joined" / CONFIG)["members"]]
     assert sizes == [4, 5]
     assert read_json(tmp_path / "joined" / METRICS)["epochs"] == 2
-
-
-def test_classifiers_that_pool_differently_are_not_joined(readers, tmp_path):
-    other = Path(shutil.copytree(readers[1], tmp_path / "other"))
-    change_json(other / CONFIG, pooling="mean")
-    with pytest.raises(UserError, match="has the pooling mean and"):
-        join("--members", readers[0], other, "--run", tmp_path / "x")

@@ -231,14 +231,3 @@ def test_a_plateau_and_the_best_epoch_may_watch_a_score_that_a_callback_adds(tmp
     np.testing.assert_allclose(history["learning_rate"], [0.4, 0.4, 0.2, 0.1], rtol=1e-6)
     assert history["val_score"] == [0.5] * 4
     assert (tmp_path / "model.keras").read_text() == "saved"
-
-
-def test_a_short_training_warms_up_for_a_tenth_of_it_and_says_so(tmp_path):
-    output = io.StringIO()
-    found = callbacks(Config(epochs=10), tmp_path, output)
-    (rate,) = [one for one in found if hasattr(one, "plan")]
-    assert rate.plan["warmup_steps"] == STEPS
-    assert f"warms up for {STEPS} steps" in output.getvalue()
-    silence = io.StringIO()
-    callbacks(Config(epochs=10, warmup_steps=STEPS), tmp_path, silence)
-    assert not silence.getvalue()

@@ -129,14 +129,3 @@ def test_a_run_that_does_not_name_its_data_takes_no_scores(tmp_path):
     assert not record_scores(tmp_path, scores({"bleu": 1.0}))
     assert "metrics.json" in why_not_recorded(tmp_path, {})
     assert not list(tmp_path.iterdir())
-
-
-def test_baselines_that_score_otherwise_now_are_written_over_those_that_stand(tmp_path):
-    both = {"copy": {"bleu": 1.0}, "nearest": {"bleu": 3.0}}
-    recorded(tmp_path, {"bleu": 50.0}, baselines=both)
-    before = (tmp_path / "metrics.json").read_bytes()
-    recorded(tmp_path, {"bleu": 50.0}, baselines={"copy": {"bleu": 1.00004}})
-    assert (tmp_path / "metrics.json").read_bytes() == before
-    found = recorded(tmp_path, {"bleu": 50.0}, baselines={"copy": {"bleu": 2.0}})
-    assert found["baselines"]["copy"] == {"test": {"bleu": 2.0}}
-    assert found["baselines"]["nearest"] == {"test": {"bleu": 3.0}}

@@ -104,16 +104,6 @@ def test_a_table_of_forecasts_shows_the_least_error_first_and_the_greatest_p(tmp
     assert lines[2].startswith("| `strong` | 1.1000 ± 0.1414 | 0.0200 | < 0.0001 |")
 
 
-def test_a_row_with_a_caveat_says_so_below_its_table(tmp_path):
-    for name, more in (("plain", {}), ("marked", {"caveat": "It saw too much."})):
-        run = write_run(tmp_path / name, seed=1)
-        write_json(tmp_path / "results" / f"{name}.json", gather_row([run], name) | more)
-    text = table(tmp_path / "results", split="test", metrics=["accuracy"])
-    assert "| `marked` † |" in text
-    assert "| `plain` |" in text
-    assert text.endswith("\n\n† It saw too much.\n")
-
-
 def test_a_split_names_the_commit_that_scored_it(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", seed=1, metrics={"bleu": 50.0}, splits=("test", "validation"))
     write_json(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from data.row_files import texts_on_disk, tokens_on_disk
+from data.row_files import texts_on_disk
 
 pytestmark = pytest.mark.no_backend
 
@@ -30,13 +30,6 @@ def test_rows_that_are_taken_read_the_same_file(tmp_path):
     assert list(taken.take(np.array([2, 0]))) == ["last", "first"]
     del stored
     assert taken[0] == "first"
-
-
-def test_token_ids_come_back_as_they_were_put_in(tmp_path):
-    sequences = [np.arange(5), np.array([7], "int32"), np.arange(2, 40, dtype="int32")]
-    stored = tokens_on_disk(sequences, tmp_path)
-    assert all(sequence.dtype == np.int32 for sequence in stored)
-    assert [sequence.tolist() for sequence in stored] == [ids.tolist() for ids in sequences]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):

@@ -84,35 +84,6 @@ def test_the_variants_differ_in_memory_and_states_alone():
     )
 
 
-@pytest.mark.no_backend
-def test_a_merging_decoder_reads_words_without_the_picture():
-    features = random_features()
-    target_in = np.repeat(random_tokens(1), 3, axis=0)
-    for variant in VARIANTS:
-        model = build(variant, cell="lstm", num_layers=2)
-        memory = memory_of(model, features)
-        decoder = model.get_layer("decoder")
-        recurrent = keras.Model(decoder.input, decoder.get_layer("decoder_1").output[0])
-        states = ops.convert_to_numpy(recurrent({"target_in": target_in, **memory}))
-        assert np.allclose(states, states[:1], atol=1e-6) == (variant == "merge")
-
-
-def test_where_something_lies_is_seen():
-    model = build()
-    encoder = model.get_layer("encoder")
-    kernel, bias = encoder.get_layer("region").get_weights()
-    assert bias.shape == (REGIONS, 8)
-    alike = np.repeat(random_features(1)[:, :1], REGIONS, axis=1)
-    memory = memory_of(model, alike)["memory"][0]
-    np.testing.assert_allclose(memory, np.repeat(memory[:1], REGIONS, axis=0), atol=1e-6)
-    bias[4] = np.linspace(-3, 3, 8)
-    encoder.get_layer("region").set_weights([kernel, bias])
-    moved = memory_of(model, alike)["memory"][0]
-    others = np.arange(REGIONS) != 4
-    np.testing.assert_allclose(moved[others], memory[others], atol=1e-6)
-    assert np.abs(moved[4] - memory[4]).max() > 0.1
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_padding_a_caption_changes_nothing(variant):
     model, features, target_in = build(variant), random_features(), random_tokens()

@@ -134,18 +134,6 @@ def test_whatever_the_weights_the_output_is_a_distribution(distribution):
         assert np.diff(parameters, axis=-1).min() >= 0
 
 
-@pytest.mark.parametrize("location", ["premium", "network"])
-def test_the_premium_is_one_multiple_of_the_scale_and_the_network_varies_it(location):
-    model = build(weight_scale=0.5, location=location)
-    weights, middle, scales = parts_of(outputs_of(model, make_inputs()))
-    multiple = middle / np.sum(weights * scales, axis=-1)
-    if location == "premium":
-        (learned,) = model.get_layer("location").get_weights()
-        np.testing.assert_allclose(multiple, np.broadcast_to(learned[0], multiple.shape), rtol=1e-4)
-    else:
-        assert multiple.std(axis=(0, 1)).min() > 0.01
-
-
 # ---- Learning --------------------------------------------------------------------------------
 
 

@@ -229,25 +229,6 @@ def test_evaluate_scores_what_predict_says(scored, predictor, held_out):
         assert stored["baselines"][name] == {"test": scores}
 
 
-@pytest.mark.slow
-@pytest.mark.no_backend
-def test_captions_are_scored_with_and_without_the_mirror_image(whole, tmp_path, monkeypatch):
-    views = []
-    original = Predictor.describe_ids
-
-    def describe_ids(self, inputs, *search, **options):
-        views.append(inputs.shape[1])
-        return original(self, inputs, *search, **options)
-
-    monkeypatch.setattr(Predictor, "describe_ids", describe_ids)
-    run = shutil.copytree(whole, tmp_path / "run")
-    call(evaluate.main, "--run", run, "--split", "train", "--no-baselines")
-    # Greedy decoding, the beam, and the beam without the mirror image.
-    assert views == [2, 2, 1]
-    metrics = read_json(run / "metrics.json")["metrics"]["train"]
-    assert {"cider", "cider_without_mirror"} <= set(metrics)
-
-
 # ---- Prediction ------------------------------------------------------------------------------
 
 

@@ -4,14 +4,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
 
 from apps.captioning.baselines import (
-    BASELINES,
     NEIGHBOURS,
     consensus_nearest,
     most_frequent,
     nearest_picture,
-    score_baselines,
 )
-from apps.captioning.metrics import caption_metrics, caption_statistics
 from data.pictures.splits import CaptionSplit
 
 pytestmark = pytest.mark.no_backend
@@ -86,13 +83,3 @@ def test_the_consensus_has_the_largest_mean_cosine_to_all_captions_of_the_neighb
         np.fill_diagonal(similarity, 0)
         means = similarity.sum(axis=1) / (len(pool) - 1)
         assert means[pool.index(caption)] == pytest.approx(means.max())
-
-
-def test_scores_are_those_of_what_each_baseline_says():
-    train, split = random_split(40), random_split(7, seed=5)
-    settings = {"train_features": random_features(40), "features": random_features(7, seed=6)}
-    scores = score_baselines(train, split, **settings)
-    assert list(scores) == list(BASELINES)
-    for name, function in BASELINES.items():
-        said = function(train, **settings)
-        assert scores[name] == caption_metrics(said, split.captions) | caption_statistics(said)

@@ -1,13 +1,12 @@
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from apps.captioning import evaluate, train
+from apps.captioning import train
 from apps.captioning.config import Config
-from apps.captioning.features import PictureInputs, load_backbone
+from apps.captioning.features import PictureInputs
 from apps.captioning.predict import find_pictures
 from data.pictures.captions import load_captions
 from data.pictures.splits import CaptionSplit
@@ -33,18 +32,6 @@ def test_images_that_do_not_exist_and_folders_without_pictures_are_named(here):
     assert "--image nowhere.jpg does not exist" in refused(find_pictures, ("nowhere.jpg",))
     assert "--image no*.png does not exist" in refused(find_pictures, ("no*.png",))
     assert "holds no picture" in refused(find_pictures, (str(here),))
-
-
-def test_backbone_weights_that_cannot_be_had_are_named(monkeypatch):
-    def offline(*_, **__):
-        raise Exception("URL fetch failure on https://example.org/x.h5: None -- unreachable")
-
-    monkeypatch.setattr("keras.src.applications.mobilenet_v2.file_utils.get_file", offline)
-    message = refused(load_backbone, Config(picture_size=64))
-    assert "the imagenet weights of mobilenet_v2" in message
-    assert "--backbone-weights" in message
-    message = refused(load_backbone, Config(), "missing.h5")
-    assert "--backbone-weights missing.h5 does not exist" in message
 
 
 def test_blank_and_long_captions_are_left_out_and_counted():
@@ -79,15 +66,3 @@ def test_files_folders_and_patterns_are_found_in_their_order(tmp_path):
     places = (str(tmp_path / "2.jpg"), str(tmp_path), str(tmp_path / "[13].jpg"))
     names = [path.name for path in find_pictures(places)]
     assert names == ["2.jpg", "0.jpg", "1.jpg", "3.jpg"]
-
-
-def test_baselines_need_a_training_split(monkeypatch):
-    captions = SimpleNamespace(splits={"test": None})
-    monkeypatch.setattr(
-        evaluate.Predictor, "load", lambda run, **_: SimpleNamespace(config=Config())
-    )
-    monkeypatch.setattr(evaluate, "load_split_captions", lambda *_, **__: captions)
-    settings = {"data": "", "data_dir": "", "split": "test", "console": Console()}
-    message = refused(evaluate.evaluate_run, Path("run"), baselines=True, **settings)
-    assert "need a train split, but these data have only test" in message
-    assert "--no-baselines" in message

@@ -3,17 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 from matplotlib.dates import date2num
-from matplotlib.text import Text
 
 from apps.forecasting import plots
 from apps.forecasting.distributions import StudentT
-from apps.forecasting.metrics import INTERVALS, Scored, forecasting_metrics, score
+from apps.forecasting.metrics import INTERVALS, Scored, score
 from apps.forecasting.plots import (
     example_fans,
-    plot_calibration,
     plot_fan,
-    plot_fans,
-    plot_horizons,
 )
 
 pytestmark = pytest.mark.no_backend
@@ -42,12 +38,6 @@ def scored(ticker="ABC", scale=0.02):
     )
 
 
-def draw_calibration(forecasts, title=""):
-    metrics = {name: forecasting_metrics(one, one, (1, 4)) for name, one in forecasts.items()}
-    plot_calibration("a.png", forecasts, metrics, horizons=(1, 4), title=title)
-    return metrics
-
-
 def line(axis, label):
     return next(line for line in axis.lines if line.get_label() == label)
 
@@ -65,18 +55,3 @@ def test_each_interval_of_a_fan_lies_between_its_quantiles_and_the_outcome_is_dr
     np.testing.assert_array_equal(line(drawn[0], "what happened").get_ydata()[1:], fan.outcome)
     plot_fan("fan.png", dataclasses.replace(fan, outcome=None))
     assert "what happened" not in [one.get_label() for one in drawn[1].lines]
-
-
-def test_a_dollar_sign_is_no_mathematics_anywhere(drawn):
-    title, ticker = r"$x^2$ and ^GSPC at 5 $, \frac", [scored("$A^2$")]
-    fans = example_fans(ticker)
-    plot_fan("a.png", dataclasses.replace(fans[0], title=title))
-    plot_fans("a.png", fans, title=title)
-    draw_calibration({"$A^2$": ticker}, title)
-    plot_horizons("a.png", {"$A^2$": ticker, "b": ticker}, reference="b", title=title)
-    figures = {axis.figure for axis in drawn}
-    assert len(figures) == 4
-    for figure in figures:
-        texts = [text for text in figure.findobj(Text) if "$" in text.get_text()]
-        assert title in {text.get_text() for text in texts}
-        assert not any(text.get_parse_math() for text in texts)

@@ -128,11 +128,3 @@ def test_what_was_learned_is_kept_for_all_runs(tmp_path, monkeypatch):
             assert (theirs[name][:rows] != before[name][:rows]).any(), name
             if rows:
                 np.testing.assert_array_equal(theirs[name][rows:], before[name][rows:])
-
-
-@pytest.mark.no_backend
-def test_other_texts_are_learned_anew(tmp_path):
-    texts = rhymes(30)
-    pretrain(encoder(), CONFIG, texts, cache_dir=tmp_path)
-    pretrain(encoder(), CONFIG, texts[1:], cache_dir=tmp_path)
-    assert len(list((tmp_path / "language_models").iterdir())) == 2

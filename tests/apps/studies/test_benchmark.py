@@ -3,7 +3,6 @@ import functools
 import importlib
 import math
 import shlex
-import shutil
 
 import numpy as np
 import pytest
@@ -228,42 +227,6 @@ def save_published(run, root, row, seed):
     write_text(run / MODEL, "")
 
 
-def test_rescoring_brings_a_new_metric_to_each_row_whose_runs_are_there(
-    tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "require_clean", lambda: None)
-    results = tmp_path / "apps" / "sentiment" / "results"
-    shutil.copytree(ROOT / "apps" / "sentiment" / "results", results)
-    # One seed of the GRU is missing.
-    rows = {"lstm": (1, 2, 3), "gru": (1, 2)}
-    for name, seeds in rows.items():
-        for seed in seeds:
-            run = tmp_path / "runs" / "sentiment" / f"{name}-s{seed}"
-            save_published(run, tmp_path, row_named("sentiment", name), seed)
-    before = {name: read_json(results / f"{name}.json") for name in rows}
-    scored = []
-
-    def score(arguments):
-        flags = dict(zip(arguments, arguments[1:], strict=False))
-        run = benchmark.Path(flags["--run"])
-        scored.append((run.name, flags["--split"]))
-        record = read_json(run / METRICS)
-        record["metrics"][flags["--split"]] |= {"brier": 0.25}
-        write_json(run / METRICS, record)
-        return 0
-
-    monkeypatch.setattr(benchmark, "run_in_a_process", score)
-    with pytest.raises(SystemExit):
-        benchmark.main(only=f"sentiment {' '.join(rows)}", rescore=True)
-    assert scored == [(f"lstm-s{s}", split) for s in (1, 2, 3) for split in ("test", "validation")]
-    after = {name: read_json(results / f"{name}.json") for name in rows}
-    assert after["gru"] == before["gru"]
-    assert "sentiment gru stays as it is" in " ".join(capsys.readouterr().out.split())
-    for metrics in after["lstm"]["metrics"].values():
-        assert metrics["brier"] == [0.25] * 3
-
-
 def test_your_own_run_under_the_name_of_a_row_is_not_published(tmp_path):
     steps = plan_steps(pick_rows("sentiment lstm"), tmp_path)
     first = tmp_path / "sentiment" / "lstm-s1"
@@ -319,26 +282,6 @@ def test_a_seed_that_gives_the_same_figures_is_identical_on_any_machine():
     assert (one.verdict, one.published) == ("identical", 0.902)
     (one,) = compare_row(before, published("lstm", [0.902], seeds=[1]), [before])
     assert one.verdict == "within chance"
-
-
-def test_on_the_machine_of_the_row_the_least_difference_is_told_in_each_metric():
-    before = published("lstm", [0.900, 0.950], roc_auc=[0.96, 0.97], **MACHINE)
-    before["metrics"]["test"] |= {"f1": [0.9, 0.8], "ece": [0.01, 0.02]}
-    again = published("lstm", [0.900 + 1e-12], roc_auc=[0.96], **MACHINE, seeds=[1])
-    again["metrics"]["test"] |= {"f1": [0.9], "ece": [0.0100001]}
-    again["commit"] = "def"
-    compared = compare_row(before, again, [before])
-    assert {one.metric: one.verdict for one in compared} == {
-        "accuracy": "moved",
-        "roc_auc": "identical",
-        "ece": "moved",
-    }
-    # Both numbers are of seed 1.
-    assert [(one.published, one.again) for one in compared if one.metric == "ece"] == [
-        (0.01, 0.0100001)
-    ]
-    line = explanation(before, again)
-    assert "abc" in line and "def" in line
 
 
 def test_elsewhere_chance_decides_and_the_reason_is_told():

@@ -3,12 +3,9 @@
 import numpy as np
 import pytest
 
-from apps.forecasting.predictor import PRETRAINED
 from apps.studies.export import study
 from apps.studies.export.formats import FORMATS, load
 from apps.studies.export.samples import SAMPLES, Sample
-from common.errors import UserError
-from tests.helpers import call
 
 pytestmark = pytest.mark.no_backend
 
@@ -58,19 +55,6 @@ def test_fewer_bits_make_a_smaller_graph(rows):
     assert float32 > 1.5 * float16 > 1.5 * int8
     # All weights of an LSTM have a quantized operator.
     assert rows["ONNX int8"]["left_in_float32"] == {}
-
-
-def test_a_start_is_measured_and_one_that_fails_is_named():
-    seconds, memory = study.first_answer("forecasting", PRETRAINED, "onnx", ["--help"])
-    assert seconds > 0 and memory > 5
-    with pytest.raises(UserError, match="predict of forecasting failed: error: "):
-        study.first_answer("forecasting", PRETRAINED, "onnx", ["--days", "-1"])
-
-
-def test_a_mistake_is_named_before_anything_is_measured(tmp_path):
-    with pytest.raises(UserError, match="--parts"):
-        call(study.main, "--parts", "weather", "--output", tmp_path / "export.json")
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_sample_holds_the_first_items_of_the_test_split(translation_dir, tmp_path):

@@ -8,7 +8,7 @@ from apps.studies.gradients import plots as gradient_plots
 from apps.studies.gradients import study as gradients
 from apps.studies.gradients.adding import RECORDED
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.files import read_json
 
 RESULTS = Path("apps/studies/results")
 
@@ -90,35 +90,4 @@ def test_the_gradient_study_follows_gradients_back_and_makes_them_explode(
     assert set(drawn) == {"vanishing.png", "exploding.png", "truncation.png", "optimizers.png"}
 
 
-@pytest.mark.no_backend
-def test_the_table_of_clipping_shows_the_last_error_of_each_seed():
-    runs = [
-        {"mode": "norm", "threshold": 1.0, "seed": seed, "loss": [0.9, last]}
-        for seed, last in ((2, None), (1, 0.25))
-    ]
-    table = gradient_plots.clipping_table({"parts": {"clipping": {"results": {"runs": runs}}}})
-    assert table.splitlines()[2:] == ["| norm 1 of each variable | 0.250 | not finite |"]
-
-
 # ---- Speed -----------------------------------------------------------------------------------
-
-
-@pytest.mark.no_backend
-def test_the_table_tells_ratios_of_medians_as_a_range_over_the_machines(tmp_path):
-    def times(simple, lstm, gru):
-        return {"simple_rnn": simple, "lstm": lstm, "gru": gru}
-
-    keras = "Keras on TensorFlow"
-    # One slow round of the peer: the median of the rounds' ratios would be 1, that of medians .5.
-    first = {speed.PEER: times([1], [2, 4, 90], [3]), keras: times([1], [2, 8, 9], [4])}
-    second = {speed.PEER: times([1], [9], [3]), keras: times([1], [4], [2])}
-    for name, seconds in (("one.json", first), ("two.json", second)):
-        cells = {cell: {name: one[cell] for name, one in seconds.items()} for cell in speed.CELLS}
-        facts = {"device": "CPU", "processor": None, "date": "2026-01-01", "commit": "abc"}
-        results = {"milliseconds": {mode: cells for mode in speed.MODES}}
-        write_json(tmp_path / name, {"parts": {"steps": {**facts, "results": results}}})
-    table = speed.speed_table(sorted(tmp_path.glob("*.json")))
-    line = f"| train | {keras} | 1.00 | 0.50 to 2.25 | 0.75 to 1.50 | 0.12 to 0.25 | 0.50 |"
-    assert line in table.splitlines()
-    assert "Keras on JAX" not in table
-    assert all(part in table for part in ("`one.json`", "`two.json`", "commit abc"))

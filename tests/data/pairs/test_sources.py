@@ -168,15 +168,6 @@ def test_the_cut_depends_on_the_sentences_alone(load, tmp_path):
         assert sorted(rows_of(moved.splits[name])) == sorted(rows_of(split))
 
 
-def test_both_directions_test_on_the_same_pairs(load, tmp_path):
-    # One translation each, so that the number of sources is the same in both directions.
-    write_tatoeba(tmp_path, [f"Sentence {number}.\tPhrase {number}." for number in range(300)])
-    there = load("tatoeba").splits
-    back = load("tatoeba", source_language="fr", target_language="en").splits
-    for name in there:
-        assert rows_of(there[name]) == [(en, fr) for fr, en in rows_of(back[name])]
-
-
 def test_another_release_of_tatoeba_is_warned_of(load, tmp_path, monkeypatch):
     lines = ["\t".join(row) for row in tatoeba_of(600)]
     path = write_tatoeba(tmp_path, lines)
@@ -199,12 +190,6 @@ def test_a_table_may_name_its_splits_and_have_its_columns_in_any_order(load, tmp
     assert rows_of(loaded.splits["train"]) == ROWS[:100]
     assert rows_of(loaded.splits["validation"]) == ROWS[100:110]
     assert rows_of(loaded.splits["test"]) == ROWS[110:130]
-
-
-def test_only_line_feeds_part_the_lines_of_parallel_files(load, tmp_path):
-    rows = [(f"{en} \u2028\x0b\x85end", f"{fr}\r") for en, fr in ROWS]
-    loaded = load(write_parallel(tmp_path / "own", train=[*rows, ("", " ")]))
-    assert everything(loaded) == sorted((f"{en} end", fr) for en, fr in ROWS)
 
 
 def test_test_sentences_that_stand_in_train_are_counted(load, tmp_path):

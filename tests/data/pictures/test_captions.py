@@ -188,34 +188,6 @@ def test_a_column_names_the_splits(load, tmp_path):
     }
 
 
-def test_what_the_column_leaves_out_is_cut_off_train(load, folder):
-    lines = (folder / "captions.csv").read_text(encoding="utf-8").splitlines()
-    tested = {row[0] for row in ROWS[:9]}
-    named = [f"{line},{'test' if line.split(',')[0] in tested else 'train'}" for line in lines[1:]]
-    loaded = load(write_table(folder, "image,caption,split", *named))
-    assert set(loaded.split("test").names) == tested
-    assert 0 < len(loaded.split("validation").names) < 30
-    assert not tested.intersection(loaded.split("validation").names)
-
-
-def test_names_are_found_whatever_their_case_and_in_folders_below(load, tmp_path):
-    pictures = ("a.jpg", "deep/B.JPG", "deep/er/C.png", "été/d.jpg")
-    named = {
-        "./a.jpg": "a.jpg",
-        "A.JPG": "a.jpg",
-        "deep\\b.jpg": "deep/B.JPG",
-        "b.jpg": "deep/B.JPG",
-        "c.PNG": "deep/er/C.png",
-        "E\u0301te\u0301/D.jpg": "été/d.jpg",
-    }
-    lines = ["image,caption,split", *(f"{name},{name} .,test" for name in named)]
-    loaded = load(write_table(tmp_path / "own", *lines, pictures=pictures))
-    assert loaded.warnings == ()
-    assert set(everything(loaded)) == set(pictures)
-    for name, found in named.items():
-        assert f"{name} ." in everything(loaded)[found]
-
-
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [

@@ -59,20 +59,6 @@ def test_a_picture_of_the_size_asked_for_keeps_its_pixels_and_a_deep_grey_one_it
     assert np.array_equal(read_picture(deep, size=16), np.stack([grey] * 3, axis=2))
 
 
-def test_transparent_parts_show_white():
-    scene = np.zeros((4, 4, 4), dtype=np.uint8)
-    scene[:, :, 0] = 200
-    scene[0, :, 3] = 255
-    scene[1, :, 3] = 51
-    result = read_picture(picture(scene), size=4)
-    assert (result[0] == (200, 0, 0)).all()
-    # A fifth of the colour over four fifths of white.
-    assert np.abs(result[1] - np.array([244, 204, 204])).max() <= 1
-    assert (result[2:] == 255).all()
-    grey = picture(scene[:, :, [0, 3]])
-    assert (read_picture(grey, size=4)[:, 0, 0] == (200, 244, 255, 255)).all()
-
-
 # ---- Which way up and how large ----------------------------------------------------------------
 
 

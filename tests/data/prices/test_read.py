@@ -55,13 +55,6 @@ def test_the_last_close_kept_is_the_quoted_price_and_returns_stay_the_same(write
     np.testing.assert_allclose(cut.close[1] / cut.close[0], whole.close[1] / whole.close[0])
 
 
-def test_an_unknown_volume_is_zero(write):
-    history = read_prices(write(line_3="2020-01-03,11,14,10,12,6,null", line_4=ROWS[2][:-1]))
-    np.testing.assert_array_equal(history.volume, [1000, 0, 0, 3000])
-    without = write([row.rsplit(",", 1)[0] for row in ROWS], header=HEADER.removesuffix(",Volume"))
-    np.testing.assert_array_equal(read_prices(without).volume, np.zeros(4))
-
-
 def test_without_an_adjusted_close_prices_are_those_of_the_file_in_a_range_that_holds_them(write):
     rows = ["2020-01-02,12.1,12,9,8.9", *(",".join(row.split(",")[:5]) for row in ROWS[1:])]
     history = read_prices(write(rows, header="Date,Open,High,Low,Close"))
@@ -80,15 +73,6 @@ def test_a_long_gap_and_a_close_that_halves_are_warned_of(write):
 
 
 # ---- Layouts ---------------------------------------------------------------------------------
-
-
-def test_order_and_case_of_columns_and_more_columns_change_nothing(write, tmp_path):
-    expected = columns_of(read_prices(write()))
-    frame = pd.read_csv(write(), dtype=str).assign(Dividends="x", Splits="")
-    frame.columns = ["DATE", "open", "HIGH", "low", "close", "adj_close", "volume", "Other", ""]
-    path = tmp_path / "mixed.csv"
-    frame[list(reversed(frame.columns))].to_csv(path, index=False, encoding="utf-8-sig")
-    np.testing.assert_array_equal(columns_of(read_prices(path)), expected)
 
 
 @pytest.mark.parametrize("group_by", ["column", "no index name"])

@@ -35,15 +35,6 @@ def test_the_truth_is_calibrated(market):
         assert abs(np.corrcoef(folded[1:], folded[:-1])[0, 1]) < 4 / np.sqrt(3_000)
 
 
-def test_a_dividend_lowers_the_quoted_close_and_not_the_adjusted_one(market):
-    prices = market[0].prices
-    gap = np.diff(np.log(prices["Close"])) - np.diff(np.log(prices["Adj Close"]))
-    paid = np.flatnonzero(np.abs(gap) > 1e-9) + 1
-    np.testing.assert_array_equal(paid, np.arange(63, 3_000, 63))
-    np.testing.assert_allclose(gap[paid - 1], np.log(1 - 0.006))
-    assert prices["Close"].iloc[-1] == prices["Adj Close"].iloc[-1]
-
-
 def test_the_files_load_and_hold_the_simulated_returns(prices_dir):
     histories = load_prices(str(prices_dir / "prices"), data_dir=prices_dir)
     simulations = {s.ticker: s for s in simulate_market(tickers=5, days=700)}

@@ -148,6 +148,7 @@ def test_an_unknown_ticker_is_named_and_nothing_is_written(yahoo, download, tmp_
     assert files_of(tmp_path) == ["AAA.csv"]
 
 
+@pytest.mark.slow
 def test_a_process_that_runs_the_apps_can_still_download():
     # The backend's native code must not hide what the download needs; nothing listens on port 1.
     code = (

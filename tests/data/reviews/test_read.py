@@ -1,5 +1,3 @@
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -95,13 +93,6 @@ def test_a_damaged_cache_is_named(load, imdb_dir, tmp_path):
         refuses(load, "imdb", "train.parquet is damaged", data_dir=imdb_dir)
 
 
-def test_importing_the_pipelines_imports_no_tensorflow():
-    modules = "data.text.batching, data.reviews.sample, data.reviews.read, data.text.tokenization"
-    code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
-    environment = {**os.environ, "KERAS_BACKEND": "numpy"}
-    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
-
-
 # ---- A file of one's own ---------------------------------------------------------------------
 
 
@@ -140,20 +131,6 @@ def test_a_column_split_is_followed(load, tmp_path):
         expected = [text for text, _, found in rows if found == split]
         assert list(data.splits[split].texts) == expected
     assert set(data.splits["unlabelled"].labels.tolist()) == {-1}
-
-
-def test_unlabelled_rows_need_no_label(load, tmp_path):
-    rows = [
-        (*row, "test" if number % 4 == 0 else "train") for number, row in enumerate(many_rows(80))
-    ]
-    for path in (tmp_path / "own.csv", tmp_path / "own.tsv"):
-        rows = [(text, number % 8 // 4, split) for number, (text, _, split) in enumerate(rows)]
-        data = load(
-            write_table(path, [*rows, ("more", None, "unlabelled")], ("text", "label", "split"))
-        )
-        assert list(data.splits["unlabelled"].texts) == ["more"]
-        # The gap turns the column into floats; the labels are still whole.
-        assert data.label_names in {("0", "1"), ("0.0", "1.0")}
 
 
 LONG = " ".join(f"word{number}" for number in range(60))

@@ -3,10 +3,8 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from models.attention_decoder import build_attention_decoder
-from models.decode import generation
 from models.decode.generation import build_generator, set_seed
 from models.translation import build_encoder
 from tests.helpers import sequence_scores
@@ -201,20 +199,3 @@ def test_samples_are_as_frequent_as_they_are_probable_and_repeat_with_their_seed
     again = generator_of(parts, 3, **options)
     set_seed(again, 1)
     np.testing.assert_array_equal(again.predict_on_batch(inputs)["sequences"][0], samples)
-
-
-def test_the_loop_stops_when_the_last_sequence_has_ended(monkeypatch):
-    steps = []
-
-    def counting_loop(*arguments):
-        results = loop(*arguments)
-        steps.append(int(results[0]))
-        return results
-
-    loop = ops.while_loop
-    monkeypatch.setattr(generation.ops, "while_loop", counting_loop)
-    model = generator_of(build_parts(), 50, method="greedy")
-    written = model({"source": random_source(), "length_limit": np.full(5, 50)})
-    longest = lengths_of(ops.convert_to_numpy(written["sequences"])).max()
-    assert steps == [longest]
-    assert longest < 50
