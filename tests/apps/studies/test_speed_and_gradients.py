@@ -88,6 +88,3 @@ def test_the_gradient_study_follows_gradients_back_and_makes_them_explode(
     assert list(results["truncation"]["pieces"]) == ["20", "10", "5", "2"]
     assert set(results["optimizers"]["optimizers"]) == {"sgd", "rmsprop", "adam"}
     assert set(drawn) == {"vanishing.png", "exploding.png", "truncation.png", "optimizers.png"}
-
-
-# ---- Speed -----------------------------------------------------------------------------------
