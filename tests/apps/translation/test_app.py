@@ -266,8 +266,9 @@ def test_evaluate_scores_what_predict_says(scored, predictor, held_out):
 # ---- Prediction ------------------------------------------------------------------------------
 
 
-def hard_texts():
-    return [
+@pytest.mark.no_backend
+def test_every_text_has_its_translation_in_its_place(predictor):
+    texts = [
         "The dog sees the house.",
         "",
         "🐶🐶 sees 😀",
@@ -281,11 +282,6 @@ def hard_texts():
         "\u200b\0",
         "The dog sees the house.",
     ]
-
-
-@pytest.mark.no_backend
-def test_every_text_has_its_translation_in_its_place(predictor):
-    texts = hard_texts()
     found = predictor.predict(texts)
     assert [translation.source for translation in found] == texts
     for text, translation in zip(texts, found, strict=True):
