@@ -6,9 +6,11 @@ from common.plots import _wrap, plot_words
 pytestmark = pytest.mark.no_backend
 
 
-def test_a_word_is_white_or_has_the_colour_of_its_side():
+def test_a_word_is_white_or_deepens_towards_the_colour_of_its_side():
     assert word_colour(0.0, 3.0) == word_colour(0.0, 0.0) == (255, 255, 255)
-    assert (word_colour(2.0, 2.0), word_colour(-2.0, 2.0)) == (SUPPORT, OPPOSE)
+    for sign, full in ((1, SUPPORT), (-1, OPPOSE)):
+        weak, strong = (sum(word_colour(sign * size, 2.0)) for size in (0.5, 2.0))
+        assert sum(full) <= strong < weak
 
 
 def test_a_picture_grows_with_its_text_and_takes_any_characters(tmp_path):

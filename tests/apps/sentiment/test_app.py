@@ -105,19 +105,19 @@ def test_the_pieces_are_the_text_and_their_scores_sum_to_the_margin(trained):
     assert sum(score for _, score in found.pieces) == pytest.approx(expected, abs=1e-3)
 
 
-def test_evaluate_agrees_with_predict(trained, reviews_csv, cache_dir):
-    scores = evaluate.evaluate_run(trained, data="", data_dir="", split="test", baselines=True)
+def test_evaluate_agrees_with_predict(copy, reviews_csv, cache_dir):
+    scores = evaluate.evaluate_run(copy, data="", data_dir="", split="test", baselines=True)
     metrics, baselines = scores.metrics, scores.baselines
-    assert record_scores(trained, scores)
+    assert record_scores(copy, scores)
     data = load_reviews(
         str(reviews_csv), data_dir=Path(), cache_dir=cache_dir, validation_share=0.1, split_seed=0
     )
     test = data.splits["test"]
-    labels = [found.label for found in Predictor.load(trained).predict(test.texts)]
+    labels = [found.label for found in Predictor.load(copy).predict(test.texts)]
     truth = [data.label_names[label] for label in test.labels]
     assert metrics["accuracy"] == pytest.approx(np.mean(np.array(labels) == np.array(truth)))
     assert set(baselines) == {"majority", "tfidf_logreg", "nb_svm"}
-    assert read_json(trained / "metrics.json")["baselines"]["nb_svm"]["test"]
+    assert read_json(copy / "metrics.json")["baselines"]["nb_svm"]["test"]
 
 
 @pytest.mark.no_backend
