@@ -303,7 +303,9 @@ def test_a_long_text_is_translated_sentence_by_sentence(predictor, held_out):
 
 
 @pytest.mark.no_backend
-@pytest.mark.parametrize("text", ["a" * 2000, "电影很好看。" * 40, "dog " + "b" * 300 + " house"])
+@pytest.mark.parametrize(
+    "text", [f"A{'a' * 2000}.", "电影很好看。" * 40, f"Dog {'b' * 300} house."]
+)
 def test_no_part_of_a_long_word_is_dropped(text, predictor):
     length = len(encode_texts(predictor.tokenizer, [text])[0])
     assert length > 40
