@@ -54,9 +54,15 @@ class Devices:
         return own
 
     def share(
-        self, *datasets: "keras.utils.PyDataset", epochs_done: int
+        self, *datasets: "keras.utils.PyDataset", epochs_done: int, unknown: float | None
     ) -> "tuple[keras.utils.PyDataset, ...]":
-        """Returns this process's part of each data set.
+        """Returns this process's part of each data set, whose batches are `(inputs, targets)`.
+
+        Args:
+            datasets: The same in all processes.
+            epochs_done: By the run that is resumed.
+            unknown: The target that the loss leaves out, for rows that fill up a batch; if it has
+                none, rows come with weights.
 
         Raises:
             UserError: If the processes would not take the same number of steps, for which they
@@ -75,7 +81,7 @@ class Devices:
                     f" validation ({everywhere.tolist()}): give all the same data, flags and run"
                     " folder."
                 )
-        return tuple(_shared(dataset, self) for dataset in datasets)
+        return tuple(_shared(dataset, self, unknown) for dataset in datasets)
 
     def end(self) -> bool:
         """Ends the work in common after `fit`; returns whether this process goes on alone."""
@@ -134,16 +140,24 @@ def start_devices(devices: str, *, unfit: dict[str, Any]) -> Devices:
     return Devices(count, processes, int(os.environ.get(_ID, 0)))
 
 
-def rows_of(rows: int, *, parts: int, processes: int, process: int) -> np.ndarray:
-    """Returns which rows of a batch a process computes on, `<int>(rows,)`.
+def rows_of(
+    rows: int, *, parts: int, processes: int, process: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which rows of a batch a process computes on, and what each weighs in a mean.
 
-    A batch that does not divide by the number of devices is filled up with its first rows.
+    A batch that does not divide by the number of devices is filled up with its first rows, which
+    weigh nothing there.
     """
-    whole = np.resize(np.arange(rows), -(-rows // parts) * parts)
-    return np.split(whole, processes)[process]
+    filled = -(-rows // parts) * parts
+    weights = (np.arange(filled) < rows) * np.float32(filled / rows)
+    shares = (np.split(whole, processes) for whole in (np.resize(np.arange(rows), filled), weights))
+    numbers, own = (share[process] for share in shares)
+    return numbers, own
 
 
-def _shared(dataset: "keras.utils.PyDataset", devices: Devices) -> "keras.utils.PyDataset":
+def _shared(
+    dataset: "keras.utils.PyDataset", devices: Devices, unknown: float | None
+) -> "keras.utils.PyDataset":
     """Returns a data set whose batches hold the rows of one process."""
     import jax
     import keras
@@ -153,14 +167,19 @@ def _shared(dataset: "keras.utils.PyDataset", devices: Devices) -> "keras.utils.
             return len(dataset)
 
         def __getitem__(self, index: int) -> Any:
-            batch = dataset[index]
-            rows = rows_of(
-                len(jax.tree.leaves(batch)[0]),
+            inputs, targets = dataset[index]
+            rows, weights = rows_of(
+                len(targets),
                 parts=devices.parts,
                 processes=devices.processes,
                 process=devices.process,
             )
-            return jax.tree.map(lambda array: np.asarray(array)[rows], batch)
+            inputs = jax.tree.map(lambda array: np.asarray(array)[rows], inputs)
+            targets = np.asarray(targets)[rows]
+            if unknown is None:
+                return inputs, targets, weights
+            targets[weights == 0] = unknown
+            return inputs, targets
 
         def on_epoch_end(self) -> None:
             dataset.on_epoch_end()

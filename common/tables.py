@@ -165,7 +165,8 @@ def made_table(record: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines = {
         "command": f"`{record['command']}`",
-        "commit": record["commit"],
+        "commit": record["commit"]
+        + (f", its bias by {record['bias']['commit']}" if "bias" in record else ""),
         "date": record.get("date", "not recorded"),
         "training": f"{record['epochs']} epochs, {record['seconds'] / 60:.0f} minutes on"
         f" {record['device']}",

@@ -29,6 +29,7 @@ from data.text.subwords import (
     load_subword_tokenizer,
     train_subword_tokenizer,
 )
+from data.text.tokenization import PAD_ID
 
 if TYPE_CHECKING:
     import keras
@@ -196,12 +197,9 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
         train_split, validation_split = captions.split("train"), captions.split("validation")
         backbone = backbone_of(config, run if flags.resume else None, backbone_weights)
         inputs = PictureInputs(config, None if takes_pixels(config) else backbone)
-        train_pictures = inputs.stored(
-            captions, train_split.names, views=config.views, console=console
-        )
-        validation_pictures = inputs.stored(
-            captions, validation_split.names, views=1, console=console
-        )
+        stored = functools.partial(inputs.stored, captions, console=console)
+        train_pictures = stored(train_split.names, views=config.views)
+        validation_pictures = stored(validation_split.names, views=1)
         if flags.resume:
             tokenizer = load_subword_tokenizer(run / TOKENIZER)
         else:
@@ -251,7 +249,7 @@ def main(flags: TrainFlags, config: Config, backbone_weights: str = "") -> None:
             f" validate · {model.count_params():,} parameters · {len(batches)} steps an epoch"
         )
         batches, validation_batches = devices.share(
-            batches, validation_batches, epochs_done=epochs_done
+            batches, validation_batches, epochs_done=epochs_done, unknown=PAD_ID
         )
         with run_written(
             config,

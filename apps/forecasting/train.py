@@ -170,7 +170,9 @@ def main(flags: TrainFlags, config: Config) -> None:
             f" {sum(map(len, validation_spans))} to validate · {parameters:,} parameters ·"
             f" {len(batches)} steps an epoch"
         )
-        batches, validation = devices.share(batches, validation, epochs_done=epochs_done)
+        batches, validation = devices.share(
+            batches, validation, epochs_done=epochs_done, unknown=np.nan
+        )
         with run_written(
             config,
             flags,

@@ -67,7 +67,7 @@ class Config(TrainingSettings):
     spans: int = 0
     """Spans of one to three sentences that are cut from each training review and learned with its
     label (and with what --teachers that are networks make of them), so that short texts are read
-    well too."""
+    well too. In the end the bias is fitted to spans of the validation reviews."""
     teachers: str = ""
     """Run folders or nb_svm, separated by commas, whose mean verdict labels the unlabelled reviews;
     training then learns from those too (self-training)."""

@@ -15,7 +15,7 @@ from rich.console import Console
 from tokenizers import Tokenizer
 
 from apps.sentiment.config import BIGRAM_DIM, BUCKETS, Config, teacher_folders
-from apps.sentiment.spans import sentence_spans
+from apps.sentiment.spans import refit_bias, sentence_spans
 from common.cli import VERBOSITY, aside, open_console, run_command
 from common.device import XLA, device_line
 from common.devices import start_devices
@@ -191,7 +191,7 @@ def main(flags: TrainFlags, config: Config) -> None:
         model.compile(
             optimizer=build_optimizer(config.optimizer, learning_rate=config.learning_rate),
             loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
+            weighted_metrics=["accuracy"],
             jit_compile=XLA[config.jit_compile],
         )
         callbacks = training_callbacks(
@@ -209,7 +209,7 @@ def main(flags: TrainFlags, config: Config) -> None:
             f" {model.count_params():,} parameters · {len(batches)} steps an epoch"
         )
         batches, validation_batches = devices.share(
-            batches, validation_batches, epochs_done=epochs_done
+            batches, validation_batches, epochs_done=epochs_done, unknown=None
         )
         with run_written(
             config,
@@ -234,6 +234,9 @@ def main(flags: TrainFlags, config: Config) -> None:
 
         if not devices.end():
             return
+        if config.spans:
+            shift = refit_bias(run, validation_split, count=config.spans, seed=config.seed)
+            log(f"bias shifted to fit spans of validation reviews: {np.round(shift, 3).tolist()}")
         # From disk, so that the score is the saved model's.
         scores = evaluate_run(
             run, data="", data_dir=flags.data_dir, split="validation", baselines=False

@@ -30,6 +30,7 @@ from data.text.subwords import (
     load_subword_tokenizer,
     train_subword_tokenizer,
 )
+from data.text.tokenization import PAD_ID
 
 if TYPE_CHECKING:
     import keras
@@ -208,7 +209,7 @@ def main(flags: TrainFlags, config: Config) -> None:
             f" {model.count_params():,} parameters · {len(batches)} steps an epoch"
         )
         batches, validation_batches = devices.share(
-            batches, validation_batches, epochs_done=epochs_done
+            batches, validation_batches, epochs_done=epochs_done, unknown=PAD_ID
         )
         with run_written(
             config,

@@ -43,7 +43,6 @@ def _seeds_of(*names: str) -> tuple[str, ...]:
     return tuple(f"{name}-s{seed}" for name in names for seed in _SEEDS)
 
 
-_PRETRAINED = "--pretrain-epochs 2 --units 128"
 _BEAMS = "--beam-sizes 1,2,5,10"
 _MULTI30K = {"splits": ("test", "test_2017_flickr"), "scoring": _BEAMS}
 _TATOEBA = (
@@ -71,25 +70,8 @@ ROWS = (
         Row("sentiment", cell, f"--cell {cell}", seeds=_SEEDS)
         for cell in ("lstm", "gru", "simple_rnn", "feedforward")
     ),
-    Row("sentiment", "lstm_pretrained", _PRETRAINED, seeds=_SEEDS),
-    Row(
-        "sentiment",
-        "pretrained_self_trained",
-        f"{_PRETRAINED} --epochs 2 --teachers nb_svm,{RUNS}/sentiment/lstm_pretrained-s1,"
-        f"{RUNS}/sentiment/lstm_pretrained-s2",
-        seeds=_SEEDS,
-    ),
-    Row(
-        "sentiment",
-        "pretrained_self_trained_ensemble",
-        members=_seeds_of("pretrained_self_trained"),
-    ),
+    Row("sentiment", "lstm_pretrained", "--pretrain-epochs 2 --units 128", seeds=_SEEDS),
     Row("sentiment", "lstm_gru_ensemble", members=_seeds_of("lstm", "gru")),
-    Row(
-        "sentiment",
-        "self_trained",
-        f"--teachers nb_svm,{RUNS}/sentiment/lstm_gru_ensemble-s1 --epochs 2",
-    ),
     Row("translation", "gru", seeds=_SEEDS, **_MULTI30K),
     Row("translation", "gru_ensemble", members=_seeds_of("gru"), **_MULTI30K),
     Row("translation", "tatoeba_gru", _TATOEBA, scoring=_BEAMS),

@@ -61,13 +61,17 @@ def quantize(path: Path) -> dict[str, int]:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     draft = path.with_name(f"int8-{path.name}")
+    nodes = onnx.load(path).graph.node
+    inner = [node for one in nodes for part in one.attribute for node in _nodes(part.g)]
+    # ONNX Runtime does not find the weights of an LSTM in a loop.
+    unfit = {"LSTM"} & {node.op_type for node in inner}
     # It recommends what is for pictures of a fixed size.
     logging.disable(logging.WARNING)
     try:
         quantize_dynamic(
             path,
             draft,
-            op_types_to_quantize=_QUANTIZED,
+            op_types_to_quantize=[kind for kind in _QUANTIZED if kind not in unfit],
             weight_type=QuantType.QInt8,
             extra_options={"EnableSubgraph": True},
         )
@@ -80,9 +84,9 @@ def quantize(path: Path) -> dict[str, int]:
         for one in graph.initializer
         if one.data_type == onnx.TensorProto.FLOAT and math.prod(one.dims) >= _SMALL
     }
-    kinds = (node.op_type for node in _nodes(graph) if weights & set(node.input))
+    found = (node.op_type for node in _nodes(graph) if weights & set(node.input))
     # What is quantized keeps its biases.
-    left = (kind for kind in kinds if not kind.startswith("DynamicQuantize"))
+    left = (kind for kind in found if not kind.startswith("DynamicQuantize"))
     return dict(sorted(collections.Counter(left).items()))
 
 

@@ -102,7 +102,7 @@ def forecasting_sample(config: Any, limit: int, data_dir: str, scratch: Path) ->
     inputs = load_inputs(
         config, data=config.data, tickers=split_list(config.tickers), data_dir=data_dir
     )
-    start, end, _ = split_span(config, "test", max(one.dates[-1] for one in inputs.features))
+    start, end = split_span(config, "test", max(one.dates[-1] for one in inputs.features))
     days = [
         (features, origin)
         for features in inputs.features
