@@ -131,6 +131,14 @@ def sequence_scores(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.where(targets != 0, chosen[..., 0], 0).sum(axis=-1)
 
 
+def outputs_of(model, inputs):
+    """What a model returns, compiled where one call would be traced step by step (JAX)."""
+    import keras
+
+    run = model.predict_on_batch if keras.backend.backend() == "jax" else model
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, run(inputs))
+
+
 def linear_model(rate: float = 1.0, *, optimizer=None, **options):
     """A compiled layer of three weights and a bias, trained by SGD unless told otherwise."""
     import keras

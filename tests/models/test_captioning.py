@@ -1,13 +1,14 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from scipy import special
 
 from models.attention_decoder import build_attention_decoder
 from models.captioning import VARIANTS, add_mirror_image, build_picture_encoder
 from models.decode.generation import build_generator
 from models.encoder_decoder import build_encoder_decoder
 from models.ensemble import build_ensemble
+from tests.helpers import outputs_of
 
 VOCAB, START, END, REGIONS, CHANNELS = 14, 2, 3, 6, 7
 
@@ -44,12 +45,11 @@ def random_tokens(batch=3, time=5):
 
 
 def logits_of(model, picture, target_in):
-    return model.predict_on_batch({"picture": picture, "target_in": target_in})
+    return outputs_of(model, {"picture": picture, "target_in": target_in})
 
 
 def memory_of(model, picture):
-    outputs = model.get_layer("encoder").predict_on_batch(picture)
-    return keras.tree.map_structure(ops.convert_to_numpy, outputs)
+    return outputs_of(model.get_layer("encoder"), picture)
 
 
 def written_by(model, picture, max_length=6, **options):
@@ -124,10 +124,9 @@ def test_a_picture_and_its_mirror_image_write_one_caption():
     target_in = random_tokens()
 
     def outputs(captioner, picture):
-        memory = captioner.get_layer("encoder").predict_on_batch(picture)
-        decoder = captioner.get_layer("decoder")
-        found = decoder.predict_on_batch({"target_in": target_in, **memory})
-        return ops.convert_to_numpy(ops.softmax(found["logits"])), np.asarray(found["attention"])
+        memory = memory_of(captioner, picture)
+        found = outputs_of(captioner.get_layer("decoder"), {"target_in": target_in, **memory})
+        return special.softmax(found["logits"], axis=-1), found["attention"]
 
     probabilities, attention = outputs(add_mirror_image(model), pair)
     alone = [outputs(model, pair[:, place]) for place in (0, 1)]

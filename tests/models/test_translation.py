@@ -7,7 +7,7 @@ from models.attention_decoder import build_attention_decoder
 from models.decode.generation import build_generator
 from models.encoder_decoder import build_encoder_decoder, smoothed_cross_entropy
 from models.translation import build_encoder
-from tests.helpers import on_one_backend
+from tests.helpers import on_one_backend, outputs_of
 
 VOCAB, EMBED_DIM, START, END = 14, 6, 2, 3
 
@@ -42,7 +42,7 @@ def random_tokens(lengths, time):
 
 
 def logits_of(model, source, target_in):
-    return model.predict_on_batch({"source": source, "target_in": target_in})
+    return outputs_of(model, {"source": source, "target_in": target_in})
 
 
 @pytest.mark.parametrize("cell", [on_one_backend("simple_rnn"), "lstm", "gru"])

@@ -7,7 +7,7 @@ import pytest
 from models.attention_decoder import build_attention_decoder
 from models.decode.generation import build_generator, set_seed
 from models.translation import build_encoder
-from tests.helpers import sequence_scores
+from tests.helpers import outputs_of, sequence_scores
 
 PAD, START, END, VOCAB = 0, 2, 3, 8
 MAX_LENGTH = 7
@@ -54,7 +54,7 @@ def lengths_of(sequences):
 
 
 def forcing_model(parts):
-    """Teacher forcing of both parts, compiled as a whole."""
+    """Teacher forcing of both parts."""
     encoder, decoder = parts
     source = keras.Input((None,), dtype="int32", name="source")
     target_in = keras.Input((None,), dtype="int32", name="target_in")
@@ -65,7 +65,7 @@ def forcing_model(parts):
 def forced(model, source, target_out):
     """The decoder's outputs for one given target a row, all steps at once."""
     target_in = np.pad(target_out[:, :-1], ((0, 0), (1, 0)), constant_values=START)
-    return model.predict_on_batch({"source": source, "target_in": target_in})
+    return outputs_of(model, {"source": source, "target_in": target_in})
 
 
 def log_probabilities(model, source, target_out):
