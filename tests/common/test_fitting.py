@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from common.cli import parse_call, run_command
+from common.cli import parse_call
 from common.errors import UserError
 from common.files import read_json, write_json
 from common.fitting import TrainFlags, first_epoch, open_training, run_written, training_callbacks
@@ -127,20 +127,6 @@ def test_a_setting_out_of_range_is_named_as_it_is_typed(setting, value):
     with pytest.raises(UserError, match=f"^--{setting.replace('_', '-')} ") as caught:
         Config(**{setting: value})
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.no_backend
-def test_a_training_that_is_stopped_names_the_flag_to_go_on_with(capsys):
-    def stopped():
-        raise KeyboardInterrupt
-
-    for prog, named in (("python -m apps.x.train", True), ("python -m apps.x.predict", False)):
-        with pytest.raises(SystemExit) as stop:
-            run_command(stopped, prog=prog, description="", arguments=[])
-        assert stop.value.code == 130
-        (line,) = capsys.readouterr().err.splitlines()
-        assert "Stopped" in line
-        assert ("--resume" in line) == named
 
 
 # ---- Where a training begins -------------------------------------------------------------------

@@ -1,11 +1,8 @@
-import errno
 import os
-import tempfile
 
 import numpy as np
 import pytest
 
-from common.errors import UserError
 from data.row_files import texts_on_disk
 
 pytestmark = pytest.mark.no_backend
@@ -30,12 +27,3 @@ def test_rows_that_are_taken_read_the_same_file(tmp_path):
     assert list(taken.take(np.array([2, 0]))) == ["last", "first"]
     del stored
     assert taken[0] == "first"
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    def refuse(**_):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    with pytest.raises(UserError, match="cache.*Read-only.*CACHE_DIR"):
-        texts_on_disk(TEXTS, tmp_path / "cache")

@@ -84,16 +84,6 @@ def test_intervals_and_pinball_are_those_of_the_gaussian():
     assert metrics["pinball_1"] == pytest.approx(100 * np.mean(losses))
 
 
-def test_direction_counts_moves_alone():
-    outcome = [[0.1], [0.2], [-0.1], [0.0]]
-    rising = scored(location=0.01, close=np.full(4, 10.0), outcome=outcome)
-    metrics = forecasting_metrics([rising], [rising], [1])
-    wilson = stats.binomtest(2, 3).proportion_ci(method="wilson")
-    assert metrics["direction_1"] == pytest.approx(2 / 3)
-    assert metrics["direction_low_1"] == pytest.approx(wilson.low)
-    assert metrics["direction_high_1"] == pytest.approx(wilson.high)
-
-
 def test_calibrated_forecasts_fill_the_histogram_evenly():
     close = np.ones(2000)
     outcome = 0.1 * stats.norm.ppf((np.arange(2000) + 0.5) / 2000)[:, None]

@@ -39,17 +39,3 @@ def test_nb_svm_reads_pairs_of_words_where_single_words_cannot_tell():
     np.testing.assert_array_equal(found, truth)
     blind = tfidf_logistic_regression(texts, labels, probe)
     np.testing.assert_allclose(blind, 0.5, atol=1e-6)
-
-
-def test_nb_svm_tells_three_labels_apart():
-    words = ("red", "green", "blue")
-    texts = [f"{words[index % 3]} thing" for index in range(150)]
-    found = nb_svm(texts, np.arange(150) % 3, ["a blue thing", "red", "green"]).argmax(axis=1)
-    assert found.tolist() == [2, 0, 1]
-
-
-def test_baselines_do_not_see_tags():
-    texts, labels = texts_of_pairs(200)
-    probe = ["<br /><br />not<br />sweet", "sweet <br /> not"]
-    plain = nb_svm(texts, labels, ["not sweet", "sweet not"])
-    np.testing.assert_allclose(nb_svm(texts, labels, probe), plain)

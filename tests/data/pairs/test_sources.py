@@ -168,17 +168,6 @@ def test_the_cut_depends_on_the_sentences_alone(load, tmp_path):
         assert sorted(rows_of(moved.splits[name])) == sorted(rows_of(split))
 
 
-def test_another_release_of_tatoeba_is_warned_of(load, tmp_path, monkeypatch):
-    lines = ["\t".join(row) for row in tatoeba_of(600)]
-    path = write_tatoeba(tmp_path, lines)
-    (warning,) = load("tatoeba").warnings
-    assert str(path) in warning
-    assert "2019-04-07" in warning
-    text = "".join(f"{line}\n" for line in lines).encode()
-    monkeypatch.setattr(translation, "_TATOEBA_SHA256", hashlib.sha256(text).hexdigest())
-    assert load("tatoeba").warnings == ()
-
-
 # ---- Your own files ---------------------------------------------------------------------------
 
 

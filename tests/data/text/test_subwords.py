@@ -8,7 +8,6 @@ from data.text.subwords import (
     decode_texts,
     encode_pairs,
     encode_texts,
-    load_subword_tokenizer,
     train_subword_tokenizer,
 )
 from data.text.tokenization import PAD_ID
@@ -63,13 +62,6 @@ def test_pairs_with_a_long_side_are_left_out(tokenizer):
     assert 0 < len(kept) < len(PAIRS)
     assert decode_texts(tokenizer, sources) == [english[row] for row in kept]
     assert decode_texts(tokenizer, targets) == [french[row] for row in kept]
-
-
-def test_a_reloaded_tokenizer_encodes_alike(tokenizer, tmp_path):
-    path = tmp_path / "tokenizer.json"
-    tokenizer.save(str(path))
-    loaded = load_subword_tokenizer(path)
-    assert all(map(np.array_equal, encode_texts(loaded, TEXTS), encode_texts(tokenizer, TEXTS)))
 
 
 def test_a_vocabulary_that_the_texts_cannot_fill_is_refused_with_the_largest_possible():
