@@ -159,7 +159,6 @@ def test_a_moved_run_folder_still_predicts(trained, predictor, held_out, tmp_pat
     assert texts_of(moved.predict(pictures)) == texts_of(predictor.predict(pictures))
 
 
-@pytest.mark.slow
 @pytest.mark.no_backend
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(
     whole, captions_folder, tmp_path, exporting
