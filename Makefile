@@ -244,8 +244,7 @@ test: $(VENV)/.developer  ## run the tests on the TensorFlow and JAX backends
 	KERAS_BACKEND=tensorflow $(PY) -m pytest -m "not slow and not browser" -n 2 --dist loadfile --durations=15
 	JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 KERAS_BACKEND=jax \
 	  $(PY) -m pytest -m "not slow and not browser and not no_backend" -n 2 --dist loadfile --durations=15 \
-	  tests/models tests/common \
-	  tests/apps/forecasting/test_train.py tests/apps/forecasting/test_predict.py tests/apps/forecasting/test_evaluate.py
+	  tests/models tests/common
 
 test-web: $(VENV)/.developer  ## use the page as a visitor would, in Chromium (SCREENSHOTS=docs: draw its pictures)
 	$(PY) -m pytest -m browser tests/apps/web

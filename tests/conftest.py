@@ -61,9 +61,9 @@ def pairs_tsv(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def captioning_dir(tmp_path_factory) -> Path:
-    """A folder of downloads with 500 generated pictures to train on in Flickr8k's own format."""
+    """A folder of downloads with 300 generated pictures to train on in Flickr8k's own format."""
     data_dir = tmp_path_factory.mktemp("picture_downloads")
-    write_captioning_sample(data_dir, train=500, validation=40, test=40)
+    write_captioning_sample(data_dir, train=300, validation=20, test=30)
     return data_dir
 
 

@@ -131,6 +131,14 @@ def sequence_scores(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.where(targets != 0, chosen[..., 0], 0).sum(axis=-1)
 
 
+def outputs_of(model, inputs):
+    """What a model returns, compiled where one call would be traced step by step (JAX)."""
+    import keras
+
+    run = model.predict_on_batch if keras.backend.backend() == "jax" else model
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, run(inputs))
+
+
 def linear_model(rate: float = 1.0, *, optimizer=None, **options):
     """A compiled layer of three weights and a bias, trained by SGD unless told otherwise."""
     import keras
@@ -157,21 +165,3 @@ def check_refused(main, arguments, message, *, folder: Path, capsys) -> None:
     assert len(lines) == 1 and lines[0].startswith("error: ")
     assert message in lines[0]
     assert files_of(folder) == before
-
-
-@contextlib.contextmanager
-def stopped_in_the_second_epoch() -> Iterator[None]:
-    """Lets a training be interrupted once, when its second epoch ends."""
-    from common.callbacks import History
-
-    original, calls = History.on_epoch_end, []
-
-    def stop(self, epoch, logs=None):
-        if epoch == 1 and not calls:
-            calls.append(epoch)
-            raise KeyboardInterrupt
-        original(self, epoch, logs)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(History, "on_epoch_end", stop)
-        yield

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UserError
-
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("apps", "common", "data", "models")
 ALLOWED = {
@@ -153,19 +151,6 @@ def test_every_readme_command_parses(words):
             from common.cli import parse_call
 
             parse_call(loaded.main, prog=module, description="", arguments=arguments)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "make study-gradients ARGS='--partz clipping'",
-        "make ensemble RUNZ=1",
-        "make benchmark ONLY=gru ARGS=--afres",
-    ],
-)
-def test_a_readme_command_with_a_slip_would_be_found(line):
-    with pytest.raises((AssertionError, UserError)):
-        test_every_readme_command_parses(shlex.split(line))
 
 
 def test_the_tables_of_the_readmes_are_those_of_the_results():

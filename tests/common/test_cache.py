@@ -3,7 +3,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
@@ -49,7 +48,6 @@ def edit(name, old, new):
     ("name", "old", "new"),
     [
         ("apps/job.py", "words, 1)", "words, 2)"),
-        ("data/words.py", '"a+"', '"a*"'),
         ("models/net.py", "return scipy", "return scipy.stats"),
     ],
 )
@@ -64,7 +62,6 @@ def test_changed_code_is_another_result(project, name, old, new):
     [
         ("data/words.py", "# As long as it is.", "# Whatever its length."),
         ("apps/job.py", '"""Runs."""', '"""Walks."""'),
-        ("models/net.py", "def build(): return scipy", "def build():\n\n    return (scipy)"),
         # Imported, but neither named nor of data or models.
         ("common/console.py", "return things", "return None"),
         ("models/other.py", "import keras", "import numpy"),
@@ -89,38 +86,18 @@ def test_another_version_of_a_library_that_computes_is_another_result(
     assert (project() != before) == counts
 
 
-def test_the_backend_counts_where_keras_does(project, monkeypatch):
-    modules = ["apps.job"], ["models.other"]
-    before = [project(names) for names in modules]
-    monkeypatch.setattr(keras.backend, "backend", lambda: "another")
-    assert [project(names) == path for names, path in zip(modules, before, strict=True)] == [
-        True,
-        False,
-    ]
-
-
 def test_every_difference_of_content_is_another_result():
     contents = [
         ["ab", "c"],
         ["a", "bc"],
         ["c", "ab"],
         [["ab"], "c"],
-        [b"ab", "c"],
-        [1],
-        [1.0],
-        [True],
-        ["1"],
-        [None],
-        [],
-        [[]],
-        [{"units": 1, "cell": "gru"}],
-        [{"units": 2, "cell": "gru"}],
+        *([1], [1.0], [True], ["1"], [None], [], [[]]),
+        *([{"units": units, "cell": "gru"}] for units in (1, 2)),
         [np.arange(4)],
         [np.arange(4).reshape(2, 2)],
         [np.arange(4).reshape(2, 2).T],
         [np.arange(4.0)],
-        [np.array(["ab", "c"])],
-        [np.zeros(0)],
     ]
     paths = {cache_path(Path(), one, modules=["common.errors"], suffix="") for one in contents}
     assert len(paths) == len(contents)

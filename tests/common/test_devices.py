@@ -48,14 +48,6 @@ def test_what_cannot_be_combined_is_refused_in_one_line(monkeypatch):
     assert "all" in refused(start_devices, "2", unfit={})
 
 
-def test_a_training_without_the_flag_is_left_as_it_is(tmp_path):
-    devices = start_devices("", unfit={"--stateful": True})
-    assert devices.folder(tmp_path, resume=False) == tmp_path
-    shared = devices.share("train", "validation", epochs_done=0, unknown=None)
-    assert shared == ("train", "validation")
-    assert devices.end()
-
-
 def test_only_the_first_process_writes_the_run_folder(tmp_path):
     run, second = tmp_path / "run", Devices(2, 2, 1)
     assert Devices(2, 2, 0).folder(run, resume=False) == run

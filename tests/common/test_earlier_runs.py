@@ -5,7 +5,6 @@ import pytest
 from common.earlier_runs import (
     check_same_cut,
     origin_of,
-    recorded_data,
     run_folder,
     with_shape_of,
 )
@@ -46,12 +45,6 @@ def test_a_teacher_of_another_cut_is_refused():
     check_same_cut(Config(units=4), Config(), ["split_seed"], named="--teacher t")
     with pytest.raises(UserError, match="--teacher t was trained with split_seed 1, not 0"):
         check_same_cut(Config(), Config(split_seed=1), ["split_seed"], named="--teacher t")
-
-
-def test_the_data_that_a_run_learned_from_are_read_from_its_record(tmp_path):
-    assert recorded_data(tmp_path) == {}
-    write_json(tmp_path / "metrics.json", {"seconds": 7.5, "data": {"a": "1"}})
-    assert recorded_data(tmp_path) == {"a": "1"}
 
 
 def test_an_origin_names_the_model_its_data_and_where_it_began_itself(tmp_path):

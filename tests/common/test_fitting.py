@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from common.cli import parse_call, run_command
+from common.cli import parse_call
 from common.errors import UserError
 from common.files import read_json, write_json
 from common.fitting import TrainFlags, first_epoch, open_training, run_written, training_callbacks
@@ -118,7 +118,6 @@ STEPS = 4
     [
         ("epochs", 0),
         ("warmup_steps", -1),
-        ("patience", -1),
         ("learning_rate", float("nan")),
         ("clip_threshold", float("inf")),
         ("seed", 2**32),
@@ -130,26 +129,7 @@ def test_a_setting_out_of_range_is_named_as_it_is_typed(setting, value):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.no_backend
-def test_a_training_that_is_stopped_names_the_flag_to_go_on_with(capsys):
-    def stopped():
-        raise KeyboardInterrupt
-
-    for prog, named in (("python -m apps.x.train", True), ("python -m apps.x.predict", False)):
-        with pytest.raises(SystemExit) as stop:
-            run_command(stopped, prog=prog, description="", arguments=[])
-        assert stop.value.code == 130
-        (line,) = capsys.readouterr().err.splitlines()
-        assert "Stopped" in line
-        assert ("--resume" in line) == named
-
-
 # ---- Where a training begins -------------------------------------------------------------------
-
-
-def opened(config, run, **flags):
-    with open_training(config, TrainFlags(**flags), run, task="sentiment") as settings:
-        return settings
 
 
 def stored_run(folder, **more):
@@ -184,17 +164,6 @@ def test_a_flag_counts_also_when_it_equals_its_default(tmp_path):
 
 
 @pytest.mark.no_backend
-def test_a_flag_that_the_chosen_mode_does_not_read_is_refused(tmp_path):
-    flags, config = typed("--clipping", "none", "--clip-threshold", "1")
-    with (
-        pytest.raises(UserError, match="^--clip-threshold has no effect"),
-        open_training(config, flags, tmp_path / "run", task="sentiment"),
-    ):
-        pass
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.no_backend
 def test_what_a_training_reads_is_not_trained_meanwhile(tmp_path):
     teacher = stored_run(tmp_path / "teacher")
     flags = TrainFlags(overwrite=True)
@@ -206,20 +175,6 @@ def test_what_a_training_reads_is_not_trained_meanwhile(tmp_path):
             open_training(Config(), flags, teacher, task="sentiment"),
         ):
             pass
-
-
-@pytest.mark.no_backend
-def test_a_run_without_a_state_may_be_gone_on_from_only_where_there_is_a_flag_for_it(tmp_path):
-    @dataclasses.dataclass(frozen=True)
-    class GoesOn(Config):
-        init_from: str = ""
-
-    write_json(tmp_path / "config.json", {"task": "sentiment"})
-    (tmp_path / "model.keras").touch()
-    for config, named in ((Config(), False), (GoesOn(), True)):
-        with pytest.raises(UserError, match=r"no state\.npz.*another --run") as caught:
-            opened(config, tmp_path, resume=True)
-        assert ("--init-from" in str(caught.value)) == named
 
 
 # ---- The callbacks -----------------------------------------------------------------------------
@@ -262,14 +217,3 @@ def test_a_plateau_and_the_best_epoch_may_watch_a_score_that_a_callback_adds(tmp
     np.testing.assert_allclose(history["learning_rate"], [0.4, 0.4, 0.2, 0.1], rtol=1e-6)
     assert history["val_score"] == [0.5] * 4
     assert (tmp_path / "model.keras").read_text() == "saved"
-
-
-def test_a_short_training_warms_up_for_a_tenth_of_it_and_says_so(tmp_path):
-    output = io.StringIO()
-    found = callbacks(Config(epochs=10), tmp_path, output)
-    (rate,) = [one for one in found if hasattr(one, "plan")]
-    assert rate.plan["warmup_steps"] == STEPS
-    assert f"warms up for {STEPS} steps" in output.getvalue()
-    silence = io.StringIO()
-    callbacks(Config(epochs=10, warmup_steps=STEPS), tmp_path, silence)
-    assert not silence.getvalue()

@@ -46,19 +46,17 @@ def recorded(clipping: GradientClipping) -> dict[str, float]:
 KERNEL, BIAS = [[3.0], [0.0], [-4.0]], [12.0]  # Of norms 5 and 12, together 13.
 
 
-def test_the_norm_of_each_variable_is_limited_by_itself():
-    model, _ = installed("norm", threshold=10.0)
-    np.testing.assert_allclose(apply(model, KERNEL, BIAS), [3, 0, -4, 10], rtol=1e-6)
-
-
-def test_the_global_norm_shortens_all_gradients_alike():
-    model, _ = installed("global_norm", threshold=6.5)
-    np.testing.assert_allclose(apply(model, KERNEL, BIAS), [1.5, 0, -2, 6], rtol=1e-6)
-
-
-def test_values_are_cut_one_by_one():
-    model, _ = installed("value", threshold=3.5)
-    np.testing.assert_allclose(apply(model, KERNEL, BIAS), [3, 0, -3.5, 3.5], rtol=1e-6)
+@pytest.mark.parametrize(
+    ("mode", "threshold", "step"),
+    [
+        ("norm", 10.0, [3, 0, -4, 10]),
+        ("global_norm", 6.5, [1.5, 0, -2, 6]),
+        ("value", 3.5, [3, 0, -3.5, 3.5]),
+    ],
+)
+def test_a_clipped_step_is_as_long_as_its_mode_allows(mode, threshold, step):
+    model, _ = installed(mode, threshold=threshold)
+    np.testing.assert_allclose(apply(model, KERNEL, BIAS), step, rtol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["none", *MODES])
@@ -143,49 +141,12 @@ def test_gradients_whose_squares_overflow_are_clipped_all_the_same():
     assert recorded(clipping)["gradient_norm"] == pytest.approx(1.3e31, rel=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_a_gradient_that_is_not_finite_is_left_out_of_the_record(wrong):
-    model, clipping = installed("global_norm", threshold=6.0)
-    apply(model, [[0.0], [0.0], [3.0]], [4.0])
-    apply(model, [[0.0], [wrong], [3.0]], [4.0])
-    apply(model, KERNEL, BIAS)
-    assert recorded(clipping) == {
-        "gradient_norm": pytest.approx(9),
-        "gradient_norm_max": pytest.approx(13),
-        "clipped_share": 0.5,
-    }
-
-
 @pytest.mark.parametrize("mode", ["none", *MODES])
-def test_nan_is_not_hidden_from_the_weights(mode):
-    model, clipping = installed(mode)
+def test_nan_is_left_out_of_the_record_and_not_hidden_from_the_weights(mode):
+    model, clipping = installed(mode, threshold=20.0)
+    apply(model, KERNEL, BIAS)
     assert np.isnan(apply(model, [[0.0], [np.nan], [3.0]], [4.0])[1])
-    assert np.isnan(recorded(clipping)["gradient_norm"])
-
-
-def test_a_recurrent_model_that_explodes_trains_with_clipping():
-    losses = {}
-    inputs = np.random.default_rng(0).normal(size=(64, 40, 1)).astype("float32")
-    for mode in ("none", "global_norm"):
-        keras.utils.set_random_seed(1)
-        sequence = keras.Input((40, 1))
-        # A linear recurrence of gain 1.1 multiplies what it saw first by 1.1^40 = 45.
-        states = layers.SimpleRNN(
-            8, activation=None, recurrent_initializer=keras.initializers.Orthogonal(gain=1.1)
-        )(sequence)
-        model = keras.Model(sequence, layers.Dense(1)(states))
-        model.compile(keras.optimizers.SGD(0.05), "mse")
-        losses[mode] = model.fit(
-            inputs,
-            inputs[:, -1],
-            batch_size=16,
-            epochs=10,
-            verbose=0,
-            shuffle=False,
-            callbacks=[GradientClipping(mode, threshold=1.0)],
-        ).history["loss"]
-    assert not np.isfinite(losses["none"][-1])
-    assert losses["global_norm"][-1] < losses["global_norm"][0] / 20
+    assert recorded(clipping)["gradient_norm"] == pytest.approx(13)
 
 
 def test_a_step_that_was_compiled_before_clips_as_well():
@@ -211,9 +172,8 @@ def test_a_scaled_loss_is_recorded_in_its_own_unit():
 SCHEDULES = ["constant", "cosine", "plateau"]
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_rise_is_linear_and_ends_at_the_peak(schedule):
-    rates = rate_at(np.arange(40), peak=2.0, schedule=schedule, total_steps=100, warmup_steps=40)
+def test_the_rise_is_linear_and_ends_at_the_peak():
+    rates = rate_at(np.arange(40), peak=2.0, schedule="cosine", total_steps=100, warmup_steps=40)
     np.testing.assert_allclose(rates, 2.0 * np.arange(1, 41) / 40)
 
 

@@ -87,7 +87,6 @@ def test_a_published_run_has_an_export_of_its_own_model_if_the_run_has_one(is_ex
     ("facts", "named"),
     [
         ({"commit": "abc+"}, r"abc\+"),
-        ({"commit": "unknown"}, "unknown"),
         ({"resumed": [{"commit": "abd+"}]}, r"abd\+"),
         ({"scored": {"test": "abe+"}}, r"abe\+"),
         ({"metrics": {}}, "evaluate it first"),

@@ -27,22 +27,6 @@ def old_run(folder):
     return folder
 
 
-def test_a_training_that_leaves_no_model_puts_the_old_run_back(tmp_path):
-    run = old_run(tmp_path)
-    with pytest.raises(RuntimeError), replace_run(run):
-        write_json(run / "config.json", {"units": 2})
-        (run / ".model.1.part.keras").write_text("half")
-        raise RuntimeError
-    assert read_json(run / "config.json")["units"] == 1
-    assert (run / "model.keras").read_text() == "old"
-    assert sorted(path.name for path in run.iterdir()) == [
-        "config.json",
-        "model.keras",
-        "notes.txt",
-        "plots",
-    ]
-
-
 needs_locks = pytest.mark.skipif(os.name == "nt", reason="Windows cannot lock a folder")
 
 
@@ -152,13 +136,6 @@ def test_whenever_a_process_is_killed_one_of_the_two_runs_is_whole(
         assert found == old
         assert read_json(run / "config.json")["units"] == 1
         assert (run / "tokenizer.json").read_text() == "old"
-
-
-def test_a_run_without_a_state_is_not_trained_over(tmp_path):
-    run = old_run(tmp_path)
-    with pytest.raises(UserError, match=r"has a model but no state\.npz"):
-        open_run(run, task="sentiment", resume=True, overwrite=False)
-    assert (run / "model.keras").read_text() == "old"
 
 
 def test_a_new_run_killed_before_its_first_epoch_can_be_resumed(tmp_path):

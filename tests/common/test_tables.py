@@ -4,7 +4,7 @@ from common import results
 from common.errors import UserError
 from common.files import read_json, write_json
 from common.publish import gather_row, publish_row
-from common.tables import table, write_tables
+from common.tables import table
 from tests.common.test_results import recorded
 
 pytestmark = pytest.mark.no_backend
@@ -51,18 +51,11 @@ def test_a_row_holds_one_value_a_seed(tmp_path):
     assert row["commit"] == "abc1, abc0"
 
 
-def test_runs_that_differ_in_more_than_the_seed_are_no_row(tmp_path):
-    runs = [
-        write_run(tmp_path / "a", seed=1, accuracy=0.9),
-        write_run(tmp_path / "b", seed=2, accuracy=0.9, units=9),
-    ]
-    with pytest.raises(UserError, match="units"):
-        gather_row(runs, "lstm")
-
-
 def test_runs_on_other_data_or_of_another_make_are_no_row(tmp_path):
     runs = [write_run(tmp_path / f"s{seed}", seed=seed) for seed in (1, 2)]
     record = read_json(runs[1] / "metrics.json")
+    with pytest.raises(UserError, match="units"):
+        gather_row([runs[0], write_run(tmp_path / "wide", seed=3, units=9)], "lstm")
     others = {"data": {"prices.csv": "abc"}, "parameters": 7, "versions": {"keras": "2.0"}}
     for key, other in others.items():
         write_json(runs[1] / "metrics.json", {**record, key: other})
@@ -88,18 +81,6 @@ def test_a_table_shows_the_best_row_first_and_the_baselines_among_them(tmp_path)
     assert "85.00 ± 7.07" in lines[2]
 
 
-def test_a_table_may_show_some_rows_alone(tmp_path):
-    for name in ("weak", "strong", "other"):
-        run = write_run(tmp_path / name, seed=1, accuracy=0.9)
-        write_json(tmp_path / "results" / f"{name}.json", gather_row([run], name))
-    text = "<!-- table: results split=test metrics=accuracy rows=strong,weak -->\n<!-- /table -->\n"
-    written = write_tables(text, tmp_path)
-    assert "`strong`" in written and "`weak`" in written and "majority" in written
-    assert "`other`" not in written
-    with pytest.raises(UserError, match="no row absent"):
-        write_tables(text.replace("weak", "absent"), tmp_path)
-
-
 def test_a_table_of_forecasts_shows_the_least_error_first_and_the_greatest_p(tmp_path):
     for name, crps in {"weak": (2.0,), "strong": (1.0, 1.2)}.items():
         runs = [
@@ -123,37 +104,6 @@ def test_a_table_of_forecasts_shows_the_least_error_first_and_the_greatest_p(tmp
     assert lines[2].startswith("| `strong` | 1.1000 ± 0.1414 | 0.0200 | < 0.0001 |")
 
 
-def test_a_table_of_translations_has_titles_that_tell_search_and_length(tmp_path):
-    titles = {
-        "bleu": "BLEU",
-        "chrf": "chrF",
-        "bleu_tok_lc": "BLEU, tokenised lower case",
-        "bleu_greedy": "BLEU, greedy",
-        "chrf_greedy": "chrF, greedy",
-        "bleu_tok_lc_greedy": "BLEU, tokenised lower case, greedy",
-        "bleu_tok_lc_beam_1": "greedy",
-        "bleu_tok_lc_beam_10": "beam 10",
-        "bleu_tok_lc_words_1_8": "1 to 8 words",
-        "bleu_tok_lc_words_15": "15 or more words",
-    }
-    run = write_run(tmp_path / "run", seed=1, metrics=dict.fromkeys(titles, 12.25))
-    write_json(tmp_path / "results" / "gru.json", gather_row([run], "gru"))
-    lines = table(tmp_path / "results", split="test", metrics=list(titles)).splitlines()
-    assert lines[0].startswith(f"| row | {' | '.join(titles.values())} | parameters |")
-    # BLEU and chrF are from 0 to 100 already.
-    assert lines[2].startswith(f"| `gru` |{' 12.25 |' * len(titles)}")
-
-
-def test_a_row_with_a_caveat_says_so_below_its_table(tmp_path):
-    for name, more in (("plain", {}), ("marked", {"caveat": "It saw too much."})):
-        run = write_run(tmp_path / name, seed=1)
-        write_json(tmp_path / "results" / f"{name}.json", gather_row([run], name) | more)
-    text = table(tmp_path / "results", split="test", metrics=["accuracy"])
-    assert "| `marked` † |" in text
-    assert "| `plain` |" in text
-    assert text.endswith("\n\n† It saw too much.\n")
-
-
 def test_a_split_names_the_commit_that_scored_it(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", seed=1, metrics={"bleu": 50.0}, splits=("test", "validation"))
     write_json(
@@ -165,8 +115,8 @@ def test_a_split_names_the_commit_that_scored_it(tmp_path, monkeypatch):
     assert (row["commit"], row["scored"]) == ("abc1", {"test": "def2", "validation": "abc1"})
 
 
-@pytest.mark.parametrize("commit", ["abc+", "unknown"])
-def test_a_row_of_code_that_no_commit_holds_is_not_published(tmp_path, monkeypatch, commit):
+def test_a_row_of_code_that_no_commit_holds_is_not_published(tmp_path, monkeypatch):
+    commit = "abc+"
     run = write_run(tmp_path / "run", seed=1, metrics={"bleu": 50.0})
     record = {**read_json(run / "metrics.json"), "data": {"pairs.tsv": "a"}}
     write_json(run / "metrics.json", {**record, "commit": commit})

@@ -183,11 +183,7 @@ def assert_same_result(resumed: Run, whole: Run) -> None:
 
 @pytest.mark.parametrize(
     ("schedule", "step", "epochs_done"),
-    [
-        ("cosine", STEPS + 0.5, 1),
-        ("plateau", STEPS + 2, 1),
-        ("plateau", 3 * STEPS + 0.5, 3),
-    ],
+    [("cosine", STEPS + 0.5, 1), ("plateau", 2 * STEPS + 2, 2)],
 )
 def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path, whole, schedule, step, epochs_done):
     with pytest.raises(Killed):
@@ -232,33 +228,22 @@ def test_a_training_that_stopped_early_does_not_train_further(tmp_path):
         train(tmp_path, seed=99, patience=1, epochs=50, peak=1e-9)
 
 
-def test_a_fit_that_starts_at_another_epoch_is_refused(copied):
+def test_a_state_of_other_settings_is_refused(copied):
+    with pytest.raises(UserError, match="does not fit .* --overwrite"):
+        train(copied, units=5)
     with pytest.raises(UserError, match="after epoch 4, but training starts after epoch 0"):
         train(copied, initial_epoch=0)
 
 
-@pytest.mark.parametrize("change", [{"units": 5}, {"schedule": "cosine"}])
-def test_a_state_of_other_settings_is_refused(copied, change):
-    with pytest.raises(UserError, match="does not fit .* --overwrite"):
-        train(copied, **change)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda content: b"",
-        lambda content: b"no state at all",
-        lambda content: content[: len(content) // 2],
-        lambda content: content[:-1],
-        lambda content: content.replace(b'"epoch"', b'"e\x00och"'),
-    ],
-)
-def test_a_damaged_state_is_refused(copied, damage):
+@pytest.mark.no_backend
+def test_a_damaged_state_is_refused(copied):
     path = copied / "state.npz"
-    path.write_bytes(damage(path.read_bytes()))
-    for read in (saved_epoch, is_finished):
-        with pytest.raises(UserError, match="state.npz is damaged .* --overwrite"):
-            read(path)
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], whole.replace(b'"epoch"', b'"e\x00och"')):
+        path.write_bytes(content)
+        for read in (saved_epoch, is_finished):
+            with pytest.raises(UserError, match="state.npz is damaged .* --overwrite"):
+                read(path)
 
 
 def test_types_that_numpy_does_not_know_are_restored(tmp_path):

@@ -23,8 +23,7 @@ class Host(http.server.BaseHTTPRequestHandler):
             self.send_error(answer)
         elif answer != "drop":
             self.send_response(200)
-            if answer != "no length":
-                self.send_header("Content-Length", str(len(BODY)))
+            self.send_header("Content-Length", str(len(BODY)))
             self.end_headers()
             self.wfile.write(BODY[: len(BODY) // 2] if answer == "half" else BODY)
 
@@ -47,20 +46,17 @@ def host(monkeypatch):
         thread.join()
 
 
-@pytest.mark.parametrize("answer", ["whole", "no length"])
-def test_a_file_arrives_whole_in_a_new_folder(host, tmp_path, monkeypatch, answer):
+def test_a_file_arrives_whole_in_a_new_folder(host, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK", 3_000)
-    host.answers = [answer]
     path, lines = tmp_path / "new" / "file.gz", []
     assert fetch(host.url, path, checksum=None, log=lines.append) == path
     assert path.read_bytes() == BODY
     assert list(path.parent.iterdir()) == [path]
-    size = " (0.0 MB)" if answer == "whole" else ""
-    assert lines == [f"Downloading {host.url}{size}", "file.gz: 0.0 MB"]
+    assert lines == [f"Downloading {host.url} (0.0 MB)", "file.gz: 0.0 MB"]
     assert "urllib" not in host.requests[0].lower()
 
 
-@pytest.mark.parametrize("answer", [500, 429, "half", "drop", "hang"])
+@pytest.mark.parametrize("answer", [500, "half", "drop", "hang"])
 def test_a_failed_attempt_is_repeated_after_growing_pauses(host, tmp_path, answer):
     host.answers = [answer, answer]
     pauses, lines = [], []
@@ -86,14 +82,6 @@ def test_a_failure_that_stays_is_named_with_its_remedy(host, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dead_host_leaves_no_folder(host, tmp_path):
-    host.shutdown()
-    host.server_close()
-    options = {"checksum": None, "sleep": lambda seconds: None}
-    assert "refused" in refused(fetch, host.url, tmp_path / "new" / "file", **options)
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
 def test_another_checksum_is_refused_and_the_old_file_stays(host, tmp_path, algorithm):
     path = tmp_path / "file"
@@ -106,11 +94,3 @@ def test_another_checksum_is_refused_and_the_old_file_stays(host, tmp_path, algo
     assert list(tmp_path.iterdir()) == [path]
     fetch(host.url, path, checksum=right)
     assert path.read_bytes() == BODY
-
-
-def test_a_folder_that_cannot_be_written_is_named(host, tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    place = tmp_path / "file" / "below"
-    with pytest.raises(OSError, match="another folder") as caught:
-        fetch(host.url, place, checksum=None)
-    assert caught.value.filename == str(place)

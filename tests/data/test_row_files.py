@@ -1,12 +1,9 @@
-import errno
 import os
-import tempfile
 
 import numpy as np
 import pytest
 
-from common.errors import UserError
-from data.row_files import texts_on_disk, tokens_on_disk
+from data.row_files import texts_on_disk
 
 pytestmark = pytest.mark.no_backend
 
@@ -30,19 +27,3 @@ def test_rows_that_are_taken_read_the_same_file(tmp_path):
     assert list(taken.take(np.array([2, 0]))) == ["last", "first"]
     del stored
     assert taken[0] == "first"
-
-
-def test_token_ids_come_back_as_they_were_put_in(tmp_path):
-    sequences = [np.arange(5), np.array([7], "int32"), np.arange(2, 40, dtype="int32")]
-    stored = tokens_on_disk(sequences, tmp_path)
-    assert all(sequence.dtype == np.int32 for sequence in stored)
-    assert [sequence.tolist() for sequence in stored] == [ids.tolist() for ids in sequences]
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    def refuse(**_):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    with pytest.raises(UserError, match="cache.*Read-only.*CACHE_DIR"):
-        texts_on_disk(TEXTS, tmp_path / "cache")

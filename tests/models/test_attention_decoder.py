@@ -4,17 +4,9 @@ import pytest
 from keras import ops
 
 from models.attention_decoder import build_attention_decoder, state_names
-from tests.helpers import on_one_backend
 
 VOCAB, UNITS, MEMORY_DIM = 9, 5, 5
-CONFIGURATIONS = [
-    ("simple_rnn", 1),
-    on_one_backend("simple_rnn", 2),
-    on_one_backend("lstm", 1),
-    ("lstm", 2),
-    on_one_backend("gru", 1),
-    ("gru", 2),
-]
+CONFIGURATIONS = [("simple_rnn", 1), ("lstm", 2), ("gru", 1)]
 
 
 def build(cell="gru", num_layers=1, **options):
@@ -91,15 +83,6 @@ def test_what_stands_in_padded_memory_changes_nothing():
     )
 
 
-def test_without_any_memory_attention_is_zero_and_nothing_is_nan():
-    decoder = build()
-    inputs = random_inputs()
-    inputs["memory_mask"] = np.array([[True] * 4, [False] * 4])
-    outputs = outputs_of(decoder, inputs)
-    assert np.all(outputs["attention"][1] == 0)
-    assert np.all(np.isfinite(outputs["logits"]))
-
-
 def test_half_precision_stays_finite_and_ends_in_full_precision_logits():
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -112,11 +95,11 @@ def test_half_precision_stays_finite_and_ends_in_full_precision_logits():
     assert outputs["logits"].dtype == outputs["attention"].dtype == np.float32
     assert np.all(np.isfinite(outputs["logits"]))
     np.testing.assert_allclose(outputs["attention"][0, :, 0], 1.0)
+    assert np.all(outputs["attention"][1] == 0)
 
 
-@pytest.mark.parametrize("embed_dim", [4, UNITS])
-def test_a_tied_decoder_predicts_a_word_by_the_vector_that_it_reads_it_by(embed_dim):
-    decoder = build(embed_dim=embed_dim)
+def test_a_tied_decoder_predicts_a_word_by_the_vector_that_it_reads_it_by():
+    decoder = build()
     table = decoder.get_layer("decoder_embedding").embeddings
     vectors = ops.convert_to_numpy(table).copy()
     vectors[7], vectors[8] = 0.0, 2 * vectors[6]
@@ -124,24 +107,6 @@ def test_a_tied_decoder_predicts_a_word_by_the_vector_that_it_reads_it_by(embed_
     logits = outputs_of(decoder, random_inputs())["logits"]
     assert np.all(logits[..., 7] == 0)
     np.testing.assert_allclose(logits[..., 8], 2 * logits[..., 6], rtol=1e-4)
-
-
-def test_a_further_layer_of_zeros_adds_nothing():
-    deep = build("gru", 2)
-    for weight in deep.get_layer("decoder_2").weights:
-        weight.assign(np.zeros(weight.shape))
-    shallow = build("gru", 1)
-    for layer in ("decoder_embedding", "decoder_1", "attention_query", "attentional", "projection"):
-        shallow.get_layer(layer).set_weights(deep.get_layer(layer).get_weights())
-    inputs = random_inputs("gru", 2)
-    # A GRU of zeros halves its state at every step, so it has to start from zero.
-    inputs["states"][1] = np.zeros((2, UNITS), "float32")
-    np.testing.assert_allclose(
-        outputs_of(deep, inputs)["logits"],
-        outputs_of(shallow, {**inputs, "states": inputs["states"][:1]})["logits"],
-        rtol=1e-5,
-        atol=1e-6,
-    )
 
 
 def test_a_saved_decoder_reloads_to_the_same_outputs(tmp_path):

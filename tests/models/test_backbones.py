@@ -21,14 +21,10 @@ def test_a_small_cnn_makes_a_grid_of_regions_that_sees_its_picture():
     np.testing.assert_allclose(changed[:4, :4], 0.0, atol=1e-6)
 
 
-@pytest.fixture(scope="module")
-def backbone():
-    return build_backbone("mobilenet_v2", size=64, weights=None)
-
-
 @pytest.mark.slow
 @pytest.mark.no_backend
-def test_a_backbone_gives_the_regions_of_its_grid_row_by_row(backbone):
+def test_a_backbone_gives_the_regions_of_its_grid_row_by_row():
+    backbone = build_backbone("mobilenet_v2", size=64, weights=None)
     pictures = random_pictures(size=64)
     regions = backbone.predict_on_batch(pictures)
     assert regions.shape == (2, 2 * 2, 1280)

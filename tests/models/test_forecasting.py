@@ -91,17 +91,6 @@ def test_a_forecast_depends_on_no_later_day():
     assert both(earlier).tolist() == [False] * 6
 
 
-def test_input_dropout_drops_the_same_features_on_all_days_and_in_training_alone():
-    model = build(dropout=0.5)
-    seen = keras.Model(model.input, model.get_layer("input_dropout").output)
-    inputs = make_inputs(batch=50)
-    dropped = keras.ops.convert_to_numpy(seen(inputs, training=True)) == 0
-    np.testing.assert_array_equal(dropped.all(axis=1), dropped.any(axis=1))
-    # 200 draws of one half: five standard deviations are 35.
-    assert 65 < dropped[:, 0].sum() < 135
-    assert np.all(outputs_of(seen, inputs) != 0)
-
-
 # ---- What comes out --------------------------------------------------------------------------
 
 
@@ -143,18 +132,6 @@ def test_whatever_the_weights_the_output_is_a_distribution(distribution):
     else:
         assert parameters.shape == (2, 6, HORIZON, 39)
         assert np.diff(parameters, axis=-1).min() >= 0
-
-
-@pytest.mark.parametrize("location", ["premium", "network"])
-def test_the_premium_is_one_multiple_of_the_scale_and_the_network_varies_it(location):
-    model = build(weight_scale=0.5, location=location)
-    weights, middle, scales = parts_of(outputs_of(model, make_inputs()))
-    multiple = middle / np.sum(weights * scales, axis=-1)
-    if location == "premium":
-        (learned,) = model.get_layer("location").get_weights()
-        np.testing.assert_allclose(multiple, np.broadcast_to(learned[0], multiple.shape), rtol=1e-4)
-    else:
-        assert multiple.std(axis=(0, 1)).min() > 0.01
 
 
 # ---- Learning --------------------------------------------------------------------------------

@@ -84,9 +84,7 @@ def test_outputs_states_and_all_gradients_are_those_of_keras(name, options, step
     ("name", "options"),
     [
         ("SimpleRNN", {"activation": "sigmoid"}),
-        ("SimpleRNN", {"use_bias": False}),
         ("SimpleRNN", {"go_backwards": True}),
-        ("LSTM", {"recurrent_activation": "relu"}),
         ("LSTM", {"activation": "relu"}),
         ("GRU", {"reset_after": False}),
     ],
@@ -116,4 +114,4 @@ def test_a_saved_model_reloads_as_what_it_is(tmp_path, name, options):
         model.save(tmp_path / "model.keras")
         loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
         assert type(loaded.get_layer(layer.name)) is type(layer)
-        assert_close(loaded.predict_on_batch(inputs), model.predict_on_batch(inputs))
+        assert_close(*(map(ops.convert_to_numpy, one(inputs)) for one in (loaded, model)))

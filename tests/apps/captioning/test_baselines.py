@@ -4,14 +4,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
 
 from apps.captioning.baselines import (
-    BASELINES,
     NEIGHBOURS,
     consensus_nearest,
     most_frequent,
     nearest_picture,
-    score_baselines,
 )
-from apps.captioning.metrics import caption_metrics, caption_statistics
 from data.pictures.splits import CaptionSplit
 
 pytestmark = pytest.mark.no_backend
@@ -86,29 +83,3 @@ def test_the_consensus_has_the_largest_mean_cosine_to_all_captions_of_the_neighb
         np.fill_diagonal(similarity, 0)
         means = similarity.sum(axis=1) / (len(pool) - 1)
         assert means[pool.index(caption)] == pytest.approx(means.max())
-
-
-def test_neighbours_outvote_the_nearest_picture_and_far_pictures_have_no_vote():
-    near, far = NEIGHBOURS - 1, 3 * NEIGHBOURS
-    captions = [["An odd remark"], *([["A dog runs"]] * near), *([["A woman paints"]] * far)]
-    angles = np.concatenate([np.linspace(0, 0.5, 1 + near), np.linspace(2, 3, far)])
-    known = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype("float32")
-    settings = {"train_features": known, "features": known[:1]}
-    assert nearest_picture(split_of(captions), **settings) == ["An odd remark"]
-    assert consensus_nearest(split_of(captions), **settings) == ["A dog runs"]
-
-
-def test_features_that_do_not_fit_the_pictures_are_refused():
-    features = {"train_features": random_features(3), "features": random_features(1)}
-    with pytest.raises(ValueError, match="3 rows of features, 2 pictures"):
-        nearest_picture(random_split(2), **features)
-
-
-def test_scores_are_those_of_what_each_baseline_says():
-    train, split = random_split(40), random_split(7, seed=5)
-    settings = {"train_features": random_features(40), "features": random_features(7, seed=6)}
-    scores = score_baselines(train, split, **settings)
-    assert list(scores) == list(BASELINES)
-    for name, function in BASELINES.items():
-        said = function(train, **settings)
-        assert scores[name] == caption_metrics(said, split.captions) | caption_statistics(said)

@@ -6,16 +6,13 @@ from sacrebleu.metrics import BLEU
 
 from apps.captioning.metrics import (
     caption_metrics,
-    caption_statistics,
     normalise,
-    readable,
 )
 
 pytestmark = pytest.mark.no_backend
 
 DOGS = ["A brown dog runs through the snow .", "The dog is running in deep snow"]
 BOYS = ["Two boys play football.", "Boys in red kick a ball over the grass"]
-WOMAN = ["A woman paints a picture at the sea"]
 
 
 def invented(count, *, seed=0, least=5):
@@ -30,10 +27,8 @@ def invented(count, *, seed=0, least=5):
     ("caption", "expected"),
     [
         (" A man , in a RED hat ; he's  tall .", "a man in a red hat he s tall"),
-        ("The child 's T-shirt", "the child s t-shirt"),
         ("The child’s “T-shirt”", "the child s t-shirt"),
         ("one - two--three -four- five_six", "one two three four five six"),
-        ("Été 2008: 3½ cafe\u0301s", "été 2008 3½ cafés"),
         ("हिन्दी में", "हिन्दी में"),
         ("?! ...", ""),
     ],
@@ -66,11 +61,6 @@ def test_bleu_is_that_of_sacrebleu_where_pictures_have_different_numbers_of_refe
         assert metrics[f"bleu_{order}"] == pytest.approx(expected)
 
 
-def test_the_reference_nearest_in_length_decides_whether_a_caption_is_too_short():
-    metrics = caption_metrics(["a b c d"], [["a b c d e", "a b c d e f g h i", "x"]])
-    assert metrics["bleu_4"] == pytest.approx(math.exp(1 - 5 / 4))
-
-
 def test_rouge_weighs_the_longest_common_words_in_order_by_hand():
     # Common to "a b c d" are a, c and d of "a x c y d", in order: precision 3/4, recall 3/5. The
     # precision is the best of all references, and so is the recall: that of "d a", 1/2, is less.
@@ -78,14 +68,6 @@ def test_rouge_weighs_the_longest_common_words_in_order_by_hand():
     precision, recall, weight = 3 / 4, 3 / 5, 1.2**2
     expected = (1 + weight) * precision * recall / (recall + weight * precision)
     assert metrics["rouge_l"] == pytest.approx(expected)
-
-
-def test_cider_is_the_mean_cosine_of_runs_of_words_by_hand():
-    # Every run is in one picture at most, so that all weigh the same. Of the first caption three of
-    # four words are right, two of three pairs, one of two triples and none of one four.
-    metrics = caption_metrics(["a b c e", "p q r s"], [["a b c d"], ["p q r s"]])
-    first = 10 * (3 / 4 + 2 / 3 + 1 / 2 + 0) / 4
-    assert metrics["cider"] == pytest.approx((first + 10) / 2)
 
 
 def test_cider_is_the_mean_over_references_and_smaller_for_other_lengths_by_hand():
@@ -97,52 +79,13 @@ def test_cider_is_the_mean_over_references_and_smaller_for_other_lengths_by_hand
     assert metrics["cider"] == pytest.approx((first + 0) / 2 / 2)
 
 
-def test_a_single_picture_has_no_cider_because_all_of_its_words_are_in_every_picture():
-    assert caption_metrics(DOGS[:1], [DOGS])["cider"] == 0
-
-
-def test_a_caption_of_another_picture_scores_less_and_a_strange_one_nothing():
-    references = [DOGS, BOYS, WOMAN]
-    right = caption_metrics(["A dog runs", "Two boys play", "A woman paints"], references)
-    swapped = caption_metrics(["Two boys play", "A woman paints", "A dog runs"], references)
-    strange = caption_metrics(["Nothing else matters here"] * 3, references)
-    for name, value in right.items():
-        assert value > swapped[name]
-        # pycocoevalcap adds next to nothing to each count.
-        assert strange[name] == pytest.approx(0, abs=1e-4)
-
-
 @pytest.mark.parametrize(
     ("hypotheses", "references"),
     [
         (["a", "b"], [["a"]]),
-        (["a", "b"], [["a"], []]),
-        ([], []),
         (["a"], [["..."]]),
     ],
 )
 def test_captions_and_references_that_do_not_fit_are_refused(hypotheses, references):
     with pytest.raises(ValueError, match="reference"):
         caption_metrics(hypotheses, references)
-
-
-def test_statistics_count_different_captions_and_words():
-    statistics = caption_statistics(["A dog runs.", "a dog RUNS", "A cat", ""])
-    assert statistics == {"distinct": 3 / 4, "vocabulary": 4, "length": (3 + 3 + 2 + 0) / 4}
-
-
-@pytest.mark.parametrize(
-    ("caption", "expected"),
-    [
-        ("A child 's toy .", "a child's toy"),
-        ("The dogs' bowl isn\u2019t full!", "the dogs bowl isn't full"),
-        ("A sign says 'stop' .", "a sign says stop"),
-        ("L'\u00e9t\u00e9, qu'il", "l'\u00e9t\u00e9 qu'il"),
-        ("rock ' n roll", "rock n roll"),
-        ("...", ""),
-    ],
-)
-def test_what_a_model_writes_keeps_the_apostrophes_of_words(caption, expected):
-    assert readable(caption) == expected
-    # It counts as what is scored.
-    assert normalise(readable(caption)) == normalise(caption)

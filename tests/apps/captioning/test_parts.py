@@ -1,14 +1,12 @@
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from apps.captioning import evaluate, train
-from apps.captioning.attention_maps import tinted
+from apps.captioning import train
 from apps.captioning.config import Config
-from apps.captioning.features import PictureInputs, load_backbone
+from apps.captioning.features import PictureInputs
 from apps.captioning.predict import find_pictures
 from data.pictures.captions import load_captions
 from data.pictures.splits import CaptionSplit
@@ -22,10 +20,7 @@ pytestmark = pytest.mark.no_backend
     ("settings", "message"),
     [
         ({"dropout": 1.0}, "--dropout is a share"),
-        ({"decoder_units": 0}, "--decoder-units must be at least 1"),
         ({"picture_size": 8}, "--picture-size must be at least 16"),
-        ({"max_length": 3}, "--max-length must be at least 4"),
-        ({"validation_share": 0.95}, "--validation-share must be below 0.9"),
         ({"variant": "initial_state", "cell": "feedforward"}, "--variant initial_state needs"),
     ],
 )
@@ -33,34 +28,10 @@ def test_a_wrong_setting_is_named_in_one_line(settings, message):
     assert message in refused(Config, **settings)
 
 
-@pytest.mark.parametrize(
-    ("settings", "names"),
-    [
-        ({}, set()),
-        ({"data": "flickr8k"}, {"validation_share", "split_seed"}),
-    ],
-)
-def test_a_setting_is_ignored_only_in_the_modes_that_do_not_read_it(settings, names):
-    ignored = Config(**{"data": "mine", **settings}).ignored()
-    assert (ignored.keys() - Config(data="mine").ignored().keys()) == names
-
-
 def test_images_that_do_not_exist_and_folders_without_pictures_are_named(here):
     assert "--image nowhere.jpg does not exist" in refused(find_pictures, ("nowhere.jpg",))
     assert "--image no*.png does not exist" in refused(find_pictures, ("no*.png",))
     assert "holds no picture" in refused(find_pictures, (str(here),))
-
-
-def test_backbone_weights_that_cannot_be_had_are_named(monkeypatch):
-    def offline(*_, **__):
-        raise Exception("URL fetch failure on https://example.org/x.h5: None -- unreachable")
-
-    monkeypatch.setattr("keras.src.applications.mobilenet_v2.file_utils.get_file", offline)
-    message = refused(load_backbone, Config(picture_size=64))
-    assert "the imagenet weights of mobilenet_v2" in message
-    assert "--backbone-weights" in message
-    message = refused(load_backbone, Config(), "missing.h5")
-    assert "--backbone-weights missing.h5 does not exist" in message
 
 
 def test_blank_and_long_captions_are_left_out_and_counted():
@@ -88,15 +59,6 @@ def test_a_damaged_training_picture_is_named(captions_folder, tmp_path):
     assert names[1] in refused(inputs.stored, damaged, names, views=1, console=quiet)
 
 
-def test_a_picture_takes_a_colour_where_a_word_attended():
-    shares = np.zeros(16)
-    shares[3] = 0.4
-    shown = tinted(np.full((32, 32, 3), 200, "uint8"), shares).astype(int)
-    red, blue = shown[:, :, 0], shown[:, :, 2]
-    assert (red - blue)[3, 28] > 100
-    assert np.abs((red - blue)[16:]).max() < 20
-
-
 def test_files_folders_and_patterns_are_found_in_their_order(tmp_path):
     for number in range(4):
         (tmp_path / f"{number}.jpg").touch()
@@ -104,15 +66,3 @@ def test_files_folders_and_patterns_are_found_in_their_order(tmp_path):
     places = (str(tmp_path / "2.jpg"), str(tmp_path), str(tmp_path / "[13].jpg"))
     names = [path.name for path in find_pictures(places)]
     assert names == ["2.jpg", "0.jpg", "1.jpg", "3.jpg"]
-
-
-def test_baselines_need_a_training_split(monkeypatch):
-    captions = SimpleNamespace(splits={"test": None})
-    monkeypatch.setattr(
-        evaluate.Predictor, "load", lambda run, **_: SimpleNamespace(config=Config())
-    )
-    monkeypatch.setattr(evaluate, "load_split_captions", lambda *_, **__: captions)
-    settings = {"data": "", "data_dir": "", "split": "test", "console": Console()}
-    message = refused(evaluate.evaluate_run, Path("run"), baselines=True, **settings)
-    assert "need a train split, but these data have only test" in message
-    assert "--no-baselines" in message

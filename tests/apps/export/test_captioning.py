@@ -87,10 +87,9 @@ def test_a_backbone_is_part_of_the_graph(tmp_path):
     assert_same(model, tmp_path, size=64, backbone=backbone)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50"])
-def test_a_backbone_makes_the_same_regions(name, tmp_path):
+def test_another_backbone_makes_the_same_regions(tmp_path):
     keras.utils.set_random_seed(1)
-    backbone = build_backbone(name, size=64, weights=None)
+    backbone = build_backbone("resnet50", size=64, weights=None)
     sharpen(backbone, 1.4)
     graph = Graph(precision="float32")
     picture = graph.input("picture", "uint8", ["batch", 64, 64, 3])
@@ -106,6 +105,7 @@ def test_a_backbone_makes_the_same_regions(name, tmp_path):
 
 
 def test_a_layer_that_cannot_be_exported_is_named():
-    backbone = build_backbone("efficientnet_v2_b0", size=32, weights=None)
-    with pytest.raises(UnknownLayer, match="normalization"):
-        add_backbone(Graph(), backbone, "picture")
+    picture = keras.Input((8, 8, 3))
+    scaled = keras.layers.Normalization(mean=0.0, variance=1.0, name="scaled")(picture)
+    with pytest.raises(UnknownLayer, match="scaled"):
+        add_backbone(Graph(), keras.Model(picture, scaled), "picture")

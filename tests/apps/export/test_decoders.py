@@ -1,6 +1,5 @@
-"""The published translator and captioner: what is answered with their exports."""
+"""The published translator and captioner: what is answered with the exports they come with."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,23 +9,12 @@ import pytest
 
 import apps.captioning.predictor as captioning
 import apps.translation.predictor as translation
-from apps.export.export import export_run
 from common.settings import Search
 
 ROOT = Path(__file__).parents[3]
 TEXTS = ["A dog runs. How are you?", "42", "Two men sit on a bench in front of the old station."]
 SEARCHES = [{"n_best": 3}, {"method": "greedy"}, {"beam_size": 2, "length_penalty": 0.0}]
 PHOTOGRAPH = ROOT / "docs" / "photograph.jpg"
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Copies of the published run folders with their exports."""
-    folder = tmp_path_factory.mktemp("published")
-    for module, task in ((translation, "translation"), (captioning, "captioning")):
-        shutil.copytree(module.PRETRAINED, folder / task, ignore=shutil.ignore_patterns("export"))
-        export_run(folder / task, task=task)
-    return folder
 
 
 def assert_same(candidates, others):
@@ -37,10 +25,10 @@ def assert_same(candidates, others):
             np.testing.assert_allclose(one.attention, other.attention, atol=1e-3)
 
 
-def test_the_exported_translator_answers_like_keras(runs):
+def test_the_exported_translator_answers_like_keras():
     both = [
-        translation.Predictor.load(runs / "translation", runtime=runtime, threads=1)
-        for runtime in ("auto", "keras")
+        translation.Predictor.load(translation.PRETRAINED, runtime=runtime, threads=1)
+        for runtime in ("onnx", "keras")
     ]
     for settings in SEARCHES:
         search = Search.of(both[0].config, **settings)
@@ -49,13 +37,13 @@ def test_the_exported_translator_answers_like_keras(runs):
             assert_same(one.candidates, other.candidates)
 
 
-def test_the_exported_captioner_answers_like_keras(runs):
+def test_the_exported_captioner_answers_like_keras():
     for mirror in (True, False):
         both = [
             captioning.Predictor.load(
-                runs / "captioning", mirror=mirror, runtime=runtime, threads=1
+                captioning.PRETRAINED, mirror=mirror, runtime=runtime, threads=1
             )
-            for runtime in ("auto", "keras")
+            for runtime in ("onnx", "keras")
         ]
         picture = both[0].inputs.read(PHOTOGRAPH)
         pictures = np.stack([picture, picture[::-1], picture[:, ::-1]])
@@ -65,8 +53,8 @@ def test_the_exported_captioner_answers_like_keras(runs):
             assert_same(one, other)
 
 
-def test_keras_samples_for_the_exported_translator_and_says_so_once(runs, capsys):
-    predictor = translation.Predictor.load(runs / "translation", runtime="onnx")
+def test_keras_samples_for_the_exported_translator_and_says_so_once(capsys):
+    predictor = translation.Predictor.load(translation.PRETRAINED, runtime="onnx")
     search = Search.of(predictor.config, method="sample", n_best=2, seed=3)
     assert len(predictor.predict(TEXTS[:1], search)[0].candidates) == 2
     predictor.predict(TEXTS[:1], search)
@@ -77,7 +65,7 @@ def test_keras_samples_for_the_exported_translator_and_says_so_once(runs, capsys
     ("task", "flags"),
     [("translation", ["--text", "A dog."]), ("captioning", ["--image", str(PHOTOGRAPH)])],
 )
-def test_an_export_is_answered_with_without_keras(runs, task, flags):
+def test_an_export_is_answered_with_without_keras(task, flags):
     heavy = "('keras', 'tensorflow', 'jax', 'torch', 'sklearn', 'scipy', 'matplotlib')"
     program = (
         f"import sys\nfrom apps.{task}.predict import main\n"
@@ -85,6 +73,6 @@ def test_an_export_is_answered_with_without_keras(runs, task, flags):
         f"parse_call(main, prog='', description='', arguments=sys.argv[1:])()\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
-    command = [sys.executable, "-c", program, "--run", str(runs / task), *flags]
+    command = [sys.executable, "-c", program, *flags]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

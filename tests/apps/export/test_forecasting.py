@@ -1,7 +1,6 @@
-import itertools
-
 import numpy as np
 import pytest
+from keras import ops
 
 from apps.export.export import greatest_difference
 from apps.export.forecasting import forecasting_graph
@@ -24,9 +23,11 @@ def windows(batch, time):
 
 @pytest.mark.parametrize(
     ("cell", "distribution"),
-    itertools.product(
-        ("simple_rnn", "lstm", "gru", "feedforward"), ("mixture", "student_t", "quantiles")
-    ),
+    [
+        *((cell, "mixture") for cell in ("simple_rnn", "lstm", "gru", "feedforward")),
+        ("lstm", "student_t"),
+        ("gru", "quantiles"),
+    ],
 )
 def test_a_graph_equals_its_forecaster(cell, distribution, tmp_path):
     generator = np.random.default_rng(0)
@@ -46,9 +47,7 @@ def test_a_graph_equals_its_forecaster(cell, distribution, tmp_path):
         path = tmp_path / "model.onnx"
         forecasting_graph(model, distribution=distribution).save(path, "forecasting")
         difference = greatest_difference(
-            lambda model=model, **inputs: {
-                "parameters": np.asarray(model.predict_on_batch(inputs))
-            },
+            lambda model=model, **inputs: {"parameters": ops.convert_to_numpy(model(inputs))},
             Network(path, {}),
             [windows(1, 9), windows(7, 5)],
         )

@@ -35,6 +35,7 @@ def served(folder, inputs, tmp_path):
     return dict(np.load(answered))
 
 
+@pytest.mark.slow
 def test_a_served_classifier_gives_the_logits_of_its_run(reviews_csv, tmp_path):
     run = tmp_path / "run"
     tiny = "--epochs 1 --units 4 --embed-dim 6 --max-length 40 --region-length 10 --vocab-size 300"

@@ -8,7 +8,7 @@ import pytest
 from apps.forecasting import predict
 from apps.forecasting.predictor import Predictor
 from tests.apps.forecasting.helpers import evaluated, prices_like, run_train, table_of
-from tests.helpers import call, check_refused
+from tests.helpers import call, check_refused, photographed
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,8 @@ def flags(prices_dir):
 def trained(flags, tmp_path_factory):
     """A run folder trained on mixed windows."""
     run = tmp_path_factory.mktemp("runs") / "windows"
-    run_train(*flags, "--run", run)
+    with photographed(run):
+        run_train(*flags, "--run", run)
     return run
 
 
@@ -29,7 +30,8 @@ def trained(flags, tmp_path_factory):
 def stateful(flags, tmp_path_factory):
     """A run folder trained on whole histories."""
     run = tmp_path_factory.mktemp("runs") / "stateful"
-    run_train(*flags, "--run", run, "--stateful")
+    with photographed(run):
+        run_train(*flags, "--run", run, "--stateful")
     return run
 
 

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from apps.forecasting import baselines
 from apps.forecasting.baselines import BASELINES, NotFitted, score_baselines
 
 pytestmark = pytest.mark.no_backend
@@ -170,34 +169,3 @@ def test_every_baseline_is_scored_on_every_ticker(returns, tmp_path):
         assert not first.note
     # Whoever follows the variance does better on prices whose variance moves.
     assert scored["gjr_garch_t"][0].crps.mean() < scored["last_value"][0].crps.mean()
-
-
-def test_a_second_run_computes_only_what_has_changed(returns, tmp_path, monkeypatch):
-    tickers, computed = histories(returns), []
-    original = baselines._score_ticker
-
-    def count(history, *arguments):
-        computed.append(history.ticker)
-        return original(history, *arguments)
-
-    monkeypatch.setattr(baselines, "_score_ticker", count)
-    first, again = scores(tickers, tmp_path), scores(tickers, tmp_path)
-    assert sorted(computed) == ["ABC", "XYZ"]
-    np.testing.assert_array_equal(first["ewma"][1].crps, again["ewma"][1].crps)
-    dearer = dataclasses.replace(tickers[1], close=tickers[1].close * 1.01)
-    scores([tickers[0], dearer], tmp_path)
-    scores(tickers[:1], tmp_path, horizon=4)
-    assert computed[2:] == ["XYZ", "ABC"]
-
-
-def test_a_baseline_that_stood_in_leaves_a_note(returns, tmp_path):
-    tickers = histories(returns[:200], ("ABC",))
-    scored = scores(
-        tickers,
-        tmp_path,
-        fit_until=tickers[0].dates[100],
-        origins={"ABC": np.arange(100, 150)},
-        names=("ewma", "garch_t"),
-    )
-    assert "fewer than 250" in scored["garch_t"][0].note
-    np.testing.assert_array_equal(scored["garch_t"][0].crps, scored["ewma"][0].crps)

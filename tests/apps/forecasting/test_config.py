@@ -9,7 +9,6 @@ pytestmark = pytest.mark.no_backend
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        ({"cell": "simple_rnn"}, set()),
         ({}, set()),
         ({"stateful": True}, {"stride", "batch_size"}),
         ({"output": "last"}, {"warmup_days"}),
@@ -29,15 +28,11 @@ def test_a_setting_is_ignored_in_just_the_modes_that_do_not_read_it(settings, na
     [
         ({"train_end": "2016-12-31"}, "--train-end must lie before --validation-end"),
         ({"train_end": "20151231"}, "--train-end 20151231"),
-        ({"validation_end": "2016-W20-1"}, "--validation-end 2016-W20-1"),
         ({"distribution": "quantiles"}, "--loss pinball"),
         ({"features": "returns,weather"}, "--features"),
-        ({"features": ","}, "--features"),
         ({"stateful": True, "output": "last"}, "--output"),
         ({"stateful": True, "cell": "feedforward"}, "--stateful"),
         ({"warmup_days": 128}, "--warmup-days"),
-        ({"lookback": 1}, "--lookback"),
-        ({"dropout": 1.0}, "--dropout"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(settings, message):

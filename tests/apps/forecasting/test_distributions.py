@@ -46,13 +46,6 @@ def test_student_t_agrees_with_scipy():
         np.testing.assert_allclose(ours.quantile(levels)[..., position], theirs.ppf(level))
 
 
-def test_a_mixture_of_one_gaussian_is_that_gaussian():
-    mixture = GaussianMixture([3.0], [0.5], [2.0])
-    levels = [0.001, 0.3, 0.5, 0.999]
-    assert mixture.crps(1.7) == pytest.approx(GAUSSIAN.crps(1.7))
-    np.testing.assert_allclose(mixture.quantile(levels), GAUSSIAN.quantile(levels))
-
-
 @pytest.mark.parametrize("name", ["student", "mixture", "grid"])
 def test_cdf_undoes_the_quantile(name):
     distribution = families()[name]
@@ -70,20 +63,6 @@ def test_samples_are_scored_by_all_pairs_of_different_draws_and_agree_with_numpy
     levels = [0.0, 0.025, 0.5, 0.81, 1.0]
     np.testing.assert_allclose(Samples(values).quantile(levels), np.quantile(values, levels))
     assert Samples(values).cdf(values[3]) == np.mean(values <= values[3])
-
-
-def test_two_quantiles_make_a_gaussian():
-    grid = QuantileGrid([0.3, 0.6], GAUSSIAN.quantile([0.3, 0.6]))
-    levels = [0.001, 0.4, 0.99]
-    np.testing.assert_allclose(grid.quantile(levels), GAUSSIAN.quantile(levels))
-    for value in (-5.0, 0.4, 7.0):
-        assert grid.cdf(value) == pytest.approx(GAUSSIAN.cdf(value))
-        assert grid.crps(value) == pytest.approx(GAUSSIAN.crps(value), rel=2e-3)
-
-
-def test_quantiles_that_cross_are_put_in_order():
-    crossed = QuantileGrid([0.2, 0.5, 0.8], [[1.0, 0.0, 2.0]])
-    np.testing.assert_array_equal(crossed.quantile([0.2, 0.5, 0.8]), [[0.0, 1.0, 2.0]])
 
 
 def test_joined_distributions_answer_as_each_alone():

@@ -2,9 +2,7 @@ import dataclasses
 import functools
 import importlib
 import math
-import os
 import shlex
-import shutil
 
 import numpy as np
 import pytest
@@ -92,12 +90,9 @@ def test_rows_are_picked_by_task_and_by_name():
     assert [(row.task, row.name) for row in pick_rows("translation gru")] == [
         ("translation", "gru")
     ]
-    assert len(pick_rows("gru")) == 4
     assert pick_rows("") == list(ROWS)
     with pytest.raises(UserError, match="ONLY=gnu is neither a task nor a row"):
         pick_rows("gnu")
-    with pytest.raises(UserError, match="sentiment has none of that name"):
-        pick_rows("sentiment merge")
 
 
 def test_what_a_row_needs_comes_before_it_and_is_not_scored(tmp_path):
@@ -143,25 +138,6 @@ class Machine:
             write_json(run / METRICS, {"members": members, "metrics": {}})
             write_text(run / MODEL, "")
         return 0
-
-
-def test_a_joined_run_is_made_again_if_its_members_are_others_or_newer(tmp_path):
-    row = row_named("translation", "gru_ensemble")
-    run_steps(plan_steps([row], tmp_path), QUIET, execute=Machine())
-    run, member = (tmp_path / "translation" / name for name in ("gru_ensemble-s1", "gru-s2"))
-
-    def joins():
-        return [step.done() for step in plan_steps([row], tmp_path) if step.verb == "join"]
-
-    assert joins() == [True]
-    later = (run / MODEL).stat().st_mtime + 10
-    os.utime(member / MODEL, (later, later))
-    assert joins() == [False]
-    os.utime(run / MODEL, (later, later))
-    assert joins() == [True]
-    record = read_json(run / METRICS)
-    write_json(run / METRICS, {**record, "members": record["members"][:2]})
-    assert joins() == [False]
 
 
 def test_what_is_done_is_kept_and_what_was_stopped_goes_on(tmp_path):
@@ -251,46 +227,6 @@ def save_published(run, root, row, seed):
     write_text(run / MODEL, "")
 
 
-def test_rescoring_brings_a_new_metric_to_each_row_whose_runs_are_there(
-    tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "require_clean", lambda: None)
-    results = tmp_path / "apps" / "sentiment" / "results"
-    shutil.copytree(ROOT / "apps" / "sentiment" / "results", results)
-    # The members of the ensemble are not needed; one seed of the GRU is missing.
-    rows = {"lstm": (1, 2, 3), "gru": (1, 2), "lstm_gru_ensemble": (1,)}
-    for name, seeds in rows.items():
-        for seed in seeds:
-            run = tmp_path / "runs" / "sentiment" / f"{name}-s{seed}"
-            save_published(run, tmp_path, row_named("sentiment", name), seed)
-    before = {name: read_json(results / f"{name}.json") for name in rows}
-    scored = []
-
-    def score(arguments):
-        flags = dict(zip(arguments, arguments[1:], strict=False))
-        run = benchmark.Path(flags["--run"])
-        scored.append((arguments[0], run.name, flags["--split"]))
-        record = read_json(run / METRICS)
-        record["metrics"][flags["--split"]] |= {"brier": 0.25}
-        write_json(run / METRICS, record)
-        return 0
-
-    monkeypatch.setattr(benchmark, "run_in_a_process", score)
-    with pytest.raises(SystemExit):
-        benchmark.main(only=f"sentiment {' '.join(rows)}", rescore=True)
-    runs = [(f"lstm-s{s}", split) for s in (1, 2, 3) for split in ("test", "validation")]
-    assert scored == [
-        ("apps.sentiment.evaluate", *run) for run in (*runs, ("lstm_gru_ensemble-s1", "test"))
-    ]
-    after = {name: read_json(results / f"{name}.json") for name in rows}
-    assert after["gru"] == before["gru"]
-    assert "sentiment gru stays as it is" in " ".join(capsys.readouterr().out.split())
-    for name in ("lstm", "lstm_gru_ensemble"):
-        for metrics in after[name]["metrics"].values():
-            assert metrics["brier"] == [0.25] * len(after[name]["seeds"])
-
-
 def test_your_own_run_under_the_name_of_a_row_is_not_published(tmp_path):
     steps = plan_steps(pick_rows("sentiment lstm"), tmp_path)
     first = tmp_path / "sentiment" / "lstm-s1"
@@ -348,47 +284,18 @@ def test_a_seed_that_gives_the_same_figures_is_identical_on_any_machine():
     assert one.verdict == "within chance"
 
 
-def test_on_the_machine_of_the_row_the_least_difference_is_told_in_each_metric():
-    before = published("lstm", [0.900, 0.950], roc_auc=[0.96, 0.97], **MACHINE)
-    before["metrics"]["test"] |= {"f1": [0.9, 0.8], "ece": [0.01, 0.02]}
-    again = published("lstm", [0.900 + 1e-12], roc_auc=[0.96], **MACHINE, seeds=[1])
-    again["metrics"]["test"] |= {"f1": [0.9], "ece": [0.0100001]}
-    again["commit"] = "def"
-    compared = compare_row(before, again, [before])
-    assert {one.metric: one.verdict for one in compared} == {
-        "accuracy": "moved",
-        "roc_auc": "identical",
-        "ece": "moved",
-    }
-    # Both numbers are of seed 1.
-    assert [(one.published, one.again) for one in compared if one.metric == "ece"] == [
-        (0.01, 0.0100001)
-    ]
-    line = explanation(before, again)
-    assert "abc" in line and "def" in line
-
-
-@pytest.mark.parametrize(("name", "value"), [("backend", "jax"), ("versions", {"tensorflow": "3"})])
-def test_elsewhere_chance_decides_and_the_reason_is_told(name, value):
+def test_elsewhere_chance_decides_and_the_reason_is_told():
     before = published("lstm", [0.900, 0.902, 0.904], **MACHINE)
-    for old, new in (
-        (before, {**MACHINE, name: value}),
-        ({key: item for key, item in before.items() if key != name}, MACHINE),
-    ):
-        again = published("lstm", [0.901], **new, seeds=[1])
-        compared = compare_row(old, again, [old])
-        assert [one.verdict for one in compared] == ["within chance"]
-        assert name in why_it_may_differ(old, again)
-        assert name in explanation(old, again)
+    assert not why_it_may_differ(before, before)
+    again = published("lstm", [0.901], **MACHINE | {"backend": "jax"}, seeds=[1])
+    assert [one.verdict for one in compare_row(before, again, [before])] == ["within chance"]
+    assert "backend" in why_it_may_differ(before, again)
+    assert "backend" in explanation(before, again)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "tasks",
-    [
-        ("forecasting", "translation"),
-        pytest.param(("sentiment", "captioning"), marks=pytest.mark.slow),
-    ],
-    ids=" and ".join,
+    "tasks", [("forecasting", "translation"), ("sentiment", "captioning")], ids=" and ".join
 )
 def test_a_quick_benchmark_makes_a_row_of_each_task(tasks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -418,10 +325,3 @@ def test_after_a_failure_the_rest_is_made(tmp_path):
     failed = run_steps(steps, QUIET, execute=Machine(fails=["lstm-s2"]))
     assert {step.run.name for step in failed} == {"lstm-s2"}
     assert all(step.done() for step in steps if step.run.name != "lstm-s2")
-
-
-def test_gpus_and_rows_after_other_runs_need_not_repeat():
-    row = published("lstm", [0.900], **MACHINE)
-    assert not why_it_may_differ(row, row)
-    for more in ({"device": "1 x GPU"}, {"members": ["a"]}, {"teacher": {}}, {"init_from": {}}):
-        assert why_it_may_differ({**row, **more}, {**row, **more})

@@ -1,31 +1,13 @@
-import re
-from pathlib import Path
-
 import pytest
 
-from apps.captioning.config import Config as CaptioningConfig
-from apps.forecasting.config import Config as ForecastingConfig
-from apps.studies import cells
 from apps.studies.cells import (
-    LINES,
     STUDIED,
     cells_table,
     fill_cells,
-    front_table,
-    plot_cells,
 )
-from common.errors import UserError
-from common.files import read_json, write_json
-from common.tables import PRETRAINED
+from common.files import write_json
 
 pytestmark = pytest.mark.no_backend
-
-
-def test_a_network_without_states_neither_carries_nor_starts_from_one():
-    with pytest.raises(UserError, match="--stateful carries states"):
-        ForecastingConfig(cell="feedforward", stateful=True)
-    with pytest.raises(UserError, match="--variant initial_state needs a state"):
-        CaptioningConfig(cell="feedforward", variant="initial_state")
 
 
 def write_row(root, task, cell, *, quality):
@@ -46,35 +28,3 @@ def test_the_table_of_cells_shows_mean_and_spread_of_the_seeds(tmp_path):
     assert line in table.splitlines()
     start, end = "before\n<!-- table: cells -->\n", "<!-- /table -->\nafter"
     assert fill_cells(f"{start}old\n{end}", tmp_path) == f"{start}{table}{end}"
-
-
-def test_the_picture_of_cells_holds_a_point_a_seed(tmp_path, monkeypatch):
-    accuracy = STUDIED[1]
-    write_row(tmp_path, accuracy, "gru", quality=[0.9, 0.92])
-    write_row(tmp_path, accuracy, "lstm", quality=[0.91])
-    figures = []
-    monkeypatch.setattr(cells, "save_figure", lambda figure, path: figures.append(figure))
-    plot_cells(tmp_path, tmp_path / "cells.png")
-    points = [list(line.get_ydata()) for line in figures[0].axes[1].get_lines()]
-    assert points == [pytest.approx([90, 92]), pytest.approx([91])]
-
-
-def test_the_front_page_shows_the_published_mean_beside_its_baseline():
-    root = Path(__file__).parents[3]
-    lines = front_table(root).splitlines()[2:]
-    for (task, _, name, metric, baseline, _), line in zip(LINES, lines, strict=False):
-        scale = 100 if metric in ("accuracy", "bleu_4") else 1
-        columns = [column.strip() for column in line.split("|")[1:-1]]
-        mean = float(re.search(r"\*\*([\d.]+)", columns[2])[1])
-        if name == PRETRAINED:
-            record = read_json(root / "apps" / task / "pretrained" / "metrics.json")
-            split = "test_2016_flickr" if task == "translation" else "test"
-            values, beside = [record["metrics"][split][metric]], "gru"
-        else:
-            row = read_json(root / "apps" / task / "results" / f"{name}.json")
-            values, beside = row["metrics"]["test"][metric], name
-            assert ("†" in columns[2]) == ("caveat" in row)
-        assert mean == pytest.approx(scale * sum(values) / len(values), rel=5e-3)
-        row = read_json(root / "apps" / task / "results" / f"{beside}.json")
-        score = row["baselines"][baseline]["test"][metric]
-        assert float(columns[3].split()[0]) == pytest.approx(scale * score, rel=5e-3)

@@ -3,14 +3,9 @@
 import numpy as np
 import pytest
 
-from apps.forecasting.predictor import PRETRAINED
-from apps.studies.cells import fill_cells
 from apps.studies.export import study
 from apps.studies.export.formats import FORMATS, load
 from apps.studies.export.samples import SAMPLES, Sample
-from common.errors import UserError
-from common.files import write_json
-from tests.helpers import call
 
 pytestmark = pytest.mark.no_backend
 
@@ -62,41 +57,10 @@ def test_fewer_bits_make_a_smaller_graph(rows):
     assert rows["ONNX int8"]["left_in_float32"] == {}
 
 
-def test_the_table_has_a_line_a_format_and_names_where_it_was_measured(rows, tmp_path):
-    origin = {"device": "CPU, 2 threads", "processor": "X", "date": "today", "commit": "abc"}
-    last = {**rows["ONNX int8"], "left_in_float32": {"GRU": 2}}
-    results = {"items": 3, "metric": "crps_1", "formats": [*list(rows.values())[:3], last]}
-    write_json(
-        tmp_path / "apps" / "studies" / "results" / "export.json",
-        {"study": "export", "parts": {"forecasting": {**origin, "results": results}}},
-    )
-    text = fill_cells("<!-- table: export -->\n<!-- /table -->", tmp_path)
-    lines = text.splitlines()
-    assert [line.split(" | ")[1] for line in lines[3:7]] == list(FORMATS)
-    assert "- forecasting: 3 items; CPU, 2 threads; X; today; commit abc; int8 leaves" in text
-    assert "2 GRU in float32" in text
-    assert fill_cells(text, tmp_path / "empty").splitlines()[1] == "Not measured yet."
-
-
-def test_a_start_is_measured_and_one_that_fails_is_named():
-    seconds, memory = study.first_answer("forecasting", PRETRAINED, "onnx", ["--help"])
-    assert seconds > 0 and memory > 5
-    with pytest.raises(UserError, match="predict of forecasting failed: error: "):
-        study.first_answer("forecasting", PRETRAINED, "onnx", ["--days", "-1"])
-
-
-@pytest.mark.parametrize("flags", ["--parts weather", "--limit 0"])
-def test_a_mistake_is_named_before_anything_is_measured(flags, tmp_path):
-    with pytest.raises(UserError, match=flags.split()[0]):
-        call(study.main, *flags.split(), "--output", tmp_path / "export.json")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("task", ["translation", "captioning"])
-def test_a_sample_holds_the_first_items_of_the_test_split(task, request, tmp_path):
-    folder = request.getfixturevalue(f"{task}_dir")
-    found = SAMPLES[task](load(task).config, 3, str(folder), tmp_path)
+def test_a_sample_holds_the_first_items_of_the_test_split(translation_dir, tmp_path):
+    translator = load("translation")
+    found = SAMPLES["translation"](translator.config, 3, str(translation_dir), tmp_path)
     assert len(found.items) == 3
-    answers = found.predict(load(task), found.items)
+    answers = found.predict(translator, found.items)
     assert all(isinstance(answer, str) for answer in answers)
     assert found.score(answers) >= 0

@@ -1,5 +1,3 @@
-import contextlib
-from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ from apps.studies.gradients import plots as gradient_plots
 from apps.studies.gradients import study as gradients
 from apps.studies.gradients.adding import RECORDED
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.files import read_json
 
 RESULTS = Path("apps/studies/results")
 
@@ -90,78 +88,3 @@ def test_the_gradient_study_follows_gradients_back_and_makes_them_explode(
     assert list(results["truncation"]["pieces"]) == ["20", "10", "5", "2"]
     assert set(results["optimizers"]["optimizers"]) == {"sgd", "rmsprop", "adam"}
     assert set(drawn) == {"vanishing.png", "exploding.png", "truncation.png", "optimizers.png"}
-
-
-@pytest.mark.no_backend
-def test_the_pictures_hold_the_curves_of_the_kept_results(tmp_path, drawn):
-    record = read_json(RESULTS / "gradients.json")
-    gradient_plots.write_plots(record, tmp_path)
-    curves = [list(line.get_ydata()) for line in drawn["exploding.png"].axes[0].get_lines()]
-    for run in record["parts"]["clipping"]["results"]["runs"]:
-        assert run["loss"] in curves
-    curves = [list(line.get_ydata()) for line in drawn["truncation.png"].axes[0].get_lines()]
-    for curve in record["parts"]["truncation"]["results"]["pieces"].values():
-        assert curve["loss"] in curves
-
-
-@pytest.mark.no_backend
-def test_the_table_of_clipping_shows_the_last_error_of_each_seed():
-    runs = [
-        {"mode": "norm", "threshold": 1.0, "seed": seed, "loss": [0.9, last]}
-        for seed, last in ((2, None), (1, 0.25))
-    ]
-    table = gradient_plots.clipping_table({"parts": {"clipping": {"results": {"runs": runs}}}})
-    assert table.splitlines()[2:] == ["| norm 1 of each variable | 0.250 | not finite |"]
-
-
-# ---- Speed -----------------------------------------------------------------------------------
-
-
-@pytest.mark.no_backend
-def test_the_table_tells_ratios_of_medians_as_a_range_over_the_machines(tmp_path):
-    def times(simple, lstm, gru):
-        return {"simple_rnn": simple, "lstm": lstm, "gru": gru}
-
-    keras = "Keras on TensorFlow"
-    # One slow round of the peer: the median of the rounds' ratios would be 1, that of medians .5.
-    first = {speed.PEER: times([1], [2, 4, 90], [3]), keras: times([1], [2, 8, 9], [4])}
-    second = {speed.PEER: times([1], [9], [3]), keras: times([1], [4], [2])}
-    for name, seconds in (("one.json", first), ("two.json", second)):
-        cells = {cell: {name: one[cell] for name, one in seconds.items()} for cell in speed.CELLS}
-        facts = {"device": "CPU", "processor": None, "date": "2026-01-01", "commit": "abc"}
-        results = {"milliseconds": {mode: cells for mode in speed.MODES}}
-        write_json(tmp_path / name, {"parts": {"steps": {**facts, "results": results}}})
-    table = speed.speed_table(sorted(tmp_path.glob("*.json")))
-    line = f"| train | {keras} | 1.00 | 0.50 to 2.25 | 0.75 to 1.50 | 0.12 to 0.25 | 0.50 |"
-    assert line in table.splitlines()
-    assert "Keras on JAX" not in table
-    assert all(part in table for part in ("`one.json`", "`two.json`", "commit abc"))
-
-
-class Here(contextlib.AbstractContextManager):
-    """A worker in this process."""
-
-    def __exit__(self, *error):
-        return None
-
-    def submit(self, function, *arguments):
-        future = Future()
-        future.set_result(function(*arguments))
-        return future
-
-
-@pytest.mark.no_backend
-@pytest.mark.parametrize("library", ["keras", "native"])
-def test_a_network_is_built_once_and_its_first_steps_are_not_counted(library, monkeypatch):
-    if library == "native":
-        pytest.importorskip("torch")
-    for name, size in {"UNITS": 4, "LENGTH": 5, "STEPS": 1, "ROUNDS": 2}.items():
-        monkeypatch.setattr(speed, name, size)
-    for function in (speed.batches, speed.build_step):
-        function.cache_clear()
-    monkeypatch.setattr(speed, "start_worker", lambda backend: Here())
-    monkeypatch.setitem(speed.IMPLEMENTATIONS, "here", (library, ""))
-    times = speed.measure_steps(["here"])
-    speed.batches.cache_clear()
-    assert speed.build_step.cache_info().misses == len(speed.CELLS) * len(speed.MODES)
-    assert [len(cells["gru"]["here"]) for cells in times.values()] == [2, 2]

@@ -3,14 +3,9 @@ import pytest
 
 from apps.translation import baselines
 from apps.translation.baselines import (
-    BASELINES,
-    copy_source,
     nearest_sentence,
-    score_baselines,
     word_by_word,
 )
-from apps.translation.metrics import translation_metrics
-from data.pairs.splits import PairSplit
 
 pytestmark = pytest.mark.no_backend
 
@@ -56,25 +51,6 @@ def test_words_are_joined_as_the_target_language_writes_them():
         assert found == [expected]
 
 
-def test_a_word_has_the_capitals_that_it_mostly_has_inside_sentences():
-    sources = ["the", "dog", "the dog", "dog the", "dog the", "dog the"]
-    targets = ["Der", "Hund", "Der Hund", "Hund der", "Hund Der", "Hund der"]
-    found = word_by_word(sources, targets, ["dog the dog"], languages=("en", "de"))
-    assert found == ["Hund der Hund"]
-
-
-def test_of_equally_likely_words_the_first_by_alphabet_is_taken():
-    assert word_by_word(["rain"] * 3, ["zu yo xi"] * 3, ["rain"]) == ["xi"]
-
-
-def test_a_large_corpus_is_thinned_evenly(monkeypatch):
-    monkeypatch.setattr(baselines, "MOST_PAIRS", 3)
-    sources = ["sun", "sun", "river", "river", "moon", "moon"]
-    # Every second pair is left out, and would be taken otherwise as the first by alphabet.
-    targets = ["lora", "ha", "wenu", "he", "vasti", "hi"]
-    assert word_by_word(sources, targets, ["sun river moon"]) == ["lora wenu vasti"]
-
-
 def test_a_training_sentence_gets_its_own_translation_and_keeps_its_place(monkeypatch):
     # So little memory that the 400 times 400 distances of 8 bytes are made in two parts.
     monkeypatch.setattr(baselines, "_CHUNK_MB", 1)
@@ -91,29 +67,3 @@ def test_rare_words_decide_which_sentence_is_nearest():
     targets = ["park", "boat", "zebra", "car"]
     found = nearest_sentence(sources, targets, ["in a ZEBRA", "a boat", "nothing"])
     assert found == ["zebra", "boat", "park"]
-
-
-def test_copying_leaves_sentences_as_they_are():
-    assert copy_source(["a"], ["b"], ["Tom .", "c"]) == ["Tom .", "c"]
-
-
-def test_scores_are_those_of_what_each_baseline_says():
-    sources, targets = invented_pairs(60, length=6)
-    train = PairSplit(sources[:50], targets[:50], [[target] for target in targets[:50]])
-    split = PairSplit(sources[50:], targets[50:], [[target, "oi"] for target in targets[50:]])
-    scores = score_baselines(train, split, target_language="de")
-    assert list(scores) == list(BASELINES)
-    for name, function in BASELINES.items():
-        said = function(train.source, train.target, split.source, languages=("en", "de"))
-        expected = translation_metrics(said, split.references, target_language="de")
-        assert scores[name] == expected
-
-
-def test_baselines_on_what_they_have_seen_score_as_they_should():
-    sources, targets = invented_pairs(50, length=6)
-    split = PairSplit(sources, targets, [[target] for target in targets])
-    scores = score_baselines(split, split, target_language="de")
-    assert scores["copy_source"]["bleu"] == 0
-    assert scores["nearest_sentence"]["bleu"] == pytest.approx(100)
-    # All the words are right and all in the wrong order: no pair of them fits.
-    assert 0 < scores["word_by_word"]["bleu"] < 30 < scores["word_by_word"]["chrf"]

@@ -67,11 +67,3 @@ def test_a_store_that_is_damaged_or_of_another_shape_is_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match="delete this folder"):
             open_store(tmp_path)
-
-
-@pytest.mark.parametrize("value", [np.nan, 70_000.0])
-def test_features_that_float16_does_not_hold_are_refused(tmp_path, value):
-    store = open_store(tmp_path)
-    with pytest.raises(ValueError, match="float16"):
-        store.write(np.array([0]), np.full((1, 2, 3, 4), value))
-    assert len(store.missing()) == 10

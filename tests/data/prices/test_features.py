@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from data.prices.features import (
-    GROUPS,
     SETTLING_DAYS,
     Features,
     build_features,
@@ -13,7 +12,6 @@ from data.prices.features import (
 )
 from data.prices.read import PriceHistory, read_prices
 from data.prices.windows import HistoryChunks, PriceWindows
-from tests.helpers import refused
 
 PRICES = ("open", "high", "low", "close")
 DAYS = 700
@@ -101,10 +99,7 @@ def batches_of(features, until):
 # ---- Nothing is known before its day ---------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("gap_weeks", "day"),
-    [(0, 100), (20, AFTER_GAP), (60, 450)],
-)
+@pytest.mark.parametrize(("gap_weeks", "day"), [(0, 100), (20, AFTER_GAP)])
 def test_a_future_price_changes_no_earlier_feature_window_or_statistic(tmp_path, gap_weeks, day):
     def seen(change):
         history, index = (
@@ -184,68 +179,6 @@ def test_the_scale_of_a_steady_range_is_the_mean_of_two_estimates():
     rogers_satchell, parkinson = 0.02**2 + 0.01**2, 0.03**2 / (4 * np.log(2))
     expected = np.sqrt((rogers_satchell + parkinson) / 2 + 1e-6)
     np.testing.assert_allclose(np.exp(features.log_scale), expected, rtol=1e-5)
-
-
-def test_a_day_without_volume_has_none_and_its_neighbours_do():
-    volume = make_history().volume.copy()
-    volume[300] = 0
-    features = features_of(make_history(volume=volume), groups=["volume"])
-    np.testing.assert_array_equal(np.flatnonzero(np.isnan(features.inputs[:, 0])), [300])
-    without = features_of(make_history(volume=np.zeros(DAYS)))
-    unknown = np.isnan(without.inputs[:, _columns("volume")])
-    assert unknown.shape[1] == 2 and unknown.all()
-    assert np.isfinite(without.inputs[:, _columns("returns", "range")]).all()
-
-
-def _columns(*groups):
-    """Which columns of all belong to some groups."""
-    widths = [features_of(make_history(), groups=[group]).inputs.shape[1] for group in GROUPS]
-    return np.isin(np.repeat(GROUPS, widths), groups)
-
-
-def test_groups_choose_columns_and_their_order_does_not_matter():
-    history, index = make_history(), make_history(seed=2)
-    every = features_of(history, market=index).inputs
-    for groups in (["echo", "returns"], ["market"], GROUPS[::-1]):
-        some = features_of(history, market=index, groups=groups).inputs
-        np.testing.assert_array_equal(some, every[:, _columns(*groups)])
-
-
-def test_without_a_market_its_columns_are_unknown_and_all_others_the_same():
-    history = make_history()
-    with_it = features_of(history, market=make_history(seed=2)).inputs
-    without = features_of(history).inputs
-    market = _columns("market")
-    assert with_it.shape == without.shape and market.any()
-    assert np.isnan(without[:, market]).all() and np.isfinite(with_it[:, market]).all()
-    np.testing.assert_array_equal(without[:, ~market], with_it[:, ~market])
-
-
-def test_the_calendar_is_that_of_the_next_weekday():
-    history = make_history()
-    weekdays = features_of(history, groups=["calendar"]).inputs[:, :5]
-    # 2001-01-01 was a Monday.
-    np.testing.assert_array_equal(weekdays.argmax(axis=1), (np.arange(DAYS) + 1) % 5)
-    np.testing.assert_array_equal(weekdays.sum(axis=1), 1)
-
-
-def test_a_shock_echoes_on_the_day_before_the_same_weekday_a_quarter_later():
-    shock = 200
-    prices = dict.fromkeys(PRICES, np.where(np.arange(DAYS) < shock, 1.0, 1.1))
-    echo = features_of(flat_history(**prices), groups=["echo"]).inputs
-    for column, width in enumerate((0, 1, 4)):
-        loudest = np.flatnonzero(echo[:, column] == np.nanmax(echo[:, column]))
-        expected = shock + 13 * 5 - 1 + np.arange(-width, width + 1)
-        np.testing.assert_array_equal(loudest, expected)
-        # Before the first day, nothing is known.
-        known = np.flatnonzero(~np.isnan(echo[:, column]))
-        np.testing.assert_array_equal(known, np.arange(13 * 5 - 1, DAYS))
-
-
-def test_a_history_too_short_for_a_feature_is_refused():
-    message = refused(features_of, make_history(days=SETTLING_DAYS - 1))
-    assert message.startswith("ABC.csv has 59 days")
-    assert features_of(make_history(days=SETTLING_DAYS)).inputs.shape[0] == SETTLING_DAYS
 
 
 # ---- Statistics ------------------------------------------------------------------------------

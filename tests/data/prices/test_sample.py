@@ -1,7 +1,3 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -39,30 +35,6 @@ def test_the_truth_is_calibrated(market):
         assert abs(np.corrcoef(folded[1:], folded[:-1])[0, 1]) < 4 / np.sqrt(3_000)
 
 
-def test_tickers_share_the_shocks_of_their_index(market):
-    *tickers, index = market
-    assert index.ticker == "^SIM"
-    for simulation in tickers:
-        shared = stats.spearmanr(returns_of(simulation), returns_of(index)).statistic
-        assert 0.4 < shared < 0.7
-
-
-def test_more_tickers_change_none_of_the_others():
-    few, many = simulate_market(tickers=1, days=100), simulate_market(tickers=3, days=100)
-    assert [simulation.ticker for simulation in many] == ["SIMA", "SIMB", "SIMC", "^SIM"]
-    assert few[0].prices.equals(many[0].prices)
-    assert few[-1].prices.equals(many[-1].prices)
-
-
-def test_a_dividend_lowers_the_quoted_close_and_not_the_adjusted_one(market):
-    prices = market[0].prices
-    gap = np.diff(np.log(prices["Close"])) - np.diff(np.log(prices["Adj Close"]))
-    paid = np.flatnonzero(np.abs(gap) > 1e-9) + 1
-    np.testing.assert_array_equal(paid, np.arange(63, 3_000, 63))
-    np.testing.assert_allclose(gap[paid - 1], np.log(1 - 0.006))
-    assert prices["Close"].iloc[-1] == prices["Adj Close"].iloc[-1]
-
-
 def test_the_files_load_and_hold_the_simulated_returns(prices_dir):
     histories = load_prices(str(prices_dir / "prices"), data_dir=prices_dir)
     simulations = {s.ticker: s for s in simulate_market(tickers=5, days=700)}
@@ -96,14 +68,3 @@ def test_simulated_prices_do_not_mix_with_others(tmp_path):
     with pytest.raises(UserError, match=r"AAPL\.csv already: name another --data-dir"):
         write_price_sample(tmp_path, tickers=1, days=30)
     assert list(other.parent.iterdir()) == [other]
-
-
-def test_the_command_writes_eight_tickers_and_their_index(tmp_path):
-    command = [sys.executable, "-m", "data.prices.sample", "--data-dir", str(tmp_path)]
-    root = Path(__file__).parents[3]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{tmp_path / 'prices'}\n"
-    files = sorted((tmp_path / "prices").iterdir())
-    assert [path.stem for path in files] == [f"SIM{letter}" for letter in "ABCDEFGH"] + ["^SIM"]
-    for path in files:
-        assert len(path.read_text(encoding="utf-8").splitlines()) == 1 + 1_500

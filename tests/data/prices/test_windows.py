@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 import pytest
 
@@ -62,7 +61,7 @@ def tickers_and_days(features):
     return ticker[:, 0], day
 
 
-@pytest.mark.parametrize("stride", [5, 16, 40, 200])
+@pytest.mark.parametrize("stride", [5, 40, 200])
 def test_windows_are_slices_that_end_a_stride_apart_and_are_as_many_in_every_epoch(stride):
     features = make_features()
     origins = all_origins(features)
@@ -114,27 +113,6 @@ def test_the_batches_depend_on_seed_and_epoch_alone():
         np.testing.assert_array_equal(one, two)
     for other in (make(seed=5), make(seed=6, epoch=3)):
         assert not np.array_equal(same[0], whole_epoch(other)[0])
-
-
-def test_a_resumed_training_ends_where_an_uninterrupted_one_does():
-    def trained(weights, *, initial_epoch, epochs):
-        inputs = {
-            "features": keras.Input((LOOKBACK, 2), name="features"),
-            "log_scale": keras.Input((LOOKBACK,), name="log_scale"),
-        }
-        model = keras.Model(inputs, keras.layers.Dense(HORIZON)(inputs["features"]))
-        model.set_weights(weights or [np.zeros_like(weight) for weight in model.get_weights()])
-        # The order matters: each batch overwrites much of what the one before has taught.
-        model.compile(keras.optimizers.SGD(1e-7), lambda y, x: keras.ops.mean((x - 1) ** 2))
-        dataset = make(epoch=initial_epoch)
-        model.fit(dataset, initial_epoch=initial_epoch, epochs=epochs, verbose=0, shuffle=False)
-        return model.get_weights()
-
-    through = trained(None, initial_epoch=0, epochs=2)
-    half = trained(None, initial_epoch=0, epochs=1)
-    for one, two in zip(through, trained(half, initial_epoch=1, epochs=2), strict=True):
-        np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(through[0], trained(half, initial_epoch=0, epochs=1)[0])
 
 
 @pytest.mark.parametrize("length", [20, 37, 0])

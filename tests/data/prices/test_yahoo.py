@@ -131,11 +131,10 @@ def test_pauses_double_until_yahoo_answers(yahoo, download, tmp_path, pauses):
     assert files_of(tmp_path) == ["AAA.csv"]
 
 
-@pytest.mark.parametrize("error", [RateLimit("Too many requests"), ConnectionError("no\nroute")])
-def test_after_the_last_attempt_the_error_tells_what_to_do(yahoo, download, pauses, error):
-    yahoo.answers = [error] * 4
+def test_after_the_last_attempt_the_error_tells_what_to_do(yahoo, download, pauses):
+    yahoo.answers = [ConnectionError("no\nroute")] * 4
     message = refused(download, "AAA")
-    for part in ("AAA", " ".join(str(error).split()), "try again", "--data"):
+    for part in ("AAA", "no route", "try again", "--data"):
         assert part in message
     assert len(pauses) == 4
 
@@ -149,13 +148,7 @@ def test_an_unknown_ticker_is_named_and_nothing_is_written(yahoo, download, tmp_
     assert files_of(tmp_path) == ["AAA.csv"]
 
 
-@pytest.mark.parametrize("result", [KeyError("chart"), answer().drop(columns="Adj Close")])
-def test_an_answer_that_cannot_be_read_is_refused_at_once(yahoo, download, tmp_path, result):
-    yahoo.answers = [result]
-    assert "AAA cannot be downloaded" in refused(download, "AAA")
-    assert files_of(tmp_path) == []
-
-
+@pytest.mark.slow
 def test_a_process_that_runs_the_apps_can_still_download():
     # The backend's native code must not hide what the download needs; nothing listens on port 1.
     code = (

@@ -1,10 +1,8 @@
-import itertools
-
 import keras
 import numpy as np
 import pytest
 
-from data.text.batching import LengthBuckets, bucket_boundaries
+from data.text.batching import LengthBuckets
 from data.text.padding import pad_tokens
 
 
@@ -75,27 +73,6 @@ def test_keras_trains_on_all_lengths_and_a_resumed_run_sees_the_same_batches():
         return seen[-len(dataset) :]
 
     assert fit(initial_epoch=0, epochs=2) == fit(initial_epoch=1, epochs=2)
-
-
-def test_the_boundaries_waste_as_little_as_the_best_of_all_choices():
-    for seed in range(12):
-        lengths = np.random.default_rng(seed).integers(1, 33, 25)
-        count = 1 + seed % 4
-        chosen = bucket_boundaries(lengths, count=count, multiple=4)
-        last = -(-lengths.max() // 4) * 4
-
-        def padded(boundaries, lengths=lengths):
-            return sum(min(end for end in boundaries if end >= length) for length in lengths)
-
-        choices = (
-            (*inner, last)
-            for size in range(count)
-            for inner in itertools.combinations(range(4, last, 4), size)
-        )
-        assert padded(chosen) == min(map(padded, choices))
-        assert len(chosen) <= count
-        assert all(boundary % 4 == 0 for boundary in chosen)
-        assert chosen[-1] == last
 
 
 def test_padding_stands_on_the_right():

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from common.errors import UserError
@@ -48,17 +47,6 @@ def test_a_special_token_that_a_review_spells_is_text():
     )
     assert upper.tolist() == lower.tolist()
     assert min(upper) > UNK_ID
-
-
-def test_a_reloaded_tokenizer_encodes_alike(tmp_path):
-    tokenizer = train_tokenizer(TEXTS, vocab_size=100)
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    reloaded = load_tokenizer(tmp_path / "tokenizer.json")
-    texts = ["I can't say it's GOOD<br />", "film, film"]
-    for one, other in zip(
-        encode(tokenizer, texts, max_length=9), encode(reloaded, texts, max_length=9), strict=True
-    ):
-        assert np.array_equal(one, other)
 
 
 def test_a_broken_tokenizer_file_is_named(tmp_path):

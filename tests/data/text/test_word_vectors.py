@@ -26,12 +26,6 @@ def test_words_that_keep_the_same_company_are_near_each_other(tmp_path):
     assert not vectors[[0, 1, 35]].any()
 
 
-def test_a_second_run_takes_the_first_one_s_vectors(tmp_path):
-    first = train(tmp_path)
-    second = train(tmp_path)
-    np.testing.assert_array_equal(first, second)
-
-
 def test_two_trainings_give_the_same_vectors(tmp_path):
     # Enough words for many pieces of work, which several threads would share in any order.
     generator = np.random.default_rng(0)

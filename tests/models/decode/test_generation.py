@@ -3,15 +3,13 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from models.attention_decoder import build_attention_decoder
-from models.decode import generation
 from models.decode.generation import build_generator, set_seed
 from models.translation import build_encoder
-from tests.helpers import sequence_scores
+from tests.helpers import outputs_of, sequence_scores
 
-PAD, UNKNOWN, START, END, VOCAB = 0, 1, 2, 3, 8
+PAD, START, END, VOCAB = 0, 2, 3, 8
 MAX_LENGTH = 7
 LIMITS = np.array([7, 2, 5, 1, 6], "int32")
 PARTS = [("simple_rnn", 1), ("lstm", 2), ("gru", 1)]
@@ -56,7 +54,7 @@ def lengths_of(sequences):
 
 
 def forcing_model(parts):
-    """Teacher forcing of both parts, compiled as a whole."""
+    """Teacher forcing of both parts."""
     encoder, decoder = parts
     source = keras.Input((None,), dtype="int32", name="source")
     target_in = keras.Input((None,), dtype="int32", name="target_in")
@@ -67,7 +65,7 @@ def forcing_model(parts):
 def forced(model, source, target_out):
     """The decoder's outputs for one given target a row, all steps at once."""
     target_in = np.pad(target_out[:, :-1], ((0, 0), (1, 0)), constant_values=START)
-    return model.predict_on_batch({"source": source, "target_in": target_in})
+    return outputs_of(model, {"source": source, "target_in": target_in})
 
 
 def log_probabilities(model, source, target_out):
@@ -177,14 +175,6 @@ def test_a_beam_of_one_is_greedy():
     np.testing.assert_array_equal(greedy[:, 0], expected)
 
 
-def test_samples_without_temperature_are_greedy():
-    parts, source = build_parts(), random_source()
-    model = generator_of(parts, method="sample", n_best=2, temperature=1e-4)
-    written = model.predict_on_batch({"source": source, "length_limit": LIMITS})["sequences"]
-    expected = written_greedily(forcing_model(parts), source, LIMITS)
-    np.testing.assert_array_equal(written, np.stack([expected] * 2, axis=1))
-
-
 def test_samples_are_as_frequent_as_they_are_probable_and_repeat_with_their_seed():
     parts, source = build_parts(), random_source((4,), 4)
     inputs = {"source": source, "length_limit": np.array([3])}
@@ -209,20 +199,3 @@ def test_samples_are_as_frequent_as_they_are_probable_and_repeat_with_their_seed
     again = generator_of(parts, 3, **options)
     set_seed(again, 1)
     np.testing.assert_array_equal(again.predict_on_batch(inputs)["sequences"][0], samples)
-
-
-def test_the_loop_stops_when_the_last_sequence_has_ended(monkeypatch):
-    steps = []
-
-    def counting_loop(*arguments):
-        results = loop(*arguments)
-        steps.append(int(results[0]))
-        return results
-
-    loop = ops.while_loop
-    monkeypatch.setattr(generation.ops, "while_loop", counting_loop)
-    model = generator_of(build_parts(), 50, method="greedy")
-    written = model({"source": random_source(), "length_limit": np.full(5, 50)})
-    longest = lengths_of(ops.convert_to_numpy(written["sequences"])).max()
-    assert steps == [longest]
-    assert longest < 50
