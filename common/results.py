@@ -286,10 +286,12 @@ def write_hypotheses(
 
 
 def table_rows(run: Path, scores: Scores) -> dict[str, dict[str, float]]:
-    """Returns the lines of a table of metrics: the beam, greedy search and the baselines."""
+    """Returns the lines of a table of metrics: the model, greedy search if any, the baselines."""
     greedy = {
         name.removesuffix("_greedy"): value
         for name, value in scores.metrics.items()
         if name.endswith("_greedy")
     }
-    return {str(run): scores.metrics, "  greedy": greedy, **scores.baselines}
+    here = Path.cwd()
+    label = str(run.relative_to(here) if run.is_relative_to(here) else run)
+    return {label: scores.metrics, **({"  greedy": greedy} if greedy else {}), **scores.baselines}

@@ -13,6 +13,7 @@ such as `<!-- table: cells -->`, are written by `python -m apps.studies.cells`:
 import re
 import statistics
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -247,7 +248,11 @@ def metrics_table(
         known: What the titles of columns need not say again.
         bold: The system whose line stands out.
     """
-    titles = [metric_title(metric).removesuffix(known) for metric in metrics]
+    # Narrow columns fit in a terminal of 80 characters; a sign stays behind its word.
+    titles = [
+        textwrap.fill(one.removesuffix(known).replace(" %", "\u00a0%"), 8, break_long_words=False)
+        for one in map(metric_title, metrics)
+    ]
     table = new_table(title, [""], titles)
     for system, scores in rows.items():
         cells = []

@@ -20,7 +20,13 @@ from common.cli import aside, open_console, run_command
 from common.device import device_line
 from common.earlier_runs import recorded_data
 from common.errors import UserError
-from common.results import Scores, check_baselines, record_scores, why_not_recorded
+from common.results import (
+    Scores,
+    check_baselines,
+    record_scores,
+    table_rows,
+    why_not_recorded,
+)
 from common.run_folder import lock_run, read_config
 from common.tables import metrics_table
 from data.download import cache_directory, data_directory
@@ -225,9 +231,8 @@ def main(
         record = {"split": split, "metrics": scores.metrics, "baselines": scores.baselines}
         print(json_format.dumps(record))
     else:
-        rows = {str(run): scores.metrics, **scores.baselines}
         title = f"sentiment, {split} split, {scores.reviews:,} reviews"
-        console.print(metrics_table(title, rows, TABLE_METRICS))
+        console.print(metrics_table(title, table_rows(run, scores), TABLE_METRICS))
         aside(console, f"{scores.reviews_per_second:.0f} reviews a second")
     if runtime == "onnx":
         aside(console, "not recorded: published scores are those of the Keras model")
