@@ -19,7 +19,7 @@ def main(
     run: Path | None = None,
     task: Task | None = None,
     format: Literal["onnx", "saved_model"] = "onnx",
-    precision: Literal["auto", "float16", "float32"] = "auto",
+    precision: Literal["auto", "float16", "float32", "int8"] = "auto",
     split: str = "",
     data_dir: str = "",
 ) -> None:
@@ -30,7 +30,7 @@ def main(
         task: Its task, if `run` does not tell.
         format: onnx, for `predict` and any server of ONNX; saved_model for those of TensorFlow.
         precision: How weights are stored: float16, float32, or float16 where that changes nothing
-            (auto). All are computed with in float32.
+            (auto), all computed with in float32; or int8, whose loss `make study-export` measures.
         split: Split to score the graph on, of the data that the run was trained on (default: none).
         data_dir: Folder of downloads (default: $DATA_DIR or a cache folder of yours).
     """

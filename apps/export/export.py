@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from apps.export.graph import OPSET, Precision
+from apps.export.quantize import quantize
 from apps.export.runtime import FACTS, FORMAT, GRAPH, Network, sha256
 from common.cli import open_console
 from common.errors import UserError
@@ -57,10 +58,11 @@ def write_export(run: Path, *, task: str, precision: Precision = "auto") -> dict
 
     A failure leaves an earlier export as it was.
     """
-    source = open_source(run, task)
-    graph, path = source.graph(precision), run / EXPORT / GRAPH
+    source, path = open_source(run, task), run / EXPORT / GRAPH
+    graph = source.graph("float32" if precision == "int8" else precision)
     with atomic_path(path) as draft:
         graph.save(draft, task)
+        left = {"left_in_float32": quantize(draft)} if precision == "int8" else {}
         difference = greatest_difference(source.network, Network(draft, {}), source.examples())
         _check(difference, precision, run)
         facts = {
@@ -76,7 +78,9 @@ def write_export(run: Path, *, task: str, precision: Precision = "auto") -> dict
                 name: sha256(run / name) for name in (TOKENIZER, BACKBONE) if (run / name).is_file()
             },
             "versions": _versions(),
-            "difference": difference,
+            # Sequences of other lengths have none.
+            "difference": {name: far for name, far in difference.items() if np.isfinite(far)},
+            **left,
         }
         # What says that the graph is whole comes last.
         (run / EXPORT / FACTS).unlink(missing_ok=True)
@@ -116,20 +120,24 @@ def greatest_difference(
         expected: The network of Keras.
         network: The exported one.
         examples: Inputs by name.
+
+    Returns:
+        By output; infinite where two sequences have other lengths.
     """
     greatest: dict[str, float] = {}
     for inputs in examples:
         found = network(**inputs)
         for name, value in expected(**inputs).items():
-            far = float(np.abs(value - found[name]).max())
+            same = value.shape == found[name].shape
+            far = float(np.abs(value - found[name]).max()) if same else np.inf
             greatest[name] = max(far, greatest.get(name, 0.0))
     return greatest
 
 
 def _check(difference: dict[str, float], precision: Precision, run: Path) -> None:
     name = max(difference, key=difference.get)
-    # Float16 was asked for, so that its differences are.
-    if precision != "float16" and not difference[name] < _FAR:
+    # Float16 and int8 were asked for, so that their differences are.
+    if precision in ("auto", "float32") and not difference[name] < _FAR:
         raise UserError(
             f"The graph of {run} differs from Keras by {difference[name]:.2g} in its {name}, too"
             " much to be used: it was not written; please report it."

@@ -14,7 +14,7 @@ from common.files import atomic_path
 # ONNX Runtime 1.14 and all that came after it read this version.
 OPSET, IR_VERSION = 18, 8
 
-Precision = Literal["auto", "float16", "float32"]
+Precision = Literal["auto", "float16", "float32", "int8"]
 # Constants of fewer numbers stay as they are: a Cast would cost more than it saves.
 _SMALL = 64
 # What a weight may change by without a trace in what is computed.

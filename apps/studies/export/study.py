@@ -61,7 +61,7 @@ def measure_format(task: str, title: str, run: Path, *, sample: Sample) -> dict[
         "megabytes": round(size / 1e6, 3),
         "metric": sample.score(outcomes),
         "difference": difference(task, run, sample.output) if facts else 0.0,
-        "left_in_float32": facts.get("left", {}),
+        "left_in_float32": facts.get("left_in_float32", {}),
         "items_a_second": round(len(sample.items) / batches, 2),
         "milliseconds_alone": round(1000 * statistics.median(alone), 2),
         "seconds_to_first_answer": round(statistics.median(one for one, _ in starts), 2),
