@@ -96,7 +96,7 @@ web: .venv-web/.ready  ## serve a page to try all four models, and its JSON serv
 	@.venv-web/bin/python -m apps.web $(web_flags) $(ARGS)
 
 serve: .venv-serve/.ready  ## the same service with replicas on Ray (REPLICAS=4 CLUSTER=HOST:PORT; docs/serving.md)
-	@.venv-serve/bin/python -m apps.cluster.serve $(web_flags) $(cluster_flag) $(if $(REPLICAS),--replicas=$(REPLICAS)) $(ARGS)
+	@.venv-serve/bin/python -m apps.cluster.serve $(web_flags) $(cluster_flag) $(if $(CPUS),--cpus=$(CPUS)) $(if $(REPLICAS),--replicas=$(REPLICAS)) $(ARGS)
 
 demo: $(VENV)/.user  ## train, evaluate and predict on the embedded samples, offline
 	@echo "four apps, two at a time: each prints what it did when it is done"

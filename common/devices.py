@@ -149,10 +149,9 @@ def rows_of(
     weigh nothing there.
     """
     filled = -(-rows // parts) * parts
+    numbers = np.resize(np.arange(rows), filled)
     weights = (np.arange(filled) < rows) * np.float32(filled / rows)
-    shares = (np.split(whole, processes) for whole in (np.resize(np.arange(rows), filled), weights))
-    numbers, own = (share[process] for share in shares)
-    return numbers, own
+    return np.split(numbers, processes)[process], np.split(weights, processes)[process]
 
 
 def _shared(

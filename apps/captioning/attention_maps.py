@@ -35,7 +35,9 @@ def plot_attention(picture: np.ndarray, candidate, path: Path) -> None:
         candidate: A `Candidate` with attention.
         path: PNG file to write.
     """
-    from common.plots import Figure, save_figure
+    from matplotlib.figure import Figure
+
+    from common.plots import save_figure
 
     panels = [("", picture)]
     for word, shares in zip(candidate.words, candidate.attention, strict=True):

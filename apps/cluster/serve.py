@@ -70,6 +70,7 @@ def _serve(flags: ServiceFlags, *, replicas: int, cpus: int) -> None:
         num_replicas=replicas,
         ray_actor_options={"num_cpus": cpus},
         graceful_shutdown_timeout_s=_GRACE,
+        # More than the service lets wait, so that it is the one that refuses.
         max_ongoing_requests=200,
     )(serve.ingress(build)())
     try:

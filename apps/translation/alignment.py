@@ -47,7 +47,9 @@ def plot_alignment(candidate, path: Path) -> None:
         candidate: A `Candidate` with its attention.
         path: PNG file to write.
     """
-    from common.plots import VALIDATION, Figure, save_figure
+    from matplotlib.figure import Figure
+
+    from common.plots import VALIDATION, save_figure
 
     rows, columns = candidate.attention.shape
     width, height = 1.6 + 0.42 * columns, 1.2 + 0.34 * rows

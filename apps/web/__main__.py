@@ -23,7 +23,7 @@ def main(flags: ServiceFlags) -> None:
     """
     # Before the models are loaded.
     prices_of(flags)
-    listener = listen(flags.host, flags.port)
+    listener = _listen(flags.host, flags.port)
     config = uvicorn.Config(
         start_service(flags),
         log_level="warning",
@@ -38,7 +38,7 @@ def main(flags: ServiceFlags) -> None:
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     """Returns a socket that listens, so that a wrong address is known before models are loaded."""
     if not 0 <= port < 2**16:
         raise UserError("--port must lie between 0 and 65535.")
